@@ -1,0 +1,25 @@
+# Every target is one line; CI calls exactly these. `make` alone lists them.
+PYTHON ?= python3
+PY := .venv/bin/python
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+help:          ## list the targets
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 12
+.venv/.ready: requirements/dev.txt pyproject.toml
+	$(PYTHON) -m venv .venv && $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt && $(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . && touch $@
+setup: .venv/.ready  ## make .venv from the locked requirements
+demo: setup    ## the main job: compress, place, synthesise, serve, compare on held-out data
+	$(PY) -m examples.digits.demo
+test: setup    ## all tests that need nothing but this machine
+	$(PY) -m pytest -n auto tests
+check: setup   ## lint, format, types, import contracts
+	ruff check . && ruff format --check . && mypy && lint-imports --no-cache
+format: setup  ## write the format that `check` asks for
+	ruff check --fix . && ruff format .
+synth: setup   ## write the CloudFormation templates to cdk.out
+	$(PY) -m infra.node cdk synth --quiet
+lock: setup    ## pin requirements/*.txt anew from requirements/*.in
+	sh requirements/lock.sh
+clean:         ## remove what the other targets made
+	rm -rf .venv node_modules cdk.out artifacts build dist .onnxlift .mypy_cache .ruff_cache .hypothesis
+.PHONY: help setup demo test check format synth lock clean

@@ -1,0 +1,73 @@
+"""What a function is told through its environment; the CDK app writes it, handlers read it, each name stands once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from onnxlift_runtime.errors import ConfigInvalid
+
+PREFIX: Final = "ONNXLIFT_"
+MIB: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds that are checked before memory is taken.
+
+    Sizes in bytes. ``max_body_bytes`` is what fits API Gateway's 10 MB and Lambda's 6 MB after base64;
+    ``max_answer_bytes`` is Lambda's 6 MB response before the envelope.
+    """
+
+    max_body_bytes: int = int(4.5 * MIB)
+    max_decompressed_bytes: int = 64 * MIB
+    max_tensor_bytes: int = 64 * MIB
+    max_answer_bytes: int = 6_291_556
+    max_dimensions: int = 16
+    max_json_depth: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings of a function; ``to_env`` and ``from_env`` are each other's inverse.
+
+    ``models_dir``: folder of ``<model>/<version>/manifest.json``. ``threads``: onnxruntime's intra-op threads, 0 for
+    one per processor the function has. ``verify``: compare each file's SHA-256 before it is loaded.
+    """
+
+    service: str = "onnxlift"
+    models_dir: Path = Path("/opt/models")
+    threads: int = 0
+    verify: bool = True
+    log_level: str = "INFO"
+
+    def to_env(self) -> dict[str, str]:
+        """The environment variables that ``from_env`` reads back to equal settings."""
+        return {PREFIX + item.name.upper(): _encode(getattr(self, item.name)) for item in fields(self)}
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> "Settings":
+        """Read settings from environment variables; what is absent keeps its default."""
+        values: dict[str, Any] = {}
+        for item in fields(cls):
+            name = PREFIX + item.name.upper()
+            if name in environ:
+                values[item.name] = _decode(name, environ[name], item.default)
+        return cls(**values)
+
+
+def _encode(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _decode(name: str, text: str, default: object) -> object:
+    """Read ``text`` as the type of ``default``."""
+    if isinstance(default, bool):
+        if text not in {"true", "false"}:
+            raise ConfigInvalid(f"environment variable {name} is {text!r}, allowed: true, false")
+        return text == "true"
+    if isinstance(default, int):
+        if not text.isascii() or not text.isdigit():
+            raise ConfigInvalid(f"environment variable {name} is {text!r}, allowed: a whole number from 0")
+        return int(text)
+    return Path(text) if isinstance(default, Path) else text

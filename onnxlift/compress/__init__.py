@@ -1,0 +1,1 @@
+"""From a model file to an artifact that passed the quality gate."""

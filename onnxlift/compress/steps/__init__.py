@@ -1,0 +1,29 @@
+"""Steps: one change to a graph each, one file each, all of one shape.
+
+A step is a frozen dataclass whose fields are its settings. ``apply`` takes a model and a ``Context`` and returns a new
+model; it never changes the one it was given. A step that cannot work on this model raises ``RecipeInvalid``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import onnx
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a step may look at: calibration samples (samples first, one array per input) and the target CPU."""
+
+    samples: Mapping[str, np.ndarray] = field(default_factory=dict)
+    architecture: str = "x86_64"
+
+
+@runtime_checkable
+class Step(Protocol):
+    """One change to a graph: frozen settings, and ``apply``."""
+
+    def apply(self, model: onnx.ModelProto, context: Context) -> onnx.ModelProto:
+        """Return a changed copy of ``model``."""
+        ...

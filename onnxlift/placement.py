@@ -1,0 +1,80 @@
+"""Where a model can run, decided from its manifest and the limits of AWS Lambda; pure."""
+
+import math
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from onnxlift.config import Placement as Wish
+from onnxlift_runtime.errors import PlacementImpossible
+from onnxlift_runtime.manifest import Manifest
+
+LAMBDA_MAX_MEMORY_MB: Final = 10_240
+LAMBDA_MAX_IMAGE_MB: Final = 10_240
+API_TIMEOUT_MS: Final = 29_000
+IMAGE_BASE_MB: Final = 450  # our image without an artifact
+MEMORY_HEADROOM: Final = 1.3
+MEMORY_STEP_MB: Final = 256
+MEMORY_PER_VCPU_MB: Final = 1_769  # Lambda gives one vCPU for each 1,769 MB
+TIMEOUT_HEADROOM: Final = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The decision: the tier, Lambda's memory (0 on the GPU), and the limit that forced it."""
+
+    tier: Literal["lambda", "gpu"]
+    memory_mb: int
+    reason: str
+
+    def __str__(self) -> str:
+        size = f" with {self.memory_mb:,} MB" if self.memory_mb else ""
+        return f"{self.tier}{size}: {self.reason}"
+
+
+def place(manifest: Manifest, wish: Wish | None = None) -> Placement:
+    """Decide the placement of one artifact; raises ``PlacementImpossible`` where the user's wish breaks a limit."""
+    wish = wish or Wish()
+    obstacle = lambda_obstacle(manifest)
+    if wish.tier == "gpu":
+        return Placement("gpu", 0, "the configuration asks for it")
+    if obstacle and wish.tier == "lambda":
+        raise PlacementImpossible(
+            f"model {manifest.name!r} cannot run on Lambda: {obstacle}; set placement.tier to 'gpu'"
+        )
+    if obstacle:
+        return Placement("gpu", 0, obstacle)
+    needed_mb = needed_memory_mb(manifest)
+    if wish.memory_mb is not None and wish.memory_mb < needed_mb:
+        raise PlacementImpossible(
+            f"model {manifest.name!r} needs {needed_mb:,} MB, placement.memory_mb allows {wish.memory_mb:,}"
+        )
+    if wish.memory_mb is not None:
+        return Placement("lambda", wish.memory_mb, "the configuration sets the memory")
+    memory_mb = max(needed_mb, MEMORY_PER_VCPU_MB)
+    why = "one whole vCPU" if memory_mb == MEMORY_PER_VCPU_MB else f"{MEMORY_HEADROOM} × the measured peak"
+    peak_mb = manifest.measurements.peak_memory_mb
+    return Placement(
+        "lambda", memory_mb, f"peak {peak_mb:,.0f} MB, p95 {_p95_ms(manifest):,.2f} ms; memory gives {why}"
+    )
+
+
+def needed_memory_mb(manifest: Manifest) -> int:
+    """Lambda memory in MB that holds the measured peak with headroom, in steps of 256 MB."""
+    return math.ceil(manifest.measurements.peak_memory_mb * MEMORY_HEADROOM / MEMORY_STEP_MB) * MEMORY_STEP_MB
+
+
+def lambda_obstacle(manifest: Manifest) -> str | None:
+    """The limit of Lambda that this artifact breaks, in words with both figures; None where it fits."""
+    needed_mb, image_mb = needed_memory_mb(manifest), IMAGE_BASE_MB + manifest.size_bytes // 2**20
+    if needed_mb > LAMBDA_MAX_MEMORY_MB:
+        return f"needs {needed_mb:,} MB of memory, Lambda gives at most {LAMBDA_MAX_MEMORY_MB:,}"
+    if image_mb > LAMBDA_MAX_IMAGE_MB:
+        return f"its image is {image_mb:,} MB, Lambda takes at most {LAMBDA_MAX_IMAGE_MB:,}"
+    if _p95_ms(manifest) > API_TIMEOUT_MS * TIMEOUT_HEADROOM:
+        return f"one inference takes {_p95_ms(manifest) / 1000:.1f} s, the API waits {API_TIMEOUT_MS / 1000:.0f} s"
+    return None
+
+
+def _p95_ms(manifest: Manifest) -> float:
+    """p95 at the smallest measured batch, where a single request lands."""
+    return min(manifest.measurements.latency, key=lambda item: item.batch_size).p95_ms
