@@ -5,3 +5,5 @@ An event becomes an ``http.Request``; ``oip`` or ``tfs`` reads it into wire inpu
 ``manifest`` is all it knows about how a model was built; ``errors`` is all a caller is ever told went wrong.
 Everything below ``tensors`` loads neither numpy nor boto3, so that the control functions start without them.
 """
+
+__version__ = "0.1.0"

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from onnxlift_runtime import __version__
 from onnxlift_runtime.datatypes import datatype
 from onnxlift_runtime.errors import ModelNotFound, VersionNotFound
 from onnxlift_runtime.manifest import Manifest, TensorSpec
@@ -51,9 +52,9 @@ class Catalog:
         return (manifest for versions in self.models.values() for manifest in versions)
 
 
-def server_metadata(version: str) -> dict[str, Any]:
+def server_metadata() -> dict[str, Any]:
     """Open Inference Protocol, "Server Metadata Response JSON Object"."""
-    return {"name": SERVER_NAME, "version": version, "extensions": list(EXTENSIONS)}
+    return {"name": SERVER_NAME, "version": __version__, "extensions": list(EXTENSIONS)}
 
 
 def model_metadata(catalog: Catalog, manifest: Manifest) -> dict[str, Any]:

@@ -87,6 +87,7 @@ class Manifest:
     """One version of one model as the build side left it.
 
     ``max_batch_size`` 0 means the first dimension is no batch. ``version`` is a positive integer as text.
+    ``optimize_at_load`` is false where the graph was optimised when it was packed.
     ``version_labels`` are TensorFlow Serving's labels that point at this version.
     ``verified_on`` maps an instruction set to the agreement measured on it; a target that is missing was not verified.
     """
@@ -104,6 +105,7 @@ class Manifest:
     measurements: Measurements
     max_batch_size: int = 0
     model_file: str = "model.onnx"
+    optimize_at_load: bool = True
     platform: str = "onnxruntime_onnx"
     version_labels: tuple[str, ...] = ()
     session_options: Mapping[str, str] = field(default_factory=dict)

@@ -90,3 +90,13 @@ def _decode_json_with_nan(body: Buffer) -> Any:
 def encode_json(document: Any) -> bytes:
     """Write strict JSON; numpy arrays become nested lists, NaN and infinities become ``null``."""
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def encode_json_with_nan(document: Any) -> bytes:
+    """Write JSON with TensorFlow Serving's bare ``NaN`` and ``Infinity``, several times slower than ``encode_json``."""
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False, default=_plain).encode()
+
+
+def _plain(value: Any) -> Any:
+    """A numpy array or scalar as what the standard writer knows."""
+    return value.tolist()

@@ -20,11 +20,10 @@ class Limits:
     """
 
     max_body_bytes: int = int(4.5 * MIB)
-    max_decompressed_bytes: int = 64 * MIB
+    max_decompressed_bytes: int = 32 * MIB
     max_tensor_bytes: int = 64 * MIB
     max_answer_bytes: int = 6_291_556
     max_dimensions: int = 16
-    max_json_depth: int = 100
 
 
 @dataclass(frozen=True, slots=True)
