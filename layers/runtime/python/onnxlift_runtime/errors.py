@@ -28,6 +28,7 @@
         ├── RecipeInvalid
         ├── QualityGateFailed
         ├── PlacementImpossible
+        ├── ToolMissing
         └── ServiceUnreachable
 
 ``status`` is the HTTP status an API caller sees, ``retryable`` says whether the same request may succeed later.
@@ -177,6 +178,10 @@ class QualityGateFailed(BuildError):
 
 class PlacementImpossible(BuildError):
     """The model fits neither where the user wants it nor anywhere else."""
+
+
+class ToolMissing(BuildError):
+    """A program that a command needs is not on this machine and cannot be installed."""
 
 
 class ServiceUnreachable(BuildError):
