@@ -29,7 +29,8 @@
         ├── QualityGateFailed
         ├── PlacementImpossible
         ├── ToolMissing
-        └── ServiceUnreachable
+        ├── ServiceUnreachable
+        └── ServiceRefused
 
 ``status`` is the HTTP status an API caller sees, ``retryable`` says whether the same request may succeed later.
 Errors are translated at three edges only: the HTTP answer, the worker, and the command line.
@@ -186,3 +187,11 @@ class ToolMissing(BuildError):
 
 class ServiceUnreachable(BuildError):
     """A client call found no server, or an answer that is not the protocol's."""
+
+
+class ServiceRefused(BuildError):
+    """The service answered a client call with an error; the message carries its own words."""
+
+    def __init__(self, answered: int, why: str) -> None:
+        super().__init__(f"the service answered {answered}: {why}")
+        self.answered = answered
