@@ -22,6 +22,8 @@ from onnxlift_runtime.errors import ConfigInvalid, OnnxliftError
 
 COMMANDS: Final = {
     "compress": "Compress models as hard as their quality limit allows.",
+    "invoke": "Run a model once on a local or deployed service.",
+    "serve": "Serve all compressed models on a local HTTP port.",
 }
 FAILED: Final = 1
 MISUSED: Final = 2

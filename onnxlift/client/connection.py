@@ -1,0 +1,161 @@
+"""One service's URL and what can be asked of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final
+from urllib.parse import quote
+
+import httpx
+
+from onnxlift.client.answer import Answer, decode_answer
+from onnxlift_runtime.errors import InputMismatch, OnnxliftError, ServiceRefused, ServiceUnreachable
+from onnxlift_runtime.http import JSON, OCTET_STREAM
+from onnxlift_runtime.manifest import TensorSpec
+from onnxlift_runtime.oip import HEADER_LENGTH, encode_request
+from onnxlift_runtime.payload import decode_json, encode_json
+from onnxlift_runtime.tensors import Array, encode
+
+_CLIENT_ERROR: Final = 400
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMetadata:
+    """What a service says about one model."""
+
+    name: str
+    versions: tuple[str, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def input(self, name: str) -> TensorSpec:
+        """The input called ``name``; raises ``InputMismatch`` with the names there are."""
+        for spec in self.inputs:
+            if spec.name == name:
+                return spec
+        known = ", ".join(repr(spec.name) for spec in self.inputs)
+        raise InputMismatch(f"model {self.name!r} has no input {name!r}; its inputs: {known}")
+
+
+class Client:
+    """Calls to one service, which may lie below a base path such as API Gateway's stage.
+
+    Every call raises ``ServiceUnreachable`` where nothing answers or the answer is foreign, and ``ServiceRefused``
+    with the service's own words for an error it tells.
+    """
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8080",
+        *,
+        api_key: str | None = None,
+        timeout_s: float = 30,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        headers = {"x-api-key": api_key} if api_key else {}
+        self.url = url.rstrip("/")
+        self._http = httpx.Client(headers=headers, timeout=timeout_s, transport=transport, trust_env=False)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def ready(self) -> bool:
+        """Whether every model of the service can answer."""
+        return self._send("GET", "/v2/health/ready").status_code == httpx.codes.OK
+
+    def models(self) -> tuple[str, ...]:
+        """The names of the service's models."""
+        return tuple(_document(self._call("GET", "/v2/models"))["models"])
+
+    def metadata(self, model: str, version: str | None = None) -> ModelMetadata:
+        """Inputs, outputs and versions of a model."""
+        document = _document(self._call("GET", _path(model, version)))
+        try:
+            inputs, outputs = map(_specs, (document["inputs"], document["outputs"]))
+            return ModelMetadata(document["name"], tuple(document.get("versions", ())), inputs, outputs)
+        except (KeyError, TypeError) as error:
+            raise ServiceUnreachable(f"{self.url} tells no metadata of model {model!r}: {error!r}") from error
+
+    def infer(
+        self,
+        model: str,
+        inputs: Mapping[str, tuple[str, Array]],
+        *,
+        version: str | None = None,
+        binary: bool = True,
+        classes: Mapping[str, int] | None = None,
+    ) -> Answer:
+        """Run a model over the Open Inference Protocol.
+
+        ``inputs`` maps a name to (datatype, array with the batch dimension); ``binary`` sends and asks for raw
+        tensors instead of JSON; ``classes`` asks for the best k classes of the outputs it names instead of tensors.
+        """
+        tensors = [encode(array, name, datatype, binary=binary) for name, (datatype, array) in inputs.items()]
+        body, json_length = encode_request(tensors, binary_output=binary, classes=classes or {})
+        headers = {"Content-Type": JSON}
+        if binary:
+            headers = {"Content-Type": OCTET_STREAM, HEADER_LENGTH: str(json_length)}
+        answer = self._call("POST", _path(model, version) + "/infer", body, headers)
+        return decode_answer(answer.content, answer.headers)
+
+    def predict(self, model: str, instances: Any) -> Any:
+        """Run a model over TensorFlow Serving's REST API in row format; returns its ``predictions``."""
+        body = encode_json({"instances": instances})
+        answer = self._call("POST", f"/v1/models/{quote(model, safe='')}:predict", body, {"Content-Type": JSON})
+        document = _document(answer)
+        if "predictions" not in document:
+            raise ServiceUnreachable(f"{self.url} answered without 'predictions'")
+        return document["predictions"]
+
+    def _call(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
+        answer = self._send(method, path, body, headers)
+        if answer.status_code >= _CLIENT_ERROR:
+            raise ServiceRefused(answer.status_code, _told(answer))
+        return answer
+
+    def _send(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
+        try:
+            return self._http.request(method, self.url + path, content=body, headers=headers)
+        except httpx.TimeoutException as error:
+            raise ServiceUnreachable(f"{self.url} did not answer in time: {type(error).__name__}") from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ServiceUnreachable(
+                f"no answer from {self.url}: {error}; `onnxlift serve` starts a local service"
+            ) from error
+
+
+def _path(model: str, version: str | None) -> str:
+    path = f"/v2/models/{quote(model, safe='')}"
+    return f"{path}/versions/{quote(version, safe='')}" if version else path
+
+
+def _document(answer: httpx.Response) -> Mapping[str, Any]:
+    try:
+        document = decode_json(answer.content)
+    except OnnxliftError as error:
+        raise ServiceUnreachable(f"the answer of {answer.url} is not JSON") from error
+    if not isinstance(document, dict):
+        raise ServiceUnreachable(f"the answer of {answer.url} is not a JSON object")
+    return document
+
+
+def _told(answer: httpx.Response) -> str:
+    """The service's own words, or the start of whatever else came back."""
+    try:
+        document = _document(answer)
+        return str(document.get("error") or document.get("message") or document)
+    except ServiceUnreachable:
+        return answer.text[:200] or answer.reason_phrase
+
+
+def _specs(entries: Any) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(entry["name"], entry["datatype"], tuple(entry["shape"])) for entry in entries)

@@ -1,0 +1,45 @@
+"""What there is to serve: the artifacts found, and the configured models that still lack one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnxlift.config import Config
+from onnxlift_runtime.manifest import MANIFEST_NAME, Manifest, read_manifests
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Artifacts that can be served, and for every other configured model why it is not."""
+
+    served: tuple[Manifest, ...]
+    skipped: Mapping[str, str]
+
+    def lines(self) -> tuple[str, ...]:
+        """One line for each version served and each model skipped."""
+        found = (f"serving {item.name} version {item.version} ({_describe(item)})" for item in self.served)
+        return (*found, *(f"skipping {name}: {why}" for name, why in self.skipped.items()))
+
+
+def take_inventory(config: Config, failures: Mapping[tuple[str, str], str]) -> Inventory:
+    """Read the artifacts folder of ``config``; ``failures`` holds the versions that could not be opened.
+
+    Raises ``ArtifactCorrupt`` where a manifest cannot be read.
+    """
+    served = tuple(item for item in read_manifests(config.artifacts) if not failures.get((item.name, item.version)))
+    missing = {
+        name: f"{_relative(config.artifact_folder(name))} does not exist; run `onnxlift compress {name}`"
+        for name in config.models
+        if not (config.artifact_folder(name) / MANIFEST_NAME).is_file()
+    }
+    broken = {f"{name} version {version}": why for (name, version), why in failures.items()}
+    return Inventory(served, missing | broken)
+
+
+def _describe(manifest: Manifest) -> str:
+    return f"{manifest.recipe}, {manifest.size_bytes / 1000:,.0f} kB"
+
+
+def _relative(path: Path) -> Path:
+    """The path from the current folder where it lies below it: that is what a user would type."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,0 +1,106 @@
+"""A local HTTP server that says when it can answer and ends within a bounded time."""
+
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from onnxlift.local.gateway import Gateway
+from onnxlift_runtime.errors import ConfigInvalid
+from onnxlift_runtime.payload import encode_json
+
+GRACE_S: Final = 4
+MAX_HEADER_BYTES: Final = 64 * 1024
+INTERRUPTED: Final = 128 + signal.SIGINT
+_STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket, with port 0 on any free port; raises ``ConfigInvalid`` where the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise ConfigInvalid(
+            f"cannot listen on {host} port {port}: {why}; choose another --port, or 0 for any free one"
+        ) from error
+
+
+def address(sock: socket.socket) -> str:
+    """The URL of a listening socket."""
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run(gateway: Gateway, sock: socket.socket, on_ready: Callable[[], None]) -> int:
+    """Serve until SIGTERM or Ctrl-C, then give running requests ``GRACE_S`` seconds; returns the exit status."""
+    server = _Server(_config(gateway), on_ready)
+    server.run(sockets=[sock])
+    gateway.close()
+    return INTERRUPTED if server.stopped_by == signal.SIGINT else 0
+
+
+def _config(gateway: Gateway) -> uvicorn.Config:
+    return uvicorn.Config(
+        gateway,
+        http=_Protocol,
+        loop="asyncio",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=60,
+        timeout_graceful_shutdown=GRACE_S,
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+    )
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's server, which reports that it is ready and leaves the exit status to its caller."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+        self.stopped_by: int | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Uvicorn raises the signal again after it has ended, which would replace the exit status."""
+        before = {number: signal.signal(number, self.handle_exit) for number in _STOPPING}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        self.stopped_by = self.stopped_by or sig
+        super().handle_exit(sig, frame)
+
+
+class _Protocol(H11Protocol):
+    """Uvicorn's HTTP/1.1, with the one error form also for what is no HTTP at all."""
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002
+        """Answer 400 and close, unless an answer is on its way already."""
+        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            why = f"the request is not HTTP/1.1, or its headers are larger than {MAX_HEADER_BYTES} bytes"
+            headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+            body = encode_json({"error": why})
+            headers.append((b"content-length", str(len(body)).encode()))
+            for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
