@@ -1,0 +1,1 @@
+"""Examples with real data that run without an account."""
