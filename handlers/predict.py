@@ -2,16 +2,14 @@
 
 import functools
 import os
-import traceback
 from collections.abc import Mapping
 from dataclasses import replace
-from time import perf_counter
 from typing import Any
 
 from onnxlift_runtime import telemetry
 from onnxlift_runtime.dataplane import routes
+from onnxlift_runtime.edge import answer_event
 from onnxlift_runtime.engine import Engine
-from onnxlift_runtime.errors import OnnxliftError
 from onnxlift_runtime.http import Request, Response, Route, dispatch
 from onnxlift_runtime.payload import compress
 from onnxlift_runtime.settings import Settings
@@ -19,29 +17,7 @@ from onnxlift_runtime.settings import Settings
 
 def handler(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
     """Answer one API Gateway REST, HTTP API or function URL event; every failure is an answer, never an exception."""
-    started = perf_counter()
-    request = Request("", "")
-    try:
-        request = Request.from_event(event)
-        response = _compressed(dispatch(_routes(), request), request)
-        answer = response.to_event()
-    except OnnxliftError as error:
-        response = Response.error(error)
-        answer = response.to_event()
-    except Exception:
-        telemetry.log("error", "unexpected failure", trace=traceback.format_exc(), request_id=request.request_id)
-        response = Response.json({"error": "unexpected failure; the function's log has the details"}, 500)
-        answer = response.to_event()
-    telemetry.log(
-        "info",
-        "answered",
-        request_id=request.request_id,
-        method=request.method,
-        path=request.path,
-        status=response.status,
-        duration_ms=round((perf_counter() - started) * 1000, 2),
-    )
-    return answer
+    return answer_event(event, lambda request: _compressed(dispatch(_routes(), request), request))
 
 
 @functools.cache

@@ -32,6 +32,7 @@ class Settings:
 
     ``models_dir``: folder of ``<model>/<version>/manifest.json``. ``threads``: onnxruntime's intra-op threads, 0 for
     one per processor the function has. ``verify``: compare each file's SHA-256 before it is loaded.
+    ``api_key_required``: whether the API's own description tells callers to send a key.
     """
 
     service: str = "onnxlift"
@@ -39,6 +40,7 @@ class Settings:
     threads: int = 0
     verify: bool = True
     log_level: str = "INFO"
+    api_key_required: bool = False
 
     def to_env(self) -> dict[str, str]:
         """The environment variables that ``from_env`` reads back to equal settings."""

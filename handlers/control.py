@@ -1,0 +1,107 @@
+"""The function of the service as a whole: what there is, whether it lives, and how to call it."""
+
+import functools
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from onnxlift_runtime import catalog, openapi, page, telemetry
+from onnxlift_runtime.edge import answer_event
+from onnxlift_runtime.errors import MalformedRequest, PathNotFound
+from onnxlift_runtime.http import Request, Response, Route, dispatch
+from onnxlift_runtime.manifest import read_manifests
+from onnxlift_runtime.settings import Settings
+from onnxlift_runtime.wire import expect_mapping
+
+Params = Mapping[str, str | None]
+
+_MODEL_PATH: Final = re.compile(r"/v[12]/models/([^/:]+)")
+# The page holds its own style and nothing else: a model's name or label cannot make it load or run anything.
+_PAGE_HEADERS: Final = {
+    "Content-Type": "text/html; charset=utf-8",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+}
+
+
+def handler(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
+    """Answer one API Gateway REST, HTTP API or function URL event; every failure is an answer, never an exception."""
+    return answer_event(event, _answer)
+
+
+def _answer(request: Request) -> Response:
+    try:
+        return dispatch(_ROUTES, request)
+    except PathNotFound:
+        # A model that exists has a function of its own; what comes here names one that does not.
+        if named := _MODEL_PATH.match(request.path):
+            _models().versions(named[1])
+        raise
+
+
+@functools.cache
+def _settings() -> Settings:
+    settings = Settings.from_env(os.environ)
+    telemetry.configure(settings.log_level)
+    return settings
+
+
+@functools.cache
+def _models() -> catalog.Catalog:
+    return catalog.Catalog.of(read_manifests(_settings().models_dir))
+
+
+@functools.cache
+def _document() -> openapi.Document:
+    settings = _settings()
+    return openapi.describe(_models(), title=settings.service, api_key_required=settings.api_key_required)
+
+
+def _server_metadata(_request: Request, _params: Params) -> Response:
+    return Response.json(catalog.server_metadata())
+
+
+def _live(_request: Request, _params: Params) -> Response:
+    return Response.json({"live": True})
+
+
+def _ready(_request: Request, _params: Params) -> Response:
+    """Ready as soon as the manifests can be read; ``/v2/models/{model}/ready`` asks the model's own function."""
+    _models()
+    return Response.json({"ready": True})
+
+
+def _model_list(_request: Request, _params: Params) -> Response:
+    return Response.json(catalog.model_list(_models()))
+
+
+def _repository_index(request: Request, _params: Params) -> Response:
+    """Every version that was deployed is ready, so ``{"ready": true}`` leaves none of them out."""
+    try:
+        expect_mapping(json.loads(request.body or b"{}"), "the request")
+    except (ValueError, RecursionError) as error:
+        raise MalformedRequest(f"the body is not JSON: {error}") from error
+    return Response.json(catalog.repository_index(_models(), {}))
+
+
+def _openapi(_request: Request, _params: Params) -> Response:
+    return Response.json(_document())
+
+
+def _docs(_request: Request, _params: Params) -> Response:
+    return Response(200, page.render(_document()).encode(), _PAGE_HEADERS)
+
+
+_ROUTES: Final = tuple(
+    Route(method, re.compile(pattern), answer)
+    for method, pattern, answer in (
+        ("GET", r"/v2/?", _server_metadata),
+        ("GET", r"/v2/health/live", _live),
+        ("GET", r"/v2/health/ready", _ready),
+        ("GET", r"/v[12]/models/?", _model_list),
+        ("POST", r"/v2/repository/index", _repository_index),
+        ("GET", r"/openapi\.json", _openapi),
+        ("GET", r"/docs/?", _docs),
+    )
+)
