@@ -1,3 +1,5 @@
+# mypy: disable-error-code="misc, no-any-return"
+# torch is an extra: where it is not installed its classes have no types.
 """Train the digits model that this folder ships: ``python -m examples.digits.train`` (needs the extra ``train``).
 
 A small convolutional network on scikit-learn's 1,797 handwritten digits (8×8 pixels of 0..16). 360 images are held
