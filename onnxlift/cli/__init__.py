@@ -22,7 +22,7 @@ from onnxlift_runtime.errors import ConfigInvalid, OnnxliftError
 
 COMMANDS: Final = {
     "compress": "Compress models as hard as their quality limit allows.",
-    "invoke": "Run a model once on a local or deployed service.",
+    "invoke": "Run MODEL once and show its outputs.",
     "serve": "Serve all compressed models on a local HTTP port.",
 }
 FAILED: Final = 1

@@ -28,10 +28,15 @@ log = logging.getLogger("onnxlift.local")
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What the gateway allows: ``timeout_s`` is API Gateway's, ``in_flight`` bounds the memory of waiting bodies."""
+    """What the gateway allows.
+
+    ``header_bytes`` (request line and headers together) and ``timeout_s`` are API Gateway's own quotas; ``in_flight``
+    bounds the memory of bodies that wait.
+    """
 
     workers: int = 8
     in_flight: int = 128
+    header_bytes: int = 10_240
     receive_timeout_s: float = 30
     timeout_s: float = 29
     limits: Limits = field(default_factory=Limits)
@@ -68,6 +73,9 @@ class Gateway:
         unread = CLOSE if "expect" in headers else {}
         if self._in_flight > self._bounds.in_flight:
             return _refusal(429, "too many requests at once; try again", {"Retry-After": "1", **unread})
+        if (size_bytes := _header_bytes(scope)) > self._bounds.header_bytes:
+            why = f"path and headers take {size_bytes} bytes, one request carries at most {self._bounds.header_bytes}"
+            return _refusal(431, why, unread)
         try:
             async with asyncio.timeout(self._bounds.receive_timeout_s):
                 body = await _receive_body(headers, receive, self._bounds.limits.max_body_bytes)
@@ -111,6 +119,11 @@ def _headers(scope: Mapping[str, Any]) -> dict[str, str]:
     return headers
 
 
+def _header_bytes(scope: Mapping[str, Any]) -> int:
+    sizes = (len(name) + len(value) for name, value in scope["headers"])
+    return len(scope["raw_path"]) + len(scope["query_string"]) + sum(sizes)
+
+
 def _request(scope: Mapping[str, Any], headers: Mapping[str, str], body: bytes) -> Request:
     query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
     return Request(scope["method"], scope["path"], headers, query, body)
@@ -148,7 +161,7 @@ async def _send(send: Send, response: Response) -> None:
 
 def _log_access(scope: Mapping[str, Any], response: Response | None, took_ms: float) -> None:
     """One line per request; the path as it was sent, whose escapes keep line breaks out of the log."""
-    path = scope.get("raw_path", b"").decode("latin-1")
+    path = scope["raw_path"].decode("latin-1")
     if response is None:
         access_log.info("%s %s - %.1f ms, the caller left", scope["method"], path, took_ms)
         return

@@ -1,6 +1,7 @@
 """A local HTTP server that says when it can answer and ends within a bounded time."""
 
 import contextlib
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -26,7 +27,8 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
-        why = getattr(error, "strerror", None) or str(error)
+        number = getattr(error, "errno", None)
+        why = os.strerror(number) if number and number > 0 else str(error)
         raise ConfigInvalid(
             f"cannot listen on {host} port {port}: {why}; choose another --port, or 0 for any free one"
         ) from error
