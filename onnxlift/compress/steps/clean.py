@@ -1,0 +1,28 @@
+"""Clean: fold constants, fuse what is exact, and infer shapes, as quantization needs it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+from onnxruntime.quantization import shape_inference
+
+from onnxlift.compress.steps import Context
+from onnxlift.compress.storage import through_files
+
+
+@dataclass(frozen=True)
+class Clean:
+    """Run onnxruntime's exact graph optimizations (constants folded, BatchNormalization into Conv) and infer shapes.
+
+    ``optimize`` false only infers shapes. Shapes that only symbolic inference finds stay unknown: it needs sympy and
+    changes nothing for the operators that are quantized here.
+    """
+
+    optimize: bool = True
+
+    def apply(self, model: onnx.ModelProto, _context: Context) -> onnx.ModelProto:
+        """Return a model with the same answers, fewer nodes and known shapes."""
+        return through_files(model, self._change)
+
+    def _change(self, before: Path, after: Path) -> None:
+        shape_inference.quant_pre_process(before, after, skip_optimization=not self.optimize, skip_symbolic_shape=True)

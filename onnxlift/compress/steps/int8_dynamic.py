@@ -1,0 +1,50 @@
+"""Dynamic int8: constant weights become 8-bit integers, activations are quantized while the model runs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import onnx
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from onnxlift.compress.steps import Context
+from onnxlift.compress.steps.integers import require_quantized, without_declared_weights
+from onnxlift.compress.storage import through_files
+from onnxlift_runtime.errors import RecipeInvalid
+
+
+@dataclass(frozen=True)
+class Int8Dynamic:
+    """Quantize weights ahead and activations at run time; needs no samples.
+
+    ``per_channel`` gives each output channel its own scale. ``reduce_range`` keeps weights within 7 bits, so that
+    16-bit sums of AVX2 without VNNI cannot saturate (onnxruntime issue 6004). ``weight_type`` uint8 cannot saturate
+    either and is slower where VNNI is. ``operators`` limits the step to these types, ``exclude`` leaves nodes out.
+    """
+
+    per_channel: bool = True
+    reduce_range: bool = True
+    weight_type: Literal["int8", "uint8"] = "int8"
+    operators: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.weight_type not in ("int8", "uint8"):
+            raise RecipeInvalid(f"int8_dynamic takes weight_type int8 or uint8, got {self.weight_type!r}")
+
+    def apply(self, model: onnx.ModelProto, _context: Context) -> onnx.ModelProto:
+        """Return the quantized model; raises ``RecipeInvalid`` where no operator has constant weights to quantize."""
+        return require_quantized(model, through_files(without_declared_weights(model), self._change), "int8_dynamic")
+
+    def _change(self, before: Path, after: Path) -> None:
+        quantize_dynamic(
+            before,
+            after,
+            op_types_to_quantize=list(self.operators) or None,
+            nodes_to_exclude=list(self.exclude),
+            per_channel=self.per_channel,
+            reduce_range=self.reduce_range,
+            weight_type=QuantType.QInt8 if self.weight_type == "int8" else QuantType.QUInt8,
+            # Values whose type inference does not reach are float: the input was fp32.
+            extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
+        )

@@ -1,0 +1,100 @@
+"""Static int8: weights and activations become 8-bit integers, whose ranges come from calibration samples."""
+
+import contextlib
+import functools
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+from onnxlift.compress.activations import feeds
+from onnxlift.compress.steps import Context
+from onnxlift.compress.steps.integers import require_quantized, without_declared_weights
+from onnxlift.compress.storage import through_files
+from onnxlift_runtime.errors import RecipeInvalid, SamplesInvalid
+
+METHODS: Final = {
+    "minmax": CalibrationMethod.MinMax,
+    "entropy": CalibrationMethod.Entropy,
+    "percentile": CalibrationMethod.Percentile,
+}
+# The pairs that onnxruntime's CPU kernels compute in integers.
+LEGAL_TYPES: Final = (("uint8", "int8"), ("int8", "int8"), ("uint8", "uint8"))
+_TYPES: Final = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
+_HELD_OUTPUTS: Final = 8
+
+
+@dataclass(frozen=True)
+class Int8Static:
+    """Quantize weights and activations ahead, as pairs of QuantizeLinear and DequantizeLinear that onnxruntime fuses.
+
+    ``method``: minmax keeps the widest range seen, entropy and percentile cut outliers. ``reduce_range`` as in
+    ``Int8Dynamic``. ``operators`` limits the step to these types, ``exclude`` leaves nodes out.
+    """
+
+    method: Literal["minmax", "entropy", "percentile"] = "minmax"
+    activation_type: Literal["int8", "uint8"] = "uint8"
+    weight_type: Literal["int8", "uint8"] = "int8"
+    per_channel: bool = True
+    reduce_range: bool = True
+    operators: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise RecipeInvalid(f"int8_static takes method {', '.join(METHODS)}; got {self.method!r}")
+        if (self.activation_type, self.weight_type) not in LEGAL_TYPES:
+            legal = "; ".join(f"{activation} with {weight}" for activation, weight in LEGAL_TYPES)
+            raise RecipeInvalid(
+                f"int8_static cannot take activations {self.activation_type!r} with weights {self.weight_type!r}; "
+                f"legal: {legal}"
+            )
+
+    def apply(self, model: onnx.ModelProto, context: Context) -> onnx.ModelProto:
+        """Return the quantized model; raises ``SamplesInvalid`` without samples, ``RecipeInvalid`` without effect."""
+        if not context.samples:
+            raise SamplesInvalid("int8_static needs calibration samples; there are none")
+        runs = feeds(model, context.samples) if self.method == "minmax" else _equal_runs(model, context.samples)
+        reader = _Reader(runs)
+        with contextlib.redirect_stdout(io.StringIO()):  # the histogram calibrators print what they do
+            changed = through_files(without_declared_weights(model), functools.partial(self._change, reader))
+        return require_quantized(model, changed, "int8_static")
+
+    def _change(self, reader: "_Reader", before: Path, after: Path) -> None:
+        quantize_static(
+            before,
+            after,
+            reader,
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(self.operators) or None,
+            nodes_to_exclude=list(self.exclude),
+            per_channel=self.per_channel,
+            reduce_range=self.reduce_range,
+            activation_type=_TYPES[self.activation_type],
+            weight_type=_TYPES[self.weight_type],
+            calibrate_method=METHODS[self.method],
+            extra_options={"CalibMaxIntermediateOutputs": _HELD_OUTPUTS} if self.method == "minmax" else {},
+        )
+
+
+def _equal_runs(model: onnx.ModelProto, samples: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+    """Runs of one shape, with the padding the samples have: the histogram calibrators stack what they collect."""
+    rows = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value or 1
+    count = len(next(iter(samples.values())))
+    for start in range(0, count - rows + 1, rows):
+        yield {name: array[start : start + rows] for name, array in samples.items()}
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]
+    """Feeds in the form onnxruntime's calibration asks for: one at a time, None at the end."""
+
+    def __init__(self, runs: Iterator[dict[str, np.ndarray]]) -> None:
+        self._runs = runs
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self._runs, None)
