@@ -1,0 +1,56 @@
+"""What is shipped, file by file: nothing reaches an image, a zip or a layer that is not listed here."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from infra.models import DeployedModel
+from onnxlift_runtime.manifest import MANIFEST_NAME
+
+Files = Mapping[str, Path]
+
+DOCKERFILE: Final = "handlers/Dockerfile"
+CONTROL_MODELS: Final = "models"  # where the zip of `control` keeps the manifests
+_RUNTIME: Final = "layers/runtime/python/onnxlift_runtime"
+
+
+def image_files(root: Path, model: DeployedModel) -> Files:
+    """The build context of a model's image, laid out as in the repository: path there → file here."""
+    named = (DOCKERFILE, "handlers/__init__.py", "handlers/predict.py", "requirements/runtime.txt")
+    artifacts = {
+        f"artifacts/{model.name}/{manifest.version}/{name}": model.folder / manifest.version / name
+        for manifest in model.manifests
+        for name in (MANIFEST_NAME, *(entry.path for entry in manifest.files))
+    }
+    return {**{name: root / name for name in named}, **_modules(root / _RUNTIME, _RUNTIME), **artifacts}
+
+
+def control_files(root: Path, models: Iterable[DeployedModel]) -> Files:
+    """The zip of the ``control`` function: itself, and what it tells about the models."""
+    manifests = {
+        f"{CONTROL_MODELS}/{model.name}/{manifest.version}/{MANIFEST_NAME}": model.folder
+        / manifest.version
+        / MANIFEST_NAME
+        for model in models
+        for manifest in model.manifests
+    }
+    named = ("handlers/__init__.py", "handlers/control.py")
+    return {**{name: root / name for name in named}, **manifests}
+
+
+def layer_files(root: Path) -> Files:
+    """The layer of the zip functions: the runtime, where Lambda's Python looks for it."""
+    return _modules(root / _RUNTIME, "python/onnxlift_runtime")
+
+
+def link_files(files: Files, folder: Path) -> str:
+    """Lay ``files`` out below ``folder`` as links, which the CDK follows when it copies; returns the folder."""
+    for name, source in files.items():
+        place = folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(source.resolve())
+    return str(folder)
+
+
+def _modules(folder: Path, place: str) -> dict[str, Path]:
+    return {f"{place}/{path.relative_to(folder).as_posix()}": path for path in sorted(folder.rglob("*.py"))}

@@ -1,0 +1,99 @@
+"""The models that can be deployed: their artifacts, and what Lambda must give them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from onnxlift.config import Config
+from onnxlift.placement import place
+from onnxlift_runtime.errors import ArtifactCorrupt, ConfigInvalid, PlacementImpossible
+from onnxlift_runtime.manifest import MANIFEST_NAME, Manifest, Measurements, read_manifest
+
+MAX_FUNCTION_NAME: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class DeployedModel:
+    """One model with all its versions, which share an image and a function; the newest version comes last."""
+
+    name: str
+    folder: Path
+    manifests: tuple[Manifest, ...]
+    memory_mb: int
+    function_name: str
+
+    @property
+    def architecture(self) -> str:
+        """The instruction set that the image is built for."""
+        return self.manifests[0].architecture
+
+
+def read_models(config: Config) -> tuple[tuple[DeployedModel, ...], dict[str, str]]:
+    """The models whose artifacts are there, and by name what is to be done about the others.
+
+    Raises ``PlacementImpossible`` for a model that does not fit Lambda, ``ConfigInvalid`` for names or versions that
+    cannot go together, and ``ArtifactCorrupt`` for a manifest that cannot be read.
+    """
+    missing = {
+        name: f"model {name!r} is not compressed yet; run `onnxlift compress {name}`"
+        for name in config.models
+        if not (config.artifact_folder(name) / MANIFEST_NAME).is_file()
+    }
+    return tuple(_read_model(config, name) for name in config.models if name not in missing), missing
+
+
+def function_name(service: str, model: str) -> str:
+    """The name of a model's predict function, which is how the API finds it; raises ``ConfigInvalid`` when too long."""
+    name = f"{service}-{model}-predict"
+    if len(name) > MAX_FUNCTION_NAME:
+        raise ConfigInvalid(
+            f"service {service!r} and model {model!r} make the function name {name!r} of {len(name)} characters, "
+            f"Lambda takes {MAX_FUNCTION_NAME}; shorten one of them"
+        )
+    return name
+
+
+def _read_model(config: Config, name: str) -> DeployedModel:
+    folder = config.artifacts / name
+    manifests = sorted((_read_version(path.parent) for path in folder.glob(f"*/{MANIFEST_NAME}")), key=_version)
+    _check_architecture(name, manifests)
+    placement = place(_together(manifests), config.models[name].placement)
+    if placement.tier != "lambda":
+        raise PlacementImpossible(
+            f"model {name!r} is placed on a GPU ({placement.reason}), for which there is no stack in this version; "
+            "take it out of the configuration, or compress it until it fits Lambda"
+        )
+    return DeployedModel(name, folder, tuple(manifests), placement.memory_mb, function_name(config.service, name))
+
+
+def _read_version(folder: Path) -> Manifest:
+    manifest = read_manifest(folder)
+    if (manifest.name, manifest.version) != (folder.parent.name, folder.name):
+        raise ArtifactCorrupt(
+            f"{folder} holds model {manifest.name!r} version {manifest.version}; a folder is named <model>/<version>"
+        )
+    return manifest
+
+
+def _version(manifest: Manifest) -> int:
+    return int(manifest.version)
+
+
+def _check_architecture(name: str, manifests: Iterable[Manifest]) -> None:
+    found = {manifest.architecture: manifest.version for manifest in manifests}
+    if len(found) > 1:
+        told = ", ".join(f"version {version} for {architecture}" for architecture, version in found.items())
+        raise ConfigInvalid(f"model {name!r} has {told}; one image holds one, so compress them for the same")
+
+
+def _single_p95_ms(measurements: Measurements) -> float:
+    return min(measurements.latency, key=lambda found: found.batch_size).p95_ms
+
+
+def _together(manifests: list[Manifest]) -> Manifest:
+    """All versions as one manifest for ``place``: one process opens them all, and the slowest sets the pace."""
+    slowest = max((manifest.measurements for manifest in manifests), key=_single_p95_ms)
+    peak_mb = sum(manifest.measurements.peak_memory_mb for manifest in manifests)
+    files = tuple(entry for manifest in manifests for entry in manifest.files)
+    return replace(manifests[-1], files=files, measurements=replace(slowest, peak_memory_mb=peak_mb))

@@ -1,0 +1,119 @@
+"""The API in front of all models."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from aws_cdk import Annotations, ArnFormat, CfnOutput, CfnParameter, CfnRule, CfnRuleAssertion, Fn, Stack
+from aws_cdk import aws_lambda as lambda_
+from constructs import Construct
+
+from infra.assets import CONTROL_MODELS
+from infra.constructs.control import CODE_FOLDER, ControlFunction
+from infra.constructs.gateway import Gateway
+from infra.constructs.predict import LIVE
+from infra.models import DeployedModel
+from infra.openapi import MAX_RESOURCES, Document, Targets, gateway_document, resource_count
+from onnxlift.config import Config
+from onnxlift_runtime.catalog import Catalog
+from onnxlift_runtime.openapi import describe
+from onnxlift_runtime.settings import Limits, Settings
+
+
+class ApiStack(Stack):
+    """The REST API, the ``control`` function, and the permission to call each model's function.
+
+    ``missing`` names models without an artifact, with what to do about each: the template then synthesises, and
+    CloudFormation refuses to deploy it. ``code`` and ``layer`` are the folders of the function and its layer.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,  # noqa: A002
+        *,
+        config: Config,
+        models: Sequence[DeployedModel],
+        missing: Mapping[str, str],
+        code: str,
+        layer: str,
+        **stack: Any,
+    ) -> None:
+        super().__init__(scope, id, description=f"onnxlift: API of {config.service}", **stack)
+        control = ControlFunction(
+            self,
+            "Control",
+            code=code,
+            layer=layer,
+            settings=control_settings(config),
+            retention_days=config.api.log_retention_days,
+        )
+        aliases = {model.name: self._alias_arn(model) for model in models}
+        targets = Targets(
+            self._uri(control.alias.function_arn), {name: self._uri(arn) for name, arn in aliases.items()}
+        )
+        document = _document(config, models, targets)
+        gateway = Gateway(self, "Gateway", name=config.service, document=document, api=config.api)
+        for name, arn in {"Control": control.alias.function_arn, **aliases}.items():
+            self._allow(f"Call-{name}", arn, gateway)
+        self._warn(document, missing)
+        CfnOutput(self, "Url", value=gateway.api.url.rstrip("/"), description="Address of the API")
+
+    def _alias_arn(self, model: DeployedModel) -> str:
+        """The alias by its name: an import from the model's stack would forbid that the model ever moves or goes."""
+        name = f"{model.function_name}:{LIVE}"
+        return self.format_arn(
+            service="lambda", resource="function", resource_name=name, arn_format=ArnFormat.COLON_RESOURCE_NAME
+        )
+
+    def _uri(self, alias_arn: str) -> str:
+        """Where API Gateway invokes a function."""
+        return self.format_arn(
+            service="apigateway", account="lambda", resource=f"path/2015-03-31/functions/{alias_arn}/invocations"
+        )
+
+    def _allow(self, id: str, alias_arn: str, gateway: Gateway) -> None:  # noqa: A002
+        lambda_.CfnPermission(
+            self,
+            id,
+            action="lambda:InvokeFunction",
+            function_name=alias_arn,
+            principal="apigateway.amazonaws.com",
+            source_arn=gateway.api.arn_for_execute_api(stage=gateway.api.deployment_stage.stage_name),
+        )
+
+    def _warn(self, document: Document, missing: Mapping[str, str]) -> None:
+        notes = Annotations.of(self)
+        for name, what_to_do in missing.items():
+            notes.add_warning_v2(f"onnxlift:compress-{name}", what_to_do)
+        if missing:
+            self._refuse_deployment(missing)
+        resources = resource_count(document["paths"])
+        if resources > MAX_RESOURCES:
+            notes.add_warning_v2(
+                "onnxlift:resources",
+                f"the API takes {resources} resources, an account has {MAX_RESOURCES} for each until it asks for more",
+            )
+
+    def _refuse_deployment(self, missing: Mapping[str, str]) -> None:
+        """Make CloudFormation stop before it creates anything, with the same words; a rule asks about a parameter."""
+        names = ",".join(missing)
+        parameter = CfnParameter(self, "NotCompressed", default=names, allowed_values=[names])
+        condition = Fn.condition_equals(parameter.value_as_string, "")
+        assertions = [CfnRuleAssertion(assert_=condition, assert_description=text) for text in missing.values()]
+        CfnRule(self, "EveryModelIsCompressed", assertions=assertions)
+
+
+def control_settings(config: Config) -> Settings:
+    """What the ``control`` function is told."""
+    return Settings(
+        service=config.service,
+        models_dir=Path(CODE_FOLDER / CONTROL_MODELS),
+        api_key_required=config.api.api_key_required,
+    )
+
+
+def _document(config: Config, models: Sequence[DeployedModel], targets: Targets) -> Document:
+    catalog = Catalog.of(manifest for model in models for manifest in model.manifests)
+    document = describe(catalog, title=config.service, api_key_required=config.api.api_key_required)
+    return gateway_document(document, targets, config.api.throttle, Limits())
