@@ -1,5 +1,10 @@
-"""``onnxlift.toml``: the one file a user edits, read into frozen, checked values."""
+"""``onnxlift.toml``: the one file a user edits, read into frozen, checked values.
 
+``python -m onnxlift.config`` prints its JSON Schema, which docs/onnxlift.schema.json holds for editors.
+"""
+
+import json
+import sys
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
@@ -12,7 +17,9 @@ CONFIG_NAME: Final = "onnxlift.toml"
 
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
 Label: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
-RecipeName: TypeAlias = Literal["auto", "fp32", "int8-dynamic", "int8-static"]
+RecipeName: TypeAlias = Literal[
+    "auto", "fp32", "int8-dynamic", "int8-static", "int8-static-entropy", "int8-static-percentile"
+]
 Metric: TypeAlias = Literal["accuracy", "top1_agreement", "cosine"]
 Architecture: TypeAlias = Literal["x86_64", "arm64"]
 
@@ -144,3 +151,7 @@ def _anchored(value: Any, folder: Path) -> Any:
         changes = {name: _anchored(getattr(value, name), folder) for name in type(value).model_fields}
         return value.model_copy(update=changes)
     return value
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")

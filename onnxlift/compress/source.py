@@ -34,11 +34,6 @@ class SourceModel:
     size_bytes: int
     self_contained: bool
 
-    @property
-    def opset(self) -> int:
-        """The version of ai.onnx that the model asks for."""
-        return next((int(item.version) for item in self.proto.opset_import if item.domain in ("", "ai.onnx")), 1)
-
 
 def read_source(path: Path) -> SourceModel:
     """Read and check an ONNX file; raises ``ModelRefused`` with one line that says why.
@@ -65,6 +60,11 @@ def read_source(path: Path) -> SourceModel:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     size_bytes = len(content) + sum(data.stat().st_size for data in beside)
     return SourceModel(path, inlined, digest.hexdigest(), size_bytes, not beside and inlined is proto)
+
+
+def opset(proto: onnx.ModelProto) -> int:
+    """The version of ai.onnx that a model asks for; 1 where it asks for none."""
+    return next((int(item.version) for item in proto.opset_import if item.domain in ("", "ai.onnx")), 1)
 
 
 def walk(message: Any, kind: type[M]) -> Iterator[M]:
