@@ -118,6 +118,10 @@ def load_config(path: Path) -> Config:
         config = Config.model_validate(data)
     except FileNotFoundError as error:
         raise ConfigInvalid(f"{path} does not exist; start from the one in onnxlift's repository") from error
+    except OSError as error:
+        raise ConfigInvalid(f"{path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigInvalid(f"{path} is not UTF-8 text, which TOML is: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigInvalid(f"{path} is not TOML: {error}") from error
     except ValidationError as error:

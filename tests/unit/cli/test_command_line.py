@@ -1,0 +1,81 @@
+"""The frame of the command line: lazy commands, and errors as lines with exit codes."""
+
+import importlib
+import json
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from onnxlift import cli
+from onnxlift_runtime.errors import ConfigInvalid, OnnxliftError, QualityGateFailed
+
+HEAVY = ("numpy", "onnx", "onnxruntime", "pydantic", "boto3", "uvicorn", "httpx", "rich")
+
+
+def _run_raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> tuple[int, str, str]:
+    @click.command()
+    def command() -> None:
+        raise error
+
+    monkeypatch.setattr(cli.CommandLine, "get_command", lambda *_: command)
+    result = CliRunner().invoke(cli.main, ["anything"])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_help_loads_no_heavy_library() -> None:
+    program = (
+        "import sys, json\nfrom onnxlift.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert "compress" in done.stdout
+    assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+@pytest.mark.parametrize("name", sorted(cli.COMMANDS))
+def test_every_command_shows_the_registered_line_as_its_help(name: str) -> None:
+    command = importlib.import_module(f"onnxlift.cli.{name}").command
+
+    line = command.get_short_help_str(limit=200)
+
+    assert line == cli.COMMANDS[name]
+
+
+def test_an_unknown_command_is_a_usage_error() -> None:
+    result = CliRunner().invoke(cli.main, ["compres"])
+
+    assert result.exit_code == 2
+    assert "compres" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(OnnxliftError("what, which, expected"), 1), (QualityGateFailed("too bad"), 1), (ConfigInvalid("a\nb"), 2)],
+)
+def test_an_error_is_its_message_on_stderr_and_an_exit_code(
+    monkeypatch: pytest.MonkeyPatch, error: OnnxliftError, code: int
+) -> None:
+    exit_code, stdout, stderr = _run_raising(monkeypatch, error)
+
+    assert exit_code == code
+    assert stdout == ""
+    assert stderr == f"{error}\n"
+
+
+def test_ctrl_c_exits_130_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    exit_code, stdout, stderr = _run_raising(monkeypatch, KeyboardInterrupt())
+
+    assert exit_code == 130
+    assert (stdout, stderr) == ("", "stopped\n")
+
+
+def test_version_prints_the_package_version() -> None:
+    result = CliRunner().invoke(cli.main, ["--version"])
+
+    assert result.stdout.startswith("onnxlift, version ")
