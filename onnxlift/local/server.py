@@ -23,15 +23,30 @@ _STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket, with port 0 on any free port; raises ``ConfigInvalid`` where the address cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
+        return _bind(host, port)
     except (OSError, OverflowError) as error:
         number = getattr(error, "errno", None)
         why = os.strerror(number) if number and number > 0 else str(error)
         raise ConfigInvalid(
             f"cannot listen on {host} port {port}: {why}; choose another --port, or 0 for any free one"
         ) from error
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, target = found[0]
+    # The protocol must be named: asyncio turns Nagle's algorithm off only where it is TCP, and with Nagle every
+    # answer on a kept-alive connection waits 40 ms for the caller's delayed acknowledgement.
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(target)
+        sock.listen()
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def address(sock: socket.socket) -> str:
