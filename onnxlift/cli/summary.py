@@ -1,5 +1,6 @@
 """What ``onnxlift compress`` tells: a table before and after, a row for every candidate, or JSON."""
 
+import json
 import platform
 from dataclasses import asdict
 from typing import Any, Final
@@ -37,7 +38,7 @@ def as_json(outcome: Outcome, placement: Placement) -> dict[str, Any]:
     """The outcome for a program; the manifest as it was written."""
     return {
         "folder": str(outcome.folder),
-        "manifest": asdict(outcome.manifest),
+        "manifest": json.loads(outcome.manifest.to_json()),
         "ratio": outcome.manifest.size_bytes / outcome.manifest.source.size_bytes,
         "source": asdict(outcome.source),
         "candidates": [asdict(candidate) for candidate in outcome.candidates],

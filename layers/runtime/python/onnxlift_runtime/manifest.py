@@ -5,7 +5,7 @@ import json
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -119,7 +119,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """Write the manifest as stable, indented JSON that ``from_json`` reads back unchanged."""
-        return json.dumps(asdict(self), indent=2, allow_nan=False) + "\n"
+        return json.dumps(self, default=_plain, indent=2, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Manifest":
@@ -165,6 +165,13 @@ def file_sha256(path: Path) -> str:
     """The SHA-256 of a file as lower-case hexadecimal, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    """What JSON writes for a mapping that cannot change, or for a dataclass."""
+    return (
+        dict(value) if isinstance(value, Mapping) else {item.name: getattr(value, item.name) for item in fields(value)}
+    )
 
 
 def _build(cls: type[T], data: Any, where: str) -> T:
