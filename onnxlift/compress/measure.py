@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from onnxlift.compress.cpu import describe_cpu
+from onnxlift.compress.cpu.description import describe_cpu
 from onnxlift.compress.samples import Samples
 from onnxlift_runtime.errors import ModelRefused
 from onnxlift_runtime.manifest import Latency, Manifest, Measurements
