@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -11,6 +11,9 @@ from onnxlift.compress.steps import Context
 from onnxlift.compress.steps.integers import require_quantized, without_declared_weights
 from onnxlift.compress.storage import through_files
 from onnxlift_runtime.errors import RecipeInvalid
+
+# The quantizer first turns Gemm "name" into MatMul "name_MatMul" and an Add.
+_MATMUL_OF_GEMM: Final = "_MatMul"
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Int8Dynamic:
             before,
             after,
             op_types_to_quantize=list(self.operators) or None,
-            nodes_to_exclude=list(self.exclude),
+            nodes_to_exclude=[*self.exclude, *(name + _MATMUL_OF_GEMM for name in self.exclude)],
             per_channel=self.per_channel,
             reduce_range=self.reduce_range,
             weight_type=QuantType.QInt8 if self.weight_type == "int8" else QuantType.QUInt8,
