@@ -30,11 +30,10 @@ def command(ctx: click.Context, config_path: Path, host: str, port: int, threads
 
     config = load_config(config_path)
     _log_to_stderr(quiet)
-    with listen(host, port) as sock:
-        handlers, inventory = open_service(config, threads=threads)
+    with listen(host, port) as sock, open_service(config, threads=threads) as (wiring, inventory):
         for line in inventory.lines():
             click.echo(line)
-        status = run(Gateway(handlers), sock, lambda: click.echo(f"listening on {address(sock)}"))
+        status = run(Gateway(wiring), sock, lambda: click.echo(f"listening on {address(sock)}"))
     sys.stdout.flush()
     ctx.exit(status)
 

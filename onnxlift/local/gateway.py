@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl
 
 from onnxlift.local.context import LambdaContext
-from onnxlift.local.wiring import Handler, function_for
+from onnxlift.local.wiring import Handler, Wiring
 from onnxlift_runtime.errors import OnnxliftError, PayloadTooLarge
 from onnxlift_runtime.http import Request, Response
 from onnxlift_runtime.settings import Limits
@@ -43,10 +43,10 @@ class Bounds:
 
 
 class Gateway:
-    """Answer HTTP requests with the functions of ``handlers``, each call in one of a bounded number of threads."""
+    """Answer HTTP requests with the functions of ``wiring``, each call in one of a bounded number of threads."""
 
-    def __init__(self, handlers: Mapping[str, Handler], bounds: Bounds | None = None) -> None:
-        self._handlers = handlers
+    def __init__(self, wiring: Wiring, bounds: Bounds | None = None) -> None:
+        self._wiring = wiring
         self._bounds = bounds or Bounds()
         self._in_flight = 0
         self._pool = ThreadPoolExecutor(self._bounds.workers, "function")
@@ -87,9 +87,9 @@ class Gateway:
 
     async def _invoke(self, request: Request) -> Response:
         """Run the function; its exceptions become answers, as API Gateway's integration does it."""
-        name = function_for(request.path)
+        name = self._wiring.function_for(request.path)
         context = LambdaContext(name, MEMORY_MB, self._bounds.timeout_s)
-        call = partial(_call, self._handlers[name], replace(request, request_id=context.aws_request_id), context)
+        call = partial(_call, self._wiring.handlers[name], replace(request, request_id=context.aws_request_id), context)
         try:
             async with asyncio.timeout(self._bounds.timeout_s):
                 return await asyncio.get_running_loop().run_in_executor(self._pool, call)

@@ -21,12 +21,12 @@ class Inventory:
         return (*found, *(f"skipping {name}: {why}" for name, why in self.skipped.items()))
 
 
-def take_inventory(config: Config, failures: Mapping[tuple[str, str], str]) -> Inventory:
-    """Read the artifacts folder of ``config``; ``failures`` holds the versions that could not be opened.
+def take_inventory(config: Config, models_dir: Path, failures: Mapping[tuple[str, str], str]) -> Inventory:
+    """Read the manifests below ``models_dir``; ``failures`` holds the versions that could not be opened.
 
     Raises ``ArtifactCorrupt`` where a manifest cannot be read.
     """
-    served = tuple(item for item in read_manifests(config.artifacts) if not failures.get((item.name, item.version)))
+    served = tuple(item for item in read_manifests(models_dir) if (item.name, item.version) not in failures)
     missing = {
         name: f"{_relative(config.artifact_folder(name))} does not exist; run `onnxlift compress {name}`"
         for name in config.models

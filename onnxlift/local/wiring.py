@@ -1,4 +1,4 @@
-"""Which function answers which path, as the API's OpenAPI document says it for AWS."""
+"""Which function answers which path: the same table that the CDK app gives API Gateway."""
 
 import importlib
 import re
@@ -10,35 +10,29 @@ from onnxlift_runtime.errors import ConfigInvalid
 
 Handler: TypeAlias = Callable[[Mapping[str, Any], Any], Mapping[str, Any]]
 
+FUNCTIONS: Final = ("control", "predict")
+_MODEL: Final = re.compile(r"/v[12]/models/(?P<model>[^/:]+)")
+
 
 @dataclass(frozen=True, slots=True)
-class Binding:
-    """One row of the table: paths that match ``pattern`` as a whole go to the function ``function``."""
+class Wiring:
+    """The handler of every function, and the models that have a predict function; ``control`` answers the rest."""
 
-    pattern: re.Pattern[str]
-    function: str
+    handlers: Mapping[str, Handler]
+    models: frozenset[str]
 
-
-# A model's paths go to that model's function, whether the model exists or not; everything else goes to `control`.
-BINDINGS: Final[tuple[Binding, ...]] = (
-    Binding(re.compile(r"/v[12]/models/.+", re.DOTALL), "predict"),
-    Binding(re.compile(r".*", re.DOTALL), "control"),
-)
-
-
-def function_for(path: str) -> str:
-    """The name of the function that answers ``path``."""
-    return next(binding.function for binding in BINDINGS if binding.pattern.fullmatch(path))
+    def function_for(self, path: str) -> str:
+        """The name of the function that answers ``path``."""
+        found = _MODEL.match(path)
+        return "predict" if found and found["model"] in self.models else "control"
 
 
 def load_handlers() -> dict[str, Handler]:
-    """The handler of every function in the table; raises ``ConfigInvalid`` outside a clone, where there are none."""
+    """The handler of every function; raises ``ConfigInvalid`` outside a clone, where there are none."""
     try:
-        return {
-            binding.function: importlib.import_module(f"handlers.{binding.function}").handler for binding in BINDINGS
-        }
+        return {name: importlib.import_module(f"handlers.{name}").handler for name in FUNCTIONS}
     except ModuleNotFoundError as error:
-        if error.name not in {"handlers", *(f"handlers.{binding.function}" for binding in BINDINGS)}:
+        if error.name not in {"handlers", *(f"handlers.{name}" for name in FUNCTIONS)}:
             raise
         raise ConfigInvalid(
             f"the functions are not installed ({error.name}); run `onnxlift serve` in a clone of onnxlift's repository"

@@ -54,7 +54,7 @@ def _other_document(source: random.Random) -> tuple[Any, ...]:
 
 def _wrong_field(source: random.Random) -> tuple[Any, ...]:
     field = source.choice(("name", "shape", "datatype", "data", "parameters"))
-    values = [value for value in _VALUES if not (field == "parameters" and isinstance(value, dict))]
+    values = [value for value in _VALUES if not (field == "parameters" and isinstance(value, dict | None))]
     return "POST", INFER, _json(tensor(**{field: source.choice(values)}))
 
 
@@ -200,6 +200,11 @@ def _wrong_examples(source: random.Random) -> tuple[Any, ...]:
     return "POST", f"/v1/models/pair:{verb}", json.dumps({"examples": [{"a": value, "b": value}]}).encode()
 
 
+def _failing_graph(source: random.Random) -> tuple[Any, ...]:
+    width = source.choice((1, 4, 5, 7))
+    return "POST", "/v2/models/failing/infer", _json(tensor(shape=[1, width], data=[1] * width))
+
+
 BOMB: Final = gzip.compress(b" " * (80 * 2**20), 9)
 _KINDS: Final[list[tuple[str, Callable[[random.Random], tuple[Any, ...]]]]] = [
     (make.__name__.strip("_"), make)
@@ -226,5 +231,6 @@ _KINDS: Final[list[tuple[str, Callable[[random.Random], tuple[Any, ...]]]]] = [
         _wrong_output,
         _wrong_predict,
         _wrong_examples,
+        _failing_graph,
     )
 ]

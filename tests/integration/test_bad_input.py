@@ -76,10 +76,10 @@ def test_a_request_after_bad_ones_is_answered(client: httpx.Client) -> None:
     assert answer.status_code == 200
 
 
-def test_a_model_that_fails_by_itself_is_a_500_in_the_one_form(client: httpx.Client) -> None:
+def test_an_input_that_only_the_graph_can_refuse_is_a_400_in_the_one_form(client: httpx.Client) -> None:
     body = {"inputs": [tensor(shape=[1, 5], data=[1] * 5)]}
 
     answer = client.post("/v2/models/failing/infer", json=body)
 
-    assert answer.status_code == 500
-    assert answer.json()["error"].startswith("model 'failing' failed: ")
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("model 'failing' refuses this input: ")

@@ -102,6 +102,7 @@ def test_a_service_without_artifacts_answers_and_says_so(tmp_path: Path) -> None
 def test_a_damaged_model_is_skipped_and_leaves_the_others_alone(config_path: Path) -> None:
     folder = config_path.parent / "artifacts"
     builders.write_artifact(folder, builders.linear(), name="hurt")
+    write_config(config_path.parent, "linear", "hurt")
     with (folder / "hurt/1/model.onnx").open("ab") as file:
         file.write(b"x")
 
