@@ -40,7 +40,6 @@ def _compressed(response: Response, request: Request) -> Response:
     return replace(response, body=body).with_headers({"Content-Encoding": encoding, "Vary": "Accept-Encoding"})
 
 
-if (
-    "AWS_LAMBDA_RUNTIME_API" in os.environ
-):  # only while Lambda starts the function, whose first request then finds it open
+# Lambda alone sets this, while it starts the function: the first request then finds the models open.
+if "AWS_LAMBDA_RUNTIME_API" in os.environ:
     engine()

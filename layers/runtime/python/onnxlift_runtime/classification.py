@@ -1,5 +1,6 @@
 """The best classes of an output, as Triton's classification extension and TensorFlow Serving's classify tell them."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from onnxlift_runtime.datatypes import datatype
 from onnxlift_runtime.errors import InputMismatch
 from onnxlift_runtime.manifest import Manifest, TensorSpec
-from onnxlift_runtime.tensors import Array, bfloat16_to_float32
+from onnxlift_runtime.tensors import Array, bfloat16_to_float32, shortest_floats
 
 
 def top_classes(array: Array, spec: TensorSpec, count: int, *, batched: bool) -> Array:
@@ -16,9 +17,10 @@ def top_classes(array: Array, spec: TensorSpec, count: int, *, batched: bool) ->
     Scores are read along all dimensions after the batch; ``count`` is capped at how many there are.
     Source: Triton's "Classification Extension".
     """
-    rows = array.reshape(array.shape[0], -1) if batched and array.ndim else array.reshape(1, -1)
-    scores = _scores(rows, spec)
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+    batch = array.shape[0] if batched else 1
+    scores = _scores(array, spec).reshape(batch, math.prod(array.shape[1:]) if batched else array.size)
+    # Both reversals keep NaN last and equal scores in their order; "~" reverses whole numbers without an overflow.
+    best = np.argsort(-scores if scores.dtype.kind == "f" else ~scores, axis=1, kind="stable")[:, :count]
     texts = np.empty(best.shape, dtype=object)
     for place, index in np.ndenumerate(best):
         texts[place] = _tell(scores[place[0], index], int(index), spec)
@@ -28,15 +30,17 @@ def top_classes(array: Array, spec: TensorSpec, count: int, *, batched: bool) ->
 def classify(outputs: dict[str, Array], manifest: Manifest) -> list[list[list[Any]]]:
     """For each example its ``[label, score]`` pairs in the model's order."""
     spec = _scores_output(manifest)
-    labels = spec.labels or tuple(map(str, range(outputs[spec.name].shape[-1])))
-    return [[[label, float(score)] for label, score in zip(labels, row, strict=True)] for row in _floats(outputs, spec)]
+    scores = _scores(outputs[spec.name], spec)
+    labels = spec.labels or tuple(map(str, range(scores.shape[-1])))
+    return [[list(pair) for pair in zip(labels, row, strict=True)] for row in shortest_floats(scores).tolist()]
 
 
 def regress(outputs: dict[str, Array], manifest: Manifest) -> list[float]:
     """For each example its one value; raises ``InputMismatch`` for a model without such an output."""
     for spec in manifest.outputs:
         if datatype(spec.datatype).kind == "float" and len(spec.shape) in {1, 2} and spec.shape[1:] in {(), (1,)}:
-            return [float(value) for value in _floats(outputs, spec).reshape(-1)]
+            values: list[float] = shortest_floats(_scores(outputs[spec.name], spec)).reshape(-1).tolist()
+            return values
     raise InputMismatch(f"model {manifest.name!r} has no output of shape [-1] or [-1,1] to regress with; use :predict")
 
 
@@ -50,20 +54,15 @@ def _scores_output(manifest: Manifest) -> TensorSpec:
     return next((spec for spec in candidates if spec.labels), candidates[0])
 
 
-def _floats(outputs: dict[str, Array], spec: TensorSpec) -> Array:
-    array = outputs[spec.name]
+def _scores(array: Array, spec: TensorSpec) -> Array:
+    """Scores in a type that numpy can compare."""
+    if datatype(spec.datatype).kind == "bytes":
+        raise InputMismatch(f"output {spec.name!r} holds BYTES, classification needs numbers")
     return bfloat16_to_float32(array) if spec.datatype == "BF16" else array
 
 
-def _scores(rows: Array, spec: TensorSpec) -> Array:
-    """Scores in a type that can be negated and compared."""
-    if datatype(spec.datatype).kind == "bytes":
-        raise InputMismatch(f"output {spec.name!r} holds BYTES, classification needs numbers")
-    if spec.datatype == "BF16":
-        return bfloat16_to_float32(rows)
-    return rows if rows.dtype.kind == "f" else rows.astype(np.float64)
-
-
 def _tell(score: Any, index: int, spec: TensorSpec) -> bytes:
+    """One class in Triton's words: six decimals for floating point, whole numbers as they are."""
+    value = f"{float(score):f}" if datatype(spec.datatype).kind == "float" else str(int(score))
     label = f":{spec.labels[index]}" if index < len(spec.labels) else ""
-    return f"{float(score):f}:{index}{label}".encode()
+    return f"{value}:{index}{label}".encode()

@@ -38,8 +38,8 @@ def routes(engine: Engine) -> tuple[Route, ...]:
         ("GET", _MODEL + "/config", _model_config),
         ("POST", _MODEL + "/infer", _infer),
         ("GET", r"/v1/models/?", _model_list),
-        ("GET", r"/v1/models/.*", _serving_get),
-        ("POST", r"/v1/models/.*", _serving_post),
+        ("GET", r"(?i:/v1/models/.*)", _serving_get),
+        ("POST", r"(?i:/v1/models/.*)", _serving_post),
     )
     return tuple(Route(method, re.compile(pattern), partial(answer, engine)) for method, pattern, answer in table)
 

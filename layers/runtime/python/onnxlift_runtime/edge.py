@@ -24,6 +24,8 @@ def answer_event(event: Mapping[str, Any], answer: Callable[[Request], Response]
         result = response.to_event()
     except OnnxliftError as error:
         response = Response.error(error)
+        if response.status >= 500:
+            telemetry.log("error", "cannot answer", why=str(error), request_id=request.request_id)
         result = response.to_event()
     except Exception:
         telemetry.log("error", "unexpected failure", trace=traceback.format_exc(), request_id=request.request_id)

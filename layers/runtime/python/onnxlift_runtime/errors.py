@@ -121,6 +121,10 @@ class UnsupportedEncoding(RequestError):
 
     status = 415
 
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Accept-Encoding": "gzip, deflate"}  # RFC 9110 section 15.5.16
+
 
 class ModelUnavailable(OnnxliftError):
     """The model exists and cannot answer yet."""

@@ -21,6 +21,8 @@ from onnxlift_runtime.settings import Limits
 
 JSON: Final = "application/json"
 OCTET_STREAM: Final = "application/octet-stream"
+MAX_MESSAGE_CHARACTERS: Final = 1_000  # an error repeats the caller's own words, which can be as long as the body
+_ASCII: Final = bytes(range(128))
 
 
 class EventFormat(StrEnum):
@@ -49,25 +51,21 @@ class Request:
         Raises ``MalformedRequest`` for any other event or a body that is not base64 as announced, and
         ``PayloadTooLarge`` before the body is decoded.
         """
-        context = event.get("requestContext") or {}
-        if "http" in context:
-            method, path, event_format = (
-                context["http"]["method"],
-                _path_without_stage(event, context),
-                EventFormat.HTTP,
-            )
-        elif "httpMethod" in event:
-            method, path, event_format = event["httpMethod"], event.get("path") or "/", EventFormat.REST
-        else:
+        if not isinstance(event, Mapping):
+            raise MalformedRequest("the event is not an object")
+        context = _mapping(event, "requestContext")
+        http = _mapping(context, "http")
+        method = http.get("method") if http else event.get("httpMethod")
+        if not isinstance(method, str):
             raise MalformedRequest("the event is not an API Gateway or function URL event")
         return cls(
             method=method,
-            path=unquote(path),
+            path=unquote(_path(event.get("rawPath"), context.get("stage")) if http else _path(event.get("path"), None)),
             headers=_headers(event),
-            query=dict(event.get("queryStringParameters") or {}),
+            query={name: value or "" for name, value in _mapping(event, "queryStringParameters").items()},
             body=_body(event, (limits or Limits()).max_body_bytes),
-            request_id=context.get("requestId") or "",
-            event_format=event_format,
+            request_id=str(context.get("requestId") or ""),
+            event_format=EventFormat.HTTP if http else EventFormat.REST,
         )
 
     def to_event(self) -> dict[str, Any]:
@@ -97,13 +95,17 @@ class Response:
     @classmethod
     def json(cls, document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> "Response":
         """An answer whose body is ``document`` as JSON."""
-        body = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+        text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+        # Half a character, which UTF-8 does not have, becomes what JSON would have escaped it to.
+        body = text.encode(errors="backslashreplace")
         return cls(status, body, {"Content-Type": JSON, **(headers or {})})
 
     @classmethod
     def error(cls, error: OnnxliftError) -> "Response":
         """The one form in which every error is told: ``{"error": "<what, which, what was expected>"}``."""
-        return cls.json({"error": str(error)}, error.status, error.headers)
+        message = str(error)
+        told = message if len(message) <= MAX_MESSAGE_CHARACTERS else message[:MAX_MESSAGE_CHARACTERS] + "…"
+        return cls.json({"error": told}, error.status, error.headers)
 
     def to_event(self, limits: Limits | None = None) -> dict[str, Any]:
         """The value a Lambda function returns to API Gateway; text stays text, so that it costs no base64.
@@ -111,19 +113,16 @@ class Response:
         Raises ``PayloadTooLarge`` where Lambda would drop the answer.
         """
         text = self.headers.get("Content-Type") == JSON and "Content-Encoding" not in self.headers
-        size_bytes = len(self.body) + self.body.count(b'"') if text else (len(self.body) + 2) // 3 * 4
+        event = {"statusCode": self.status, "headers": dict(self.headers), "body": "", "isBase64Encoded": not text}
+        body_bytes = _escaped_bytes(self.body) if text else (len(self.body) + 2) // 3 * 4
+        size_bytes = len(json.dumps(event)) + body_bytes
         max_bytes = (limits or Limits()).max_answer_bytes
         if size_bytes > max_bytes:
             raise PayloadTooLarge(
                 f"the answer takes {size_bytes} bytes of the {max_bytes} that one response carries; "
                 "ask for fewer outputs, smaller batches, or binary outputs"
             )
-        return {
-            "statusCode": self.status,
-            "headers": dict(self.headers),
-            "body": self.body.decode() if text else base64.b64encode(self.body).decode("ascii"),
-            "isBase64Encoded": not text,
-        }
+        return event | {"body": self.body.decode() if text else base64.b64encode(self.body).decode("ascii")}
 
     @classmethod
     def from_event(cls, event: Mapping[str, Any]) -> "Response":
@@ -160,26 +159,44 @@ def dispatch(routes: Iterable[Route], request: Request) -> Response:
     raise PathNotFound(f"no endpoint at {request.method} {request.path}; GET /openapi.json lists them")
 
 
-def _path_without_stage(event: Mapping[str, Any], context: Mapping[str, Any]) -> str:
-    path: str = event.get("rawPath") or "/"
-    stage = context.get("stage") or "$default"
-    return path.removeprefix(f"/{stage}") or "/" if stage != "$default" else path
+def _escaped_bytes(text: bytes) -> int:
+    """What a JSON text takes at most as a string in the function's answer, whose writer may escape all but ASCII."""
+    doubled = len(text) - len(text.translate(None, b'"\\\t\n\r'))
+    foreign = 0 if text.isascii() else len(text.translate(None, _ASCII))  # two bytes of UTF-8 become six: \u00e9
+    return len(text) + doubled + 2 * foreign
+
+
+def _mapping(event: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """A part of an event, empty where it is null, absent or something else."""
+    value = event.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _path(path: Any, stage: Any) -> str:
+    """The path without the stage that HTTP API puts before it."""
+    if not isinstance(path, str) or not path:
+        return "/"
+    if stage and f"{path}/".startswith(f"/{stage}/"):
+        return path.removeprefix(f"/{stage}") or "/"
+    return path
 
 
 def _headers(event: Mapping[str, Any]) -> dict[str, str]:
-    repeated = event.get("multiValueHeaders") or {}
-    single = event.get("headers") or {}
-    joined = {name.lower(): ",".join(values) for name, values in repeated.items()}
-    return joined | {name.lower(): value for name, value in single.items()}
+    repeated = _mapping(event, "multiValueHeaders").items()
+    joined = {name: ",".join(map(str, values)) for name, values in repeated if isinstance(values, list)}
+    single = {name: str(value) for name, value in _mapping(event, "headers").items() if value is not None}
+    return {name.lower(): value for name, value in (joined | single).items()}
 
 
 def _body(event: Mapping[str, Any], max_bytes: int) -> bytes:
     body = event.get("body") or ""
+    if not isinstance(body, str):
+        raise MalformedRequest("the event's body is not text")
     size_bytes = len(body) * 3 // 4 if event.get("isBase64Encoded") else len(body)
     if size_bytes > max_bytes + 2:  # base64 pads to a multiple of three
         raise PayloadTooLarge(f"the body has {size_bytes} bytes, one request carries at most {max_bytes}")
     if not event.get("isBase64Encoded"):
-        return body.encode() if isinstance(body, str) else bytes(body)
+        return body.encode(errors="surrogatepass")  # half a character is left to the JSON reader to refuse
     try:
         return base64.b64decode(body, validate=True)
     except (binascii.Error, ValueError) as error:

@@ -21,6 +21,7 @@ from onnxlift_runtime.wire import (
     expect,
     expect_mapping,
     flatten,
+    optional,
     specs_by_name,
 )
 
@@ -65,10 +66,11 @@ def decode_infer(body: bytes, header_length: str | None, manifest: Manifest, lim
     for tensor in inputs:
         check_input(tensor, specs[tensor.name], manifest, limits)
     check_batch(inputs, manifest)
+    binary = expect(parameters.get("binary_data_output", False), bool, "'binary_data_output'")
     return InferRequest(
         inputs=inputs,
-        outputs=_decode_outputs(document, manifest, bool(parameters.get("binary_data_output", False))),
-        id=expect(document.get("id", ""), str, "'id'"),
+        outputs=_decode_outputs(document, manifest, binary),
+        id=expect(optional(document, "id", ""), str, "'id'"),
         parameters=parameters,
     )
 
@@ -176,10 +178,10 @@ def _binary_size(entry: Mapping[str, Any], name: str) -> int | None:
     """``binary_data_size`` of an input, or None where its data is in the JSON; exactly one of both must be there."""
     parameters = _decode_parameters(entry, f"input {name!r}")
     given = [key for key in ("binary_data_size", "shared_memory_region") if key in parameters]
-    if ("data" in entry) + len(given) != 1:
+    count = len(given) + (entry.get("data") is not None)
+    if count != 1:
         raise MalformedRequest(
-            f"Input must set only one of the following fields: {_DATA_FIELDS}. But input {name!r} set "
-            f"{('data' in entry) + len(given)} of them"
+            f"Input must set only one of the following fields: {_DATA_FIELDS}. But input {name!r} set {count} of them"
         )
     if "shared_memory_region" in given:
         raise MalformedRequest(f"input {name!r} asks for shared memory, which this server does not have; send the data")
@@ -204,7 +206,7 @@ def _decode_input(entry: Mapping[str, Any], name: str, data: Any) -> WireTensor:
 
 def _decode_outputs(document: Mapping[str, Any], manifest: Manifest, binary: bool) -> tuple[WantedOutput, ...]:
     known = [spec.name for spec in manifest.outputs]
-    entries = expect(document.get("outputs", []), list, "'outputs'")
+    entries = expect(optional(document, "outputs", []), list, "'outputs'")
     if not entries:
         return tuple(WantedOutput(name, binary) for name in known)
     wanted = tuple(_decode_output(expect_mapping(entry, "an output"), binary) for entry in entries)
@@ -230,14 +232,22 @@ def _decode_output(entry: Mapping[str, Any], binary: bool) -> WantedOutput:
 
 
 def _decode_parameters(entry: Mapping[str, Any], what: str) -> Mapping[str, Any]:
-    parameters = expect_mapping(entry.get("parameters", {}), f"'parameters' of {what}")
-    for key, value in parameters.items():
+    parameters = expect_mapping(optional(entry, "parameters", {}), f"'parameters' of {what}")
+    given = {key: value for key, value in parameters.items() if value is not None}
+    for key, value in given.items():
         expect(value, (str, int, float, bool), f"parameter {key!r} of {what}")
-    return parameters
+    return given
 
 
 def _encode_output(tensor: WireTensor) -> dict[str, Any]:
     entry: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
     if tensor.binary:
         return entry | {"parameters": {"binary_data_size": len(tensor.data)}}
-    return entry | {"data": flatten(tensor) if isinstance(tensor.data, list) else tensor.data.reshape(-1)}
+    return entry | {"data": _flat(tensor)}
+
+
+def _flat(tensor: WireTensor) -> Any:
+    """The elements in row-major order: the protocol's ``data`` is an array even for a scalar."""
+    if isinstance(tensor.data, list):
+        return flatten(tensor)
+    return [tensor.data] if isinstance(tensor.data, str) else tensor.data.reshape(-1)

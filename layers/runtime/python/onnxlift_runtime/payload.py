@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import zlib
 from typing import Any, Final
 
@@ -10,7 +11,11 @@ import orjson
 from onnxlift_runtime.errors import MalformedRequest, PayloadTooLarge, UnsupportedEncoding
 
 MIN_COMPRESSED_BYTES: Final = 256  # below this gzip's own header eats the gain
-_ANY_HEADER: Final = 32 + zlib.MAX_WBITS  # gzip or zlib, told apart by its header
+MAX_MEMBERS: Final = 64  # of a gzip stream; each costs a copy of what follows it, so a million empty ones cost minutes
+_GZIP: Final = 16 + zlib.MAX_WBITS
+_CODINGS: Final = ("gzip", "deflate")  # that answers are written in, the preferred one first
+
+_QUALITY: Final = re.compile(r"[01](\.[0-9]{0,3})?")
 
 Buffer = bytes | memoryview
 
@@ -25,18 +30,19 @@ def decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
         return body
     if encoding not in {"gzip", "x-gzip", "deflate"}:
         raise UnsupportedEncoding(f"Content-Encoding {encoding!r} is not read here; allowed: gzip, deflate, identity")
+    window, members = (zlib.MAX_WBITS, 1) if encoding == "deflate" else (_GZIP, MAX_MEMBERS)
     try:
-        return _inflate(body, max_bytes)
+        return _inflate(body, window, members, max_bytes)
     except zlib.error as error:
         raise MalformedRequest(f"the body is not {encoding}, as its Content-Encoding says: {error}") from error
 
 
-def _inflate(body: bytes, max_bytes: int) -> bytes:
-    """Inflate all members of a gzip stream, or one zlib stream."""
+def _inflate(body: bytes, window: int, members: int, max_bytes: int) -> bytes:
+    """Inflate the members of a gzip stream, or one zlib stream."""
     pieces: list[bytes] = []
     room = max_bytes
-    while True:
-        inflater = zlib.decompressobj(_ANY_HEADER)
+    for _ in range(members):
+        inflater = zlib.decompressobj(window)
         # One byte more than allowed tells "exactly at the limit" from "over it".
         pieces.append(inflater.decompress(body, room + 1))
         room -= len(pieces[-1])
@@ -47,24 +53,31 @@ def _inflate(body: bytes, max_bytes: int) -> bytes:
         body = inflater.unused_data
         if not body:
             return b"".join(pieces)
+    raise MalformedRequest(f"{len(body)} bytes follow the compressed body, which ends after {members} parts")
 
 
 def compress(body: bytes, accept_encoding: str) -> tuple[bytes, str]:
     """Compress ``body`` as ``Accept-Encoding`` allows; returns the bytes and the encoding used ("" for none)."""
     if len(body) < MIN_COMPRESSED_BYTES:
         return body, ""
-    accepted = _accepted(accept_encoding)
-    if "gzip" in accepted:
-        return gzip.compress(body, compresslevel=1, mtime=0), "gzip"
-    if "deflate" in accepted:
-        return zlib.compress(body, level=1), "deflate"
-    return body, ""
+    weights = _weights(accept_encoding)
+    wanted = {coding: weights.get(coding, weights.get("*", 0.0)) for coding in _CODINGS}
+    best = max(wanted, key=wanted.__getitem__)
+    # A coding named on purpose wins over "identity" of the same weight: that is why the caller names it.
+    if not wanted[best] or wanted[best] < weights.get("identity", 0.0):
+        return body, ""
+    compressed = gzip.compress(body, compresslevel=1, mtime=0) if best == "gzip" else zlib.compress(body, level=1)
+    return compressed, best
 
 
-def _accepted(header: str) -> set[str]:
-    """The codings of an ``Accept-Encoding`` header that are not refused with ``q=0``."""
-    codings = (item.partition(";") for item in header.lower().split(","))
-    return {name.strip() for name, _, weight in codings if weight.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00"}}
+def _weights(header: str) -> dict[str, float]:
+    """How much each coding of an ``Accept-Encoding`` header is wanted (RFC 9110 section 12.5.3); "x-gzip" is gzip."""
+    weights: dict[str, float] = {}
+    for item in header.lower().split(","):
+        coding, *parameters = (part.strip() for part in item.split(";"))
+        quality = next((text[2:] for text in parameters if text.startswith("q=")), "1")
+        weights[coding.removeprefix("x-")] = float(quality) if _QUALITY.fullmatch(quality) else 0.0
+    return weights
 
 
 def decode_json(body: Buffer, *, allow_nan: bool = False) -> Any:
@@ -82,9 +95,13 @@ def decode_json(body: Buffer, *, allow_nan: bool = False) -> Any:
 
 def _decode_json_with_nan(body: Buffer) -> Any:
     try:
-        return json.loads(bytes(body))
+        text = bytes(body).decode()
+        document = json.loads(text)
+        if "\\ud" in text or "\\uD" in text:  # may escape half a character, which the strict parser refuses by itself
+            json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise MalformedRequest(f"the body is not JSON: {error}") from error
+    return document
 
 
 def encode_json(document: Any) -> bytes:

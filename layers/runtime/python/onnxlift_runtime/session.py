@@ -9,15 +9,18 @@ from typing import Any, Final
 import numpy as np
 import onnxruntime as ort
 
-from onnxlift_runtime.errors import ArtifactCorrupt, DatatypeMismatch, InferenceFailed, InputMismatch
+from onnxlift_runtime.datatypes import datatype
+from onnxlift_runtime.errors import ArtifactCorrupt, DatatypeMismatch, InferenceFailed, InputMismatch, OnnxliftError
 from onnxlift_runtime.manifest import Manifest, TensorSpec, verify_files
 from onnxlift_runtime.tensors import Array
 
 _BFLOAT16: Final = 16  # TensorProto.BFLOAT16, named by number so that the onnx package is not needed
 _ERRORS_ONLY: Final = 3
 _STATE: Final = ort.capi.onnxruntime_pybind11_state
-# What onnxruntime raises where an input that fits its declaration breaks a rule inside the graph.
-_INVALID_INPUT: Final = (_STATE.InvalidArgument, ValueError)
+# What onnxruntime raises where an input that fits its declaration breaks a rule inside the graph: an index out of
+# range, or two variable dimensions that do not go together. A failed allocation comes as the same class.
+_INVALID_INPUT: Final = (_STATE.InvalidArgument, _STATE.Fail, ValueError)
+_NO_MEMORY: Final = "Failed to allocate memory"
 
 
 class Session:
@@ -34,6 +37,7 @@ class Session:
                 _options(manifest, threads or processor_count()),
                 providers=["CPUExecutionProvider"],
             )
+            _check_signature(self._session, manifest)
         except Exception as error:  # onnxruntime's errors share no base class below Exception
             raise ArtifactCorrupt(f"{folder / manifest.model_file} cannot be opened: {error}") from error
         self._inputs = {spec.name: spec for spec in manifest.inputs}
@@ -48,10 +52,8 @@ class Session:
         native = {name: _to_native(array, self._inputs[name]) for name, array in feeds.items()}
         try:
             results = self._run_values(native, outputs) if self._through_values else self._run_arrays(native, outputs)
-        except _INVALID_INPUT as error:
-            raise InputMismatch(f"model {self.manifest.name!r} refuses this input: {_one_line(error)}") from error
-        except Exception as error:
-            raise InferenceFailed(f"model {self.manifest.name!r} failed: {_one_line(error)}") from error
+        except Exception as error:  # onnxruntime's errors share no base class below Exception
+            raise _translate(error, self.manifest.name) from error
         return {name: _from_native(result, self._outputs[name]) for name, result in zip(outputs, results, strict=True)}
 
     def _run_arrays(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
@@ -81,6 +83,16 @@ def _options(manifest: Manifest, threads: int) -> Any:
     for key, value in manifest.session_options.items():
         options.add_session_config_entry(key, value)
     return options
+
+
+def _check_signature(session: Any, manifest: Manifest) -> None:
+    """A manifest of another model would blame every caller for what only a fresh artifact can mend."""
+    pairs = ((session.get_inputs(), manifest.inputs), (session.get_outputs(), manifest.outputs))
+    for found, specs in pairs:
+        has = {item.name: item.type for item in found}
+        told = {spec.name: datatype(spec.datatype).onnx for spec in specs}
+        if has != told:
+            raise ArtifactCorrupt(f"the model has {has}, its manifest says {told}; compress again")
 
 
 def _to_native(array: Array, spec: TensorSpec) -> Array:
@@ -122,5 +134,9 @@ def _from_value(value: Any) -> Array:
     return np.frombuffer(bits, dtype=np.uint16).reshape(shape)
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:500]
+def _translate(error: Exception, model: str) -> OnnxliftError:
+    """The caller's error where the graph refuses the values it was given, else the model's."""
+    told = " ".join(str(error).split())[:500]
+    if isinstance(error, _INVALID_INPUT) and _NO_MEMORY not in told:
+        return InputMismatch(f"model {model!r} refuses this input: {told}")
+    return InferenceFailed(f"model {model!r} failed: {told}")

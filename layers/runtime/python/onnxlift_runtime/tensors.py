@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from onnxlift_runtime import payload
 from onnxlift_runtime.datatypes import Datatype, datatype
 from onnxlift_runtime.errors import DatatypeMismatch, MalformedRequest, ShapeMismatch, ValueOutOfRange
 from onnxlift_runtime.wire import WireTensor, flatten
@@ -45,13 +46,15 @@ def encode_binary(array: Array, name: str) -> bytes:
 def encode_json(array: Array, name: str) -> Array | list[Any]:
     """``array`` in the form the JSON writer takes: an array of a type it knows, or nested lists of text for BYTES.
 
+    An array without dimensions becomes a numpy scalar, or text.
     Raises ``DatatypeMismatch`` for bytes that are no UTF-8, which JSON cannot carry.
     """
     if name == "BYTES":
         return _text(array)
     if name == "BF16":
         return bfloat16_to_float32(array)
-    return np.ascontiguousarray(array, dtype=_dtype(datatype(name)))
+    plain = np.require(array, dtype=_dtype(datatype(name)), requirements="C")
+    return plain if plain.ndim else plain[()]  # the JSON writer takes a numpy scalar, and no array without dimensions
 
 
 def encode(array: Array, name: str, datatype_name: str, *, binary: bool) -> WireTensor:
@@ -62,7 +65,10 @@ def encode(array: Array, name: str, datatype_name: str, *, binary: bool) -> Wire
 
 def shortest_floats(array: Array) -> Array:
     """Float64 values that print with as few digits as the narrower floats of ``array`` need."""
-    return array if array.dtype == np.float64 else array.astype(np.str_).astype(np.float64)
+    if array.dtype == np.float64:
+        return array
+    printed = payload.decode_json(payload.encode_json(np.ravel(array)))
+    return np.where(np.isfinite(array), np.array(printed, dtype=np.float64).reshape(array.shape), array)
 
 
 def bfloat16_to_float32(bits: Array) -> Array:
@@ -72,9 +78,9 @@ def bfloat16_to_float32(bits: Array) -> Array:
 
 def float32_to_bfloat16(values: Array) -> Array:
     """Round float32 to BF16 bit patterns (uint16), to nearest even as IEEE 754 does; NaN stays NaN."""
-    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    bits = np.ascontiguousarray(values, dtype=np.float32).reshape(-1).view(np.uint32)
     rounded = ((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)).astype(np.uint16)
-    return np.where(np.isnan(values), np.uint16(0x7FC0), rounded)
+    return np.where(np.isnan(values), np.uint16(0x7FC0), rounded.reshape(np.shape(values)))
 
 
 def _dtype(found: Datatype) -> np.dtype[Any]:
@@ -146,7 +152,10 @@ def _check_range(items: list[int], found: Datatype, name: str) -> None:
 
 
 def _floats(items: list[float | None], found: Datatype, name: str) -> Array:
-    values = np.array(items, dtype=np.float64)  # None becomes NaN
+    try:
+        values = np.array(items, dtype=np.float64)  # None becomes NaN
+    except OverflowError as error:
+        raise ValueOutOfRange(f"input {name!r} has a whole number which {found.name} cannot hold") from error
     with np.errstate(over="ignore"):
         narrow = values.astype(np.float32 if found.name == "BF16" else _dtype(found))
     if found.name == "BF16":

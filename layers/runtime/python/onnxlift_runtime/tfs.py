@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import unquote
 
 from onnxlift_runtime.catalog import SIGNATURE
 from onnxlift_runtime.errors import InputMismatch, MalformedRequest, ShapeMismatch
@@ -52,7 +51,7 @@ class PredictRequest:
 
 
 def decode_path(method: str, path: str) -> Target:
-    """Read a path below ``/v1/models``; verbs match in any case. Raises ``MalformedRequest`` as the server does."""
+    """Read a decoded path below ``/v1/models``, in any case; raises ``MalformedRequest`` where the server does."""
     match = _PATH.fullmatch(path)
     if match is None or (match["version"] and match["label"]):
         raise MalformedRequest(f"Malformed request: {method} {path}")
@@ -61,8 +60,7 @@ def decode_path(method: str, path: str) -> Target:
         raise MalformedRequest(f"Malformed request: {method} {path}")
     if not match["model"]:
         raise MalformedRequest("Missing model name in request.")
-    label = unquote(match["label"]) if match["label"] else None
-    return Target(unquote(match["model"]), match["version"], label, verb)
+    return Target(match["model"], match["version"], match["label"], verb)
 
 
 def decode_predict(body: bytes, manifest: Manifest, limits: Limits) -> PredictRequest:
@@ -159,7 +157,7 @@ def _to_wire(columns: Mapping[str, Any], manifest: Manifest, limits: Limits) -> 
     tensors = []
     for name, column in columns.items():
         spec = specs[name]
-        value = _decode_b64(column, name) if spec.datatype == "BYTES" else column
+        value = _decode_b64(column, name, limits.max_dimensions) if spec.datatype == "BYTES" else column
         shape = nested_shape(value)
         tensor = WireTensor(name, spec.datatype, shape, value if isinstance(value, list) else [value])
         check_input(tensor, spec, manifest, limits)
@@ -168,10 +166,10 @@ def _to_wire(columns: Mapping[str, Any], manifest: Manifest, limits: Limits) -> 
     return tuple(tensors)
 
 
-def _decode_b64(value: Any, name: str) -> Any:
-    """``value`` with every ``{"b64": …}`` in it replaced by the bytes it stands for."""
-    if isinstance(value, list):
-        return [_decode_b64(item, name) for item in value]
+def _decode_b64(value: Any, name: str, depth: int) -> Any:
+    """``value`` with every ``{"b64": …}`` down to ``depth`` replaced by the bytes it stands for."""
+    if isinstance(value, list) and depth:
+        return [_decode_b64(item, name, depth - 1) for item in value]
     if not _is_b64(value):
         return value
     try:

@@ -56,7 +56,10 @@ def check_input(tensor: WireTensor, spec: TensorSpec, manifest: Manifest, limits
     """Datatype, shape, size and batch against the model, in Python integers and before any allocation."""
     if tensor.datatype != spec.datatype:
         raise DatatypeMismatch(f"input {tensor.name!r} has datatype {tensor.datatype}, the model takes {spec.datatype}")
-    check_size(tensor, limits)
+    if len(tensor.shape) > limits.max_dimensions:  # first, because even to print or multiply millions of them is work
+        raise ShapeMismatch(
+            f"input {tensor.name!r} has {len(tensor.shape)} dimensions, the model takes {_shape(spec.shape)}"
+        )
     fits = len(tensor.shape) == len(spec.shape) and all(
         want in (-1, got) for got, want in zip(tensor.shape, spec.shape, strict=True)
     )
@@ -64,18 +67,15 @@ def check_input(tensor: WireTensor, spec: TensorSpec, manifest: Manifest, limits
         raise ShapeMismatch(
             f"input {tensor.name!r} has shape {_shape(tensor.shape)}, the model takes {_shape(spec.shape)}"
         )
-    if manifest.max_batch_size and tensor.shape[0] > manifest.max_batch_size:
+    if manifest.max_batch_size and tensor.shape and tensor.shape[0] > manifest.max_batch_size:
         raise ShapeMismatch(
             f"input {tensor.name!r} has a batch of {tensor.shape[0]}, the model takes at most {manifest.max_batch_size}"
         )
+    _check_size(tensor, limits)
 
 
-def check_size(tensor: WireTensor, limits: Limits) -> None:
-    """Dimensions and bytes within the limits, and raw bytes as many as the shape announces."""
-    if len(tensor.shape) > limits.max_dimensions:
-        raise ShapeMismatch(
-            f"input {tensor.name!r} has {len(tensor.shape)} dimensions, at most {limits.max_dimensions} are read"
-        )
+def _check_size(tensor: WireTensor, limits: Limits) -> None:
+    """Bytes within the limit, and raw bytes as many as the shape announces."""
     item_bytes = datatype(tensor.datatype).size_bytes
     size_bytes = tensor.count * (item_bytes or 4)  # BYTES: each element carries a length of four bytes
     if size_bytes > limits.max_tensor_bytes:
@@ -94,7 +94,7 @@ def check_batch(tensors: Iterable[WireTensor], manifest: Manifest) -> None:
     """The same first dimension in every input of a model that takes batches."""
     if not manifest.max_batch_size:
         return
-    batches = {tensor.name: tensor.shape[0] for tensor in tensors}
+    batches = {tensor.name: tensor.shape[0] for tensor in tensors if tensor.shape}
     if len(set(batches.values())) > 1:
         told = ", ".join(f"{name!r} {size}" for name, size in batches.items())
         raise ShapeMismatch(f"the inputs have different batch sizes ({told}), expected the same for all")
@@ -136,6 +136,12 @@ def expect_mapping(value: Any, what: str) -> Mapping[str, Any]:
     """``value`` itself where it is a JSON object."""
     mapping: Mapping[str, Any] = expect(value, dict, what)
     return mapping
+
+
+def optional(document: Mapping[str, Any], key: str, default: Any) -> Any:
+    """A member that may be left out; clients made from typed models write such members as ``null``."""
+    value = document.get(key)
+    return default if value is None else value
 
 
 _JSON_WORDS = {
