@@ -78,7 +78,8 @@ def require_disjoint(calibration: Samples, held_out: Samples, where: Path) -> No
 
 def _stored(path: Path, names: Sequence[str]) -> dict[str, Array]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened:
+            file = np.load(opened, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise SamplesInvalid(f"{path} is a single array; a .npz file with one array per input was expected")
             missing = [name for name in names if name not in file.files]

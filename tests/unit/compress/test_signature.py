@@ -1,0 +1,89 @@
+"""Signatures: read from the model, refused where the first dimension is no batch, labelled with class names."""
+
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import helper
+
+from onnxlift.compress.signature import MAX_BATCH_SIZE, Signature, read_signature, with_classes
+from onnxlift_runtime.datatypes import DATATYPES
+from onnxlift_runtime.errors import ConfigInvalid, ModelRefused
+from tests import builders
+from tests.builders import spec, value
+
+
+def _read(folder: Path, model: onnx.ModelProto) -> Signature:
+    path = folder / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    return read_signature(path)
+
+
+@pytest.mark.parametrize("name", [datatype.name for datatype in DATATYPES])
+def test_every_datatype_is_read(tmp_path: Path, name: str) -> None:
+    signature = _read(tmp_path, builders.identity(name, (-1, 3, -1)))
+
+    assert signature == Signature((spec("x", name, (-1, 3, -1)),), (spec("y", name, (-1, 3, -1)),), 0)
+
+
+@pytest.mark.parametrize(("first", "max_batch_size"), [(-1, MAX_BATCH_SIZE), (4, 0)])
+def test_a_free_first_dimension_is_a_batch_and_a_fixed_one_is_not(
+    tmp_path: Path, first: int, max_batch_size: int
+) -> None:
+    signature = _read(tmp_path, builders.identity("FP32", (first, 2)))
+
+    assert signature.batch == max(first, 0)
+    assert signature.max_batch_size == max_batch_size
+
+
+def test_first_dimensions_that_disagree_are_refused(tmp_path: Path) -> None:
+    model = builders.identities({"a": ("FP32", (1, 2)), "b": ("FP32", (2, 2))})
+
+    with pytest.raises(ModelRefused, match=r"must be the batch.*'a' \[1, 2\], 'b' \[2, 2\]"):
+        _read(tmp_path, model)
+
+
+def test_a_scalar_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelRefused, match="input 'x' has no dimensions"):
+        _read(tmp_path, builders.identity("FP32", ()))
+
+
+def test_an_output_that_is_no_tensor_is_refused(tmp_path: Path) -> None:
+    output = helper.make_tensor_sequence_value_info("y", onnx.TensorProto.FLOAT, None)
+    model = builders.build([helper.make_node("SequenceConstruct", ["x"], ["y"])], [value("x", "FP32", (-1,))], [output])
+
+    with pytest.raises(ModelRefused, match=r"output 'y' is a seq\(tensor\(float\)\)"):
+        _read(tmp_path, model)
+
+
+def test_a_model_without_inputs_is_refused(tmp_path: Path) -> None:
+    constant = helper.make_node("Constant", [], ["y"], value_floats=[1.0])
+
+    with pytest.raises(ModelRefused, match="has no input"):
+        _read(tmp_path, builders.build([constant], [], [value("y", "FP32", (1,))]))
+
+
+def test_a_model_onnxruntime_does_not_load_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ModelRefused, match=r"onnxruntime [\d.]+ cannot load the model") as caught:
+        _read(tmp_path, builders.build([helper.make_node("Nothing", ["x"], ["y"])], [value("x", "FP32", (1,))], []))
+
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_class_names_go_to_the_outputs_with_as_many_columns() -> None:
+    outputs = (spec("a", "FP32", (-1, 2)), spec("b", "FP32", (-1, 3)), spec("c", "FP32", (2,)))
+
+    labelled = with_classes(outputs, ("no", "yes"), "models.m.classes")
+
+    assert [item.labels for item in labelled] == [("no", "yes"), (), ()]
+
+
+def test_class_names_no_output_can_carry_are_refused() -> None:
+    with pytest.raises(ConfigInvalid, match=r"models\.m\.classes: has 2 names, .*'b' \[-1, 3\]"):
+        with_classes((spec("b", "FP32", (-1, 3)),), ("no", "yes"), "models.m.classes")
+
+
+def test_no_class_names_change_nothing() -> None:
+    outputs = (spec("b", "FP32", (-1, 3)),)
+
+    assert with_classes(outputs, (), "models.m.classes") == outputs
