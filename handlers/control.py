@@ -5,9 +5,11 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from onnxlift_runtime import catalog, openapi, page, telemetry
+from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.edge import answer_event
 from onnxlift_runtime.errors import MalformedRequest, PathNotFound
 from onnxlift_runtime.http import Request, Response, Route, dispatch
@@ -36,26 +38,30 @@ def _answer(request: Request) -> Response:
     except PathNotFound:
         # A model that exists has a function of its own; what comes here names one that does not.
         if named := _MODEL_PATH.match(request.path):
-            _models().versions(named[1])
+            service().models.versions(named[1])
         raise
 
 
+@dataclass(frozen=True)
+class Service:
+    """What this function tells about."""
+
+    settings: Settings
+    models: Catalog
+
+    @functools.cached_property
+    def document(self) -> openapi.Document:
+        """The OpenAPI document, made when it is first asked for."""
+        settings = self.settings
+        return openapi.describe(self.models, title=settings.service, api_key_required=settings.api_key_required)
+
+
 @functools.cache
-def _settings() -> Settings:
+def service() -> Service:
+    """The service as its manifests describe it, read on the first call."""
     settings = Settings.from_env(os.environ)
     telemetry.configure(settings.log_level)
-    return settings
-
-
-@functools.cache
-def _models() -> catalog.Catalog:
-    return catalog.Catalog.of(read_manifests(_settings().models_dir))
-
-
-@functools.cache
-def _document() -> openapi.Document:
-    settings = _settings()
-    return openapi.describe(_models(), title=settings.service, api_key_required=settings.api_key_required)
+    return Service(settings, Catalog.of(read_manifests(settings.models_dir)))
 
 
 def _server_metadata(_request: Request, _params: Params) -> Response:
@@ -68,12 +74,12 @@ def _live(_request: Request, _params: Params) -> Response:
 
 def _ready(_request: Request, _params: Params) -> Response:
     """Ready as soon as the manifests can be read; ``/v2/models/{model}/ready`` asks the model's own function."""
-    _models()
+    service()
     return Response.json({"ready": True})
 
 
 def _model_list(_request: Request, _params: Params) -> Response:
-    return Response.json(catalog.model_list(_models()))
+    return Response.json(catalog.model_list(service().models))
 
 
 def _repository_index(request: Request, _params: Params) -> Response:
@@ -82,15 +88,15 @@ def _repository_index(request: Request, _params: Params) -> Response:
         expect_mapping(json.loads(request.body or b"{}"), "the request")
     except (ValueError, RecursionError) as error:
         raise MalformedRequest(f"the body is not JSON: {error}") from error
-    return Response.json(catalog.repository_index(_models(), {}))
+    return Response.json(catalog.repository_index(service().models, {}))
 
 
 def _openapi(_request: Request, _params: Params) -> Response:
-    return Response.json(_document())
+    return Response.json(service().document)
 
 
 def _docs(_request: Request, _params: Params) -> Response:
-    return Response(200, page.render(_document()).encode(), _PAGE_HEADERS)
+    return Response(200, page.render(service().document).encode(), _PAGE_HEADERS)
 
 
 _ROUTES: Final = tuple(

@@ -48,7 +48,7 @@ def link_files(files: Files, folder: Path) -> str:
     for name, source in files.items():
         place = folder / name
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.symlink_to(source.resolve())
+        place.symlink_to(source.resolve(strict=True))
     return str(folder)
 
 

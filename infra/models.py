@@ -8,7 +8,7 @@ from typing import Final
 from onnxlift.config import Config
 from onnxlift.placement import place
 from onnxlift_runtime.errors import ArtifactCorrupt, ConfigInvalid, PlacementImpossible
-from onnxlift_runtime.manifest import MANIFEST_NAME, Manifest, Measurements, read_manifest
+from onnxlift_runtime.manifest import MANIFEST_NAME, Manifest, Measurements, read_manifest, verify_files
 
 MAX_FUNCTION_NAME: Final = 64
 
@@ -33,7 +33,8 @@ def read_models(config: Config) -> tuple[tuple[DeployedModel, ...], dict[str, st
     """The models whose artifacts are there, and by name what is to be done about the others.
 
     Raises ``PlacementImpossible`` for a model that does not fit Lambda, ``ConfigInvalid`` for names or versions that
-    cannot go together, and ``ArtifactCorrupt`` for a manifest that cannot be read.
+    cannot go together, and ``ArtifactCorrupt`` or ``ArtifactMissing`` for files that are not what was compressed: the
+    function would refuse to load them.
     """
     missing = {
         name: f"model {name!r} is not compressed yet; run `onnxlift compress {name}`"
@@ -73,6 +74,7 @@ def _read_version(folder: Path) -> Manifest:
         raise ArtifactCorrupt(
             f"{folder} holds model {manifest.name!r} version {manifest.version}; a folder is named <model>/<version>"
         )
+    verify_files(folder, manifest)
     return manifest
 
 

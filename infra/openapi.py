@@ -42,6 +42,7 @@ def gateway_document(document: Mapping[str, Any], targets: Targets, throttle: Th
     resources with a dozen models. Methods that the document does not list go to the function too, which answers 405;
     API Gateway itself would ask for an authentication token.
     """
+    security = document.get("security", [])
     gateway: Document = {
         "openapi": document["openapi"],
         "info": {"title": document["info"]["title"], "version": document["info"]["version"]},
@@ -49,17 +50,19 @@ def gateway_document(document: Mapping[str, Any], targets: Targets, throttle: Th
         "x-amazon-apigateway-binary-media-types": ["*/*"],
         "x-amazon-apigateway-gateway-responses": gateway_responses(throttle, limits),
     }
-    if "security" in document:
-        gateway["security"] = document["security"]
+    if security:
         gateway["components"] = {"securitySchemes": document["components"]["securitySchemes"]}
         gateway["x-amazon-apigateway-api-key-source"] = "HEADER"
+        for methods in gateway["paths"].values():
+            for method in methods.values():
+                method["security"] = security  # the import reads it at each method, not at the top
     return gateway
 
 
 def resource_count(paths: Iterable[str]) -> int:
     """How many of API Gateway's resources the paths take: one for each part of a path that no other shares."""
-    parts = (path.strip("/").split("/") for path in paths)
-    return len({tuple(part[:length]) for part in parts for length in range(len(part) + 1)})
+    split = ([part for part in path.split("/") if part] for path in paths)
+    return len({tuple(parts[:length]) for parts in split for length in range(len(parts) + 1)})
 
 
 def gateway_responses(throttle: Throttle, limits: Limits) -> Document:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from aws_cdk import CfnOutput, RemovalPolicy
+from aws_cdk import RemovalPolicy
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_logs as logs
 from constructs import Construct
@@ -66,10 +66,9 @@ class Gateway(Construct):
             ),
         )
         self.api.node.try_remove_child("Endpoint")  # the stack gives the address a name that a person can type
-        if api.api_key_required:
-            self._add_key(name, api)
+        self.key = self._add_key(name, api) if api.api_key_required else None
 
-    def _add_key(self, name: str, api: Api) -> None:
+    def _add_key(self, name: str, api: Api) -> apigateway.IApiKey:
         """One key to start with, under a plan that more keys can join."""
         key = self.api.add_api_key("Key", description=f"First key of {name}")
         plan = self.api.add_usage_plan(
@@ -79,4 +78,4 @@ class Gateway(Construct):
             throttle=apigateway.ThrottleSettings(rate_limit=api.throttle.rate, burst_limit=api.throttle.burst),
         )
         plan.add_api_key(key)
-        CfnOutput(self, "KeyId", value=key.key_id, description="aws apigateway get-api-key --include-value --api-key")
+        return key

@@ -58,6 +58,9 @@ class ApiStack(Stack):
             self._allow(f"Call-{name}", arn, gateway)
         self._warn(document, missing)
         CfnOutput(self, "Url", value=gateway.api.url.rstrip("/"), description="Address of the API")
+        if gateway.key is not None:
+            told = "Show the key: aws apigateway get-api-key --include-value --api-key ID"
+            CfnOutput(self, "KeyId", value=gateway.key.key_id, description=told)
 
     def _alias_arn(self, model: DeployedModel) -> str:
         """The alias by its name: an import from the model's stack would forbid that the model ever moves or goes."""

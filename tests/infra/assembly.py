@@ -1,0 +1,65 @@
+"""The cloud assembly as the CDK app writes it, read back from its files."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+Resource = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """One folder of templates and assets."""
+
+    folder: Path
+
+    @property
+    def stacks(self) -> list[str]:
+        """The names of the stacks."""
+        return sorted(path.name.removesuffix(".template.json") for path in self.folder.glob("*.template.json"))
+
+    def template(self, stack: str) -> dict[str, Any]:
+        """The CloudFormation template of a stack."""
+        template: dict[str, Any] = json.loads((self.folder / f"{stack}.template.json").read_text())
+        return template
+
+    def resources(self, stack: str, kind: str) -> dict[str, Resource]:
+        """The resources of one type in a stack, by logical id."""
+        found = self.template(stack)["Resources"].items()
+        return {name: resource for name, resource in found if resource["Type"] == kind}
+
+    def only(self, stack: str, kind: str) -> Resource:
+        """The properties of the only resource of a type."""
+        (resource,) = self.resources(stack, kind).values()
+        properties: Resource = resource["Properties"]
+        return properties
+
+    def name(self, stack: str, kind: str) -> str:
+        """The logical id of the only resource of a type."""
+        (name,) = self.resources(stack, kind)
+        return name
+
+    def asset_files(self, resource: Resource) -> set[str]:
+        """Every file of a resource's asset, relative to the asset's folder."""
+        (digest,) = set(re.findall(r"[0-9a-f]{64}", json.dumps(resource["Properties"])))
+        folder = self.folder / f"asset.{digest}"
+        return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def synthesise(config: Path, out: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run the app as the CDK command line runs it, with the context of ``cdk.json``."""
+    context = json.loads((ROOT / "cdk.json").read_text())["context"] | {"config": str(config)}
+    return subprocess.run(
+        [sys.executable, "-m", "infra.app"],
+        cwd=ROOT,
+        env={**os.environ, "CDK_OUTDIR": str(out), "CDK_CONTEXT_JSON": json.dumps(context), **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )

@@ -1,0 +1,100 @@
+"""Two cloud assemblies for all tests here, each synthesised once for all workers."""
+
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+
+from tests import builders
+from tests.infra.assembly import Assembly, synthesise
+
+SHOP = """
+service = "shop"
+
+[models.digits]
+source = "digits.onnx"
+version = 2
+[models.digits.quality]
+samples = "heldout.npz"
+
+[models.pair]
+source = "pair.onnx"
+placement.memory_mb = 3008
+[models.pair.quality]
+samples = "heldout.npz"
+
+[api]
+stage = "v9"
+api_key_required = true
+throttle = { rate = 7, burst = 9 }
+log_retention_days = 14
+"""
+
+BARE = """
+service = "bare"
+
+[models.digits]
+source = "digits.onnx"
+[models.digits.quality]
+samples = "heldout.npz"
+
+[models.later]
+source = "later.onnx"
+[models.later.quality]
+samples = "heldout.npz"
+"""
+
+
+def write_shop(folder: Path) -> Path:
+    """A service with two models; the artifacts folder also holds what must not be shipped."""
+    root = folder / "artifacts"
+    builders.write_artifact(root, builders.convolution(), name="digits", version_labels=("stable",))
+    builders.write_artifact(root, builders.linear(), name="digits", version="2")
+    pair = builders.identities({"ids": ("INT64", (-1, -1)), "text": ("BYTES", (-1, 1))})
+    builders.write_artifact(root, pair, name="pair", architecture="arm64")
+    builders.write_artifact(root, builders.linear(), name="unconfigured")
+    (root / "digits" / "2" / "report.html").write_text("not for the image")
+    return _write_config(folder, SHOP)
+
+
+def write_bare(folder: Path) -> Path:
+    """A service with one model that is compressed and one that is not."""
+    builders.write_artifact(folder / "artifacts", builders.linear(), name="digits")
+    return _write_config(folder, BARE)
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
+    folder = _shared_folder(tmp_path_factory) / "shop"
+    return _assembled(folder, write_shop)
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
+    folder = _shared_folder(tmp_path_factory) / "bare"
+    return _assembled(folder, write_bare)
+
+
+def _write_config(folder: Path, text: str) -> Path:
+    path = folder / "onnxlift.toml"
+    path.write_text(text)
+    return path
+
+
+def _shared_folder(factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of one test run see."""
+    base = factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+def _assembled(folder: Path, write: object) -> Assembly:
+    """Synthesise in the first worker that comes here; the others wait for it at the lock."""
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            folder.mkdir()
+            assert callable(write)
+            done = synthesise(write(folder), folder / "cdk.out")
+            assert done.returncode == 0, done.stderr
+    return Assembly(folder / "cdk.out")

@@ -1,0 +1,34 @@
+"""What is laid out for an image, a zip or a layer."""
+
+from pathlib import Path
+
+import pytest
+
+from infra.assets import layer_files, link_files
+
+
+def test_link_files_lays_out_the_content_of_each_file(tmp_path: Path) -> None:
+    source = tmp_path / "source.txt"
+    source.write_text("content")
+
+    folder = link_files({"a/b/c.txt": source, "d.txt": source}, tmp_path / "laid")
+
+    found = {path.relative_to(folder).as_posix(): path.read_text() for path in Path(folder).rglob("*.txt")}
+    assert found == {"a/b/c.txt": "content", "d.txt": "content"}
+
+
+def test_link_files_refuses_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        link_files({"model.onnx": tmp_path / "model.onnx"}, tmp_path / "laid")
+
+
+def test_layer_files_are_modules_alone(tmp_path: Path) -> None:
+    package = tmp_path / "layers" / "runtime" / "python" / "onnxlift_runtime"
+    for name in ("__init__.py", "inner/deep.py", "__pycache__/x.pyc", "notes.txt", ".env"):
+        path = package / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+    files = layer_files(tmp_path)
+
+    assert sorted(files) == ["python/onnxlift_runtime/__init__.py", "python/onnxlift_runtime/inner/deep.py"]

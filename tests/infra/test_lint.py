@@ -1,0 +1,22 @@
+"""cfn-lint finds nothing in any template, with the exceptions that ``.cfnlintrc`` gives reasons for."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.infra.assembly import ROOT, Assembly
+
+
+def test_cfn_lint_finds_nothing_in_any_template(shop: Assembly, bare: Assembly) -> None:
+    templates = [str(path) for assembly in (shop, bare) for path in assembly.folder.glob("*.template.json")]
+
+    done = subprocess.run(
+        [Path(sys.executable).with_name("cfn-lint"), "--", *templates],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert len(templates) == 5
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
