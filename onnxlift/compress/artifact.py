@@ -34,6 +34,7 @@ def write_artifact(target: Path, files: Path, manifest: Manifest) -> None:
     """
     writing = target.parent / WRITING
     staging = writing / f"{target.name}-{secrets.token_hex(4)}"
+    aside = staging.with_name(f"{staging.name}-old")
     try:
         staging.mkdir(parents=True)
         for entry in manifest.files:
@@ -43,30 +44,29 @@ def write_artifact(target: Path, files: Path, manifest: Manifest) -> None:
         (staging / MANIFEST_NAME).write_text(manifest.to_json(), "utf-8")
         _flush(staging / MANIFEST_NAME)
         _flush(staging)
-        _take_place(staging, target)
+        _take_place(staging, target, aside)
         _flush(target.parent)
     except OSError as error:
         raise ArtifactError(f"{target} cannot be written: {error.strerror or error}") from error
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        for leftover in (staging, aside) if target.exists() else (staging,):
+            shutil.rmtree(leftover, ignore_errors=True)
         for folder in (writing, target.parent):
             with contextlib.suppress(OSError):  # not empty: somebody else's files are in it
                 folder.rmdir()
 
 
-def _take_place(staging: Path, target: Path) -> None:
-    """Rename ``staging`` to ``target``; an older ``target`` is then in ``staging``, or nowhere."""
+def _take_place(staging: Path, target: Path, aside: Path) -> None:
+    """Rename ``staging`` to ``target``; an older ``target`` is then in ``staging`` or ``aside``."""
     if not target.exists():
         staging.rename(target)
     elif not _exchange(staging, target):
-        aside = staging.with_name(f"{staging.name}-old")
         target.rename(aside)
         try:
             staging.rename(target)
         except BaseException:
             aside.rename(target)
             raise
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _exchange(first: Path, second: Path) -> bool:
