@@ -52,7 +52,7 @@ def decode_answer(body: bytes, headers: Mapping[str, str]) -> Answer:
     """Read the body of an inference answer, JSON or binary; raises ``ServiceUnreachable`` where it is neither."""
     try:
         return _decode(body, headers.get(HEADER_LENGTH) or headers.get(HEADER_LENGTH.lower()))
-    except (OnnxliftError, ValueError, KeyError) as error:
+    except (OnnxliftError, ValueError, KeyError, TypeError) as error:
         raise ServiceUnreachable(f"the answer is not the Open Inference Protocol's: {error}") from error
 
 
@@ -70,7 +70,8 @@ def _decode(body: bytes, header_length: str | None) -> Answer:
 
 def _read_tensors(entries: list[Any], blobs: memoryview) -> list[WireTensor]:
     tensors, offset = [], 0
-    for entry in entries:
+    for item in entries:
+        entry = expect_mapping(item, "an output")
         size = entry.get("parameters", {}).get("binary_data_size")
         data = entry["data"] if size is None else blobs[offset : offset + size]
         offset += size or 0
