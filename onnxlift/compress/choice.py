@@ -50,8 +50,8 @@ def _defect(candidate: Candidate) -> str:
     if candidate.reason or quality is None:
         return candidate.reason or "not measured"
     return (
-        f"{quality.metric} falls from {quality.reference:.4f} to {quality.measured:.4f} on {quality.samples} samples, "
-        f"by {quality.drop:.4f} where {quality.max_drop:g} is allowed"
+        f"{quality.metric} falls from {quality.reference:.6g} to {quality.measured:.6g} on {quality.samples} samples, "
+        f"by {quality.drop:.2g} where {quality.max_drop:g} is allowed"
     )
 
 

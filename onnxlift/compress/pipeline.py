@@ -1,10 +1,10 @@
 """``compress``: from a configured model to its artifact, or to the reason why there is none."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, TypeAlias
 
 import onnx
 
@@ -25,12 +25,8 @@ from onnxlift_runtime.session import Session
 
 MODEL_FILE: Final = "model.onnx"
 _NOT_MEASURED: Final = Measurements(0.0, 0.0, (), "", 0, "")
-
-
-class Progress(Protocol):
-    """Hears what is being done, and how many of how many parts are finished."""
-
-    def __call__(self, doing: str, done: int, total: int) -> None: ...
+# Hears what is being done, and how many of how many parts are finished.
+Progress: TypeAlias = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

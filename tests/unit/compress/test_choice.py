@@ -38,7 +38,7 @@ def test_every_loser_gets_its_own_reason() -> None:
 
     assert [item.reason for item in explained] == [
         "",
-        "accuracy falls from 1.0000 to 0.9000 on 360 samples, by 0.1000 where 0.01 is allowed",
+        "accuracy falls from 1 to 0.9 on 360 samples, by 0.1 where 0.01 is allowed",
         "RuntimeError: no",
         "4.00 × the size of a",
     ]
