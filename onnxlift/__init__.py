@@ -4,3 +4,5 @@
 ``placement`` says where the artifact can run; ``local`` serves it with the handlers that AWS will run;
 ``cli`` is the command line over all of it. Nothing in here is shipped to AWS.
 """
+
+import onnxlift_runtime  # noqa: F401 - before anything loads onnxruntime: its reports are switched off there

@@ -52,7 +52,9 @@ class CommandLine(click.Group):
         except OnnxliftError as error:
             click.secho(str(error), fg="red", err=True)
             ctx.exit(MISUSED if isinstance(error, ConfigInvalid) else FAILED)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Exception) as error:
+            if not _is_interruption(error):
+                raise
             click.echo("stopped", err=True)
             ctx.exit(INTERRUPTED)
 
@@ -67,3 +69,8 @@ def main() -> None:
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
+
+
+def _is_interruption(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is at the bottom of an error: C libraries that are being imported turn it into an ImportError."""
+    return isinstance(error, KeyboardInterrupt) or (error is not None and _is_interruption(error.__cause__))

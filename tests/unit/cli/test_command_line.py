@@ -75,6 +75,23 @@ def test_ctrl_c_exits_130_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -
     assert (stdout, stderr) == ("", "stopped\n")
 
 
+def test_ctrl_c_inside_an_import_exits_130_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = ImportError("initialization failed")
+    error.__cause__ = KeyboardInterrupt()
+
+    exit_code, _, stderr = _run_raising(monkeypatch, error)
+
+    assert (exit_code, stderr) == (130, "stopped\n")
+
+
+def test_an_unexpected_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = ZeroDivisionError("a mistake of ours")
+
+    exit_code, _, stderr = _run_raising(monkeypatch, error)
+
+    assert (exit_code, stderr) == (1, "")
+
+
 def test_version_prints_the_package_version() -> None:
     result = CliRunner().invoke(cli.main, ["--version"])
 

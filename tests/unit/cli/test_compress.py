@@ -1,0 +1,152 @@
+"""``onnxlift compress``: what it prints, its exit codes, and Ctrl-C."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from onnxlift.cli import main
+from onnxlift.compress import measure as measuring
+from onnxlift_runtime.manifest import read_manifest
+from tests import builders
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A configuration of two models, ``conv`` and ``tiny``; the second is too small to gain anything."""
+    monkeypatch.setattr(measuring, "SECONDS", 0.01)
+    random = np.random.default_rng(1)
+    text = 'service = "demo"\n'
+    for name, model, shape in [("conv", builders.convolution(), (1, 8, 8)), ("tiny", builders.mlp(4, 2, 2), (4,))]:
+        (tmp_path / f"{name}.onnx").write_bytes(model.SerializeToString())
+        for role in ("calibration", "heldout"):
+            arrays = {model.graph.input[0].name: random.normal(size=(40, *shape)).astype(np.float32)}
+            np.savez(tmp_path / f"{name}-{role}.npz", **arrays)  # type: ignore[arg-type]
+        text += (
+            f'[models.{name}]\nsource = "{name}.onnx"\n'
+            f'calibration.samples = "{name}-calibration.npz"\n'
+            f'quality = {{ samples = "{name}-heldout.npz", metric = "cosine", max_drop = 0.05 }}\n'
+        )
+    path = tmp_path / "onnxlift.toml"
+    path.write_text(text)
+    return path
+
+
+def _compress(config: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(main, ["compress", "-c", str(config), *arguments])
+
+
+def test_every_configured_model_is_compressed_and_shown(config: Path) -> None:
+    result = _compress(config)
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    manifests = {name: read_manifest(config.parent / "artifacts" / name / "1") for name in ("conv", "tiny")}
+    for word in ("\nsize ", "\ncosine ", "p50, batch 1", "load", "peak memory", "placement: lambda with 1,769 MB"):
+        assert result.stdout.count(word) == 2
+    assert manifests["conv"].recipe in result.stdout
+    assert manifests["tiny"].recipe == "fp32"
+    assert result.stdout.count("The model ships as fp32") == 1
+
+
+def test_every_candidate_has_a_row_with_its_reason(config: Path) -> None:
+    result = _compress(config, "conv")
+
+    rows = [line for line in result.stdout.splitlines() if line.startswith(("int8-", "fp32"))]
+    assert len(rows) == 5
+    assert sum("chosen" in row for row in rows) == 1
+    assert all("the size of" in row or "preferred" in row or "chosen" in row for row in rows)
+
+
+def test_a_recipe_can_be_asked_for_by_name(config: Path) -> None:
+    result = _compress(config, "conv", "--recipe", "int8-dynamic")
+
+    assert result.exit_code == 0
+    assert read_manifest(config.parent / "artifacts/conv/1").recipe == "int8-dynamic"
+
+
+def test_json_is_all_that_is_printed_when_asked_for(config: Path) -> None:
+    result = _compress(config, "conv", "--json")
+
+    answer = json.loads(result.stdout)["models"][0]
+    assert result.stderr == ""
+    assert answer["manifest"] == json.loads((config.parent / "artifacts/conv/1/manifest.json").read_text())
+    assert answer["placement"]["tier"] == "lambda"
+    assert 0 < answer["ratio"] < 1
+    assert len(answer["candidates"]) == 5
+    assert answer["source"]["load_ms"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["nobody"], 2, "models.nobody: there is no such model; configured: conv, tiny"),
+        (["conv", "--recipe", "int4"], 1, "there is no recipe 'int4' for x86_64; legal: auto, int8-static"),
+        (["-c", "nowhere.toml"], 2, "nowhere.toml does not exist"),
+    ],
+)
+def test_a_mistake_is_one_line_and_an_exit_code(config: Path, arguments: list[str], code: int, words: str) -> None:
+    result = _compress(config, *arguments)
+
+    assert result.exit_code == code
+    assert words in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stdout == ""
+
+
+def test_a_failed_gate_exits_1_and_leaves_nothing(config: Path) -> None:
+    config.write_text(config.read_text().replace("max_drop = 0.05", "max_drop = 0.0"))
+
+    result = _compress(config, "conv", "--recipe", "int8-static")
+
+    assert result.exit_code == 1
+    assert "nothing was written: int8-static: cosine falls from 1 to 0.9" in result.stderr
+    assert not (config.parent / "artifacts").exists()
+
+
+def test_a_target_that_is_not_this_machine_is_said(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+
+    result = _compress(config, "conv")
+
+    assert "The target is x86_64: quality and figures were not verified there." in result.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_cleans_up_and_exits_130(config: Path, number: signal.Signals) -> None:
+    scratch = config.parent / "scratch"
+    scratch.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "onnxlift", "compress", "-c", str(config)],
+        env={**os.environ, "TMPDIR": str(scratch)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not any(scratch.glob("onnxlift-*")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=60)
+
+    assert (process.returncode, stdout, stderr) == (130, "", "stopped\n")
+    assert list(scratch.iterdir()) == []
+    assert not (config.parent / "artifacts").exists()
+
+
+def test_two_processes_write_the_same_model(config: Path) -> None:
+    digests = set()
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        command = [sys.executable, "-m", "onnxlift", "compress", "conv", "--json", "-c", str(config)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        digests.add(json.loads(done.stdout)["models"][0]["manifest"]["files"][0]["sha256"])
+
+    assert len(digests) == 1
