@@ -1,0 +1,79 @@
+"""One model, run in a process of its own as another CPU would run it; values travel in .npz files."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from onnxlift.compress.cpu import mask, sysroot
+from onnxlift.compress.cpu.instructions import Availability, InstructionSet, available
+from onnxlift_runtime.errors import InferenceFailed, ModelUnavailable
+
+_CHILD: Final = Path(__file__).with_name("child.py")
+_TIMEOUT_S: Final = 600
+
+
+def run_on(
+    instructions: InstructionSet,
+    model: Path,
+    feeds: Sequence[Mapping[str, np.ndarray]],
+    session_options: Mapping[str, str] | None = None,
+    timeout_s: float = _TIMEOUT_S,
+) -> list[dict[str, np.ndarray]]:
+    """Run every feed on ``instructions`` and return the outputs by name, feed by feed.
+
+    ``session_options`` are the manifest's. Raises ``ModelUnavailable`` with the reason when there is no road to these
+    instructions, and ``InferenceFailed`` with the process's last line when it fails or takes longer than ``timeout_s``.
+    """
+    road = available(instructions)
+    if not road:
+        raise ModelUnavailable(f"{instructions.value}: {road.reason}")
+    with tempfile.TemporaryDirectory() as scratch:
+        before, after = Path(scratch) / "feeds.npz", Path(scratch) / "outputs.npz"
+        arrays = {f"{index}/{name}": array for index, feed in enumerate(feeds) for name, array in feed.items()}
+        np.savez(before, **arrays)  # type: ignore[arg-type]
+        options = [f"{key}={value}" for key, value in (session_options or {}).items()]
+        _wait([*_python(road), str(_CHILD), str(model.resolve()), str(before), str(after), *options], road, timeout_s)
+        return _read(after, len(feeds))
+
+
+def _python(road: Availability) -> list[str]:
+    if road.instructions is InstructionSet.NEOVERSE_N1 and road.road == "emulated":
+        return sysroot.python_command()
+    return ["qemu-x86_64", "-cpu", "Haswell", sys.executable] if road.road == "emulated" else [sys.executable]
+
+
+def _environment(road: Availability) -> dict[str, str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    if road.road == "masked":
+        environment["LD_PRELOAD"] = str(mask.library())
+    if road.instructions is InstructionSet.NEOVERSE_N1 and road.road == "emulated":
+        environment = {"PYTHONPATH": sysroot.python_path(), "OPENBLAS_NUM_THREADS": "1", "PATH": os.environ["PATH"]}
+    return environment
+
+
+def _wait(command: Sequence[str], road: Availability, timeout_s: float) -> None:
+    name = road.instructions.value
+    try:
+        done = subprocess.run(  # noqa: S603 - our own command
+            command, env=_environment(road), capture_output=True, timeout=timeout_s, check=False, text=True
+        )
+    except subprocess.TimeoutExpired as error:
+        raise InferenceFailed(f"{name} ({road.road}): no answer after {timeout_s:g} s; use fewer samples") from error
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise InferenceFailed(f"{name} ({road.road}): {last}")
+
+
+def _read(path: Path, count: int) -> list[dict[str, np.ndarray]]:
+    outputs: list[dict[str, np.ndarray]] = [{} for _ in range(count)]
+    with np.load(path) as found:
+        for key in found.files:
+            index, _, name = key.partition("/")
+            outputs[int(index)][name] = found[key]
+    return outputs

@@ -1,0 +1,125 @@
+"""Projections whose weights alone are stored in 8, 4 or 2 bits, in blocks that share a scale (MatMulNBits).
+
+The kernel quantizes the activations in the same blocks while it runs, which no outlier elsewhere disturbs, so the
+result is the same on every instruction set and for every batch size. It is slower than int8 projections.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+import numpy as np
+import onnx
+
+from onnxlift.compress.activations import second_moments
+from onnxlift.compress.blocks import Blocks, Grid, pack, quantize
+from onnxlift.compress.graph import MICROSOFT, Graph, Projection
+from onnxlift.compress.rounding import compensate, compensation
+from onnxlift.compress.steps import Context
+from onnxlift.compress.steps.smooth_quant import group_by_input
+from onnxlift_runtime.errors import RecipeInvalid
+
+Method: TypeAlias = Literal["nearest", "k_quant", "hqq", "gptq"]
+
+_BITS: Final = (2, 4, 8)
+_BLOCKS: Final = (16, 32, 64, 128, 256)
+
+
+@dataclass(frozen=True)
+class WeightBlocks:
+    """Store the weights of MatMul and Gemm nodes in ``bits`` bits, ``block`` inputs of one output sharing a scale.
+
+    ``method``: "nearest" spans each block, "k_quant" searches the span that loses least on the calibration samples,
+    "hqq" resists outliers and needs no samples, "gptq" compensates each rounding in the inputs after it.
+    ``accuracy_level`` 4 lets the kernel compute in int8, which is what makes it fast. ``only`` limits the step to the
+    named nodes, ``exclude`` leaves nodes out.
+    """
+
+    bits: int = 8
+    block: int = 128
+    symmetric: bool = True
+    method: Method = "gptq"
+    accuracy_level: int = 4
+    only: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.bits not in _BITS or self.block not in _BLOCKS:
+            raise RecipeInvalid(
+                f"weight_blocks takes bits {_BITS} and block {_BLOCKS}, got bits {self.bits} and block {self.block}"
+            )
+
+    def apply(self, model: onnx.ModelProto, context: Context) -> onnx.ModelProto:
+        """Return a model with MatMulNBits nodes.
+
+        Raises ``RecipeInvalid`` when nothing is left to store, ``SamplesInvalid`` when the method has no samples.
+        """
+        graph = Graph(model)
+        found = [item for item in graph.projections(self.exclude) if not self.only or item.name in self.only]
+        groups = group_by_input(found)
+        if not groups:
+            raise RecipeInvalid("weight_blocks needs a MatMul or Gemm with constant weights; this model has none left")
+        moments = {}
+        if self.method in ("gptq", "k_quant"):
+            moments = second_moments(model, tuple(groups), context.samples)
+        for value, members in groups.items():
+            moment = moments.get(value)
+            factor = compensation(moment) if moment is not None and self.method == "gptq" else None
+            for member in members:
+                self._replace(graph, member, self.quantize(member.weight, moment, factor))
+        return graph.finish()
+
+    def quantize(
+        self, weight: np.ndarray, moment: np.ndarray | None = None, factor: np.ndarray | None = None
+    ) -> Blocks:
+        """Blocks along the inputs of ``weight`` [inputs, outputs], outputs first.
+
+        ``moment`` [inputs, inputs] is the inputs' second moment, ``factor`` its ``compensation`` for "gptq".
+        """
+        grid = Grid(self.bits, self.block, self.symmetric)
+        importance = None if moment is None else np.diag(moment) / max(np.diag(moment).mean(), 1e-30)
+        fit = {"nearest": "nearest", "hqq": "hqq"}.get(self.method, "searched")
+        blocks = quantize(weight.T, grid, fit, importance)  # type: ignore[arg-type]
+        return blocks if factor is None else _compensated(weight, blocks, grid, factor)
+
+    def _replace(self, graph: Graph, member: Projection, blocks: Blocks) -> None:
+        outputs, count = blocks.scale.shape
+        packed = pack(blocks.whole.reshape(outputs, count, self.block), self.bits)
+        inputs = [
+            member.input,
+            graph.add_constant(f"{member.weight_name}/uint{self.bits}", packed),
+            graph.add_constant(f"{member.weight_name}/scale", blocks.scale.astype(member.weight.dtype)),
+        ]
+        if not self.symmetric:
+            inputs.append(graph.add_constant(f"{member.weight_name}/zero_point", pack(blocks.zero, self.bits)))
+        graph.remove_node(member.name)
+        product = graph.fresh(f"{member.output}/product") if member.bias_name else member.output
+        graph.add_node(
+            "MatMulNBits",
+            inputs,
+            [product],
+            domain=MICROSOFT,
+            K=member.weight.shape[0],
+            N=outputs,
+            bits=self.bits,
+            block_size=self.block,
+            accuracy_level=self.accuracy_level,
+        )
+        if member.bias_name:
+            graph.add_node("Add", [product, member.bias_name], [member.output])
+        graph.reindex()
+
+
+def _compensated(weight: np.ndarray, blocks: Blocks, grid: Grid, factor: np.ndarray) -> Blocks:
+    """Round again on the grids of ``blocks``, input by input, with compensation."""
+    scale, zero = blocks.scale.T.astype(np.float64), blocks.zero.T.astype(np.float64)
+    whole = blocks.whole.copy()
+
+    def round_row(row: int, values: np.ndarray) -> np.ndarray:
+        step, start = scale[row // grid.block], zero[row // grid.block]
+        found = np.clip(np.rint(values / step) + start, 0, grid.top)
+        whole[:, row] = found
+        rounded: np.ndarray = (found - start) * step
+        return rounded
+
+    compensate(weight, factor, round_row)
+    return Blocks(whole, blocks.scale, blocks.zero)

@@ -1,0 +1,67 @@
+"""What calibration sees: runs of the right size, text without its padding, moments of all rows."""
+
+import numpy as np
+import pytest
+
+from onnxlift.compress.activations import feeds, observe, second_moments, unpadded
+from onnxlift_runtime.errors import SamplesInvalid
+from tests import builders
+from tests.unit.compress.transformer import samples, transformer
+
+
+def test_text_runs_one_by_one_without_its_padding() -> None:
+    given = samples(count=5)
+
+    seen = list(observe(transformer(), ["start"], given))
+
+    lengths = given["attention_mask"].sum(axis=1)
+    assert [run["start"].shape for run in seen] == [(1, length, 32) for length in lengths]
+
+
+def test_other_inputs_run_32_rows_at_a_time_and_then_the_rest() -> None:
+    rows = np.zeros((70, 16), np.float32)
+
+    counts = [len(feed["x"]) for feed in feeds(builders.mlp(), {"x": rows})]
+
+    assert counts == [32, 32, 6]
+
+
+def test_a_model_with_a_fixed_batch_gets_that_batch() -> None:
+    model = builders.identity(shape=(4, 2))
+
+    counts = [len(feed["x"]) for feed in feeds(model, {"x": np.zeros((10, 2), np.float32)})]
+
+    assert counts == [4, 4]
+
+
+def test_missing_samples_name_the_input() -> None:
+    with pytest.raises(SamplesInvalid, match="input 'x'"):
+        list(feeds(builders.mlp(), {}))
+
+
+def test_inputs_of_another_width_keep_their_columns() -> None:
+    mask = np.array([[1, 1, 0], [1, 0, 0]])
+    feed = {"attention_mask": mask, "input_ids": mask * 7, "image": np.zeros((2, 9, 9))}
+
+    cut = unpadded(feed)
+
+    assert {name: value.shape for name, value in cut.items()} == {
+        "attention_mask": (2, 2),
+        "input_ids": (2, 2),
+        "image": (2, 9, 9),
+    }
+
+
+def test_second_moments_are_the_products_of_all_rows() -> None:
+    rows = np.random.default_rng(0).normal(size=(70, 16)).astype(np.float32)
+
+    plain = second_moments(builders.mlp(), ["x"], {"x": rows})["x"]
+    noisy = second_moments(builders.mlp(), ["x"], {"x": rows}, int8_noise=True)["x"]
+
+    np.testing.assert_allclose(plain, rows.T.astype(np.float64) @ rows, rtol=1e-6)
+    added = noisy - plain
+    steps = [(part.max() - part.min()) / 255 for part in (rows[:32], rows[32:64], rows[64:])]
+    expected = sum(
+        len(part) * step**2 / 12 for part, step in zip((rows[:32], rows[32:64], rows[64:]), steps, strict=True)
+    )
+    np.testing.assert_allclose(added, expected * np.eye(16), atol=1e-9)
