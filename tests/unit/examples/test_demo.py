@@ -10,7 +10,7 @@ import pytest
 
 from examples.digits import demo
 from onnxlift.config import Config
-from onnxlift_runtime.manifest import FileEntry, Source
+from onnxlift_runtime.manifest import FileEntry, Manifest, Source
 from tests import builders
 
 LABELS = np.arange(1_000) % 10
@@ -19,7 +19,7 @@ CONFIG = Config.model_validate(
 )
 
 
-def _manifest(size_bytes: int) -> demo.Manifest:
+def _manifest(size_bytes: int) -> Manifest:
     files = (FileEntry("model.onnx", "0" * 64, size_bytes),)
     return builders.manifest(name="digits", files=files, source=Source("0" * 64, 1_000, ()))
 
