@@ -1,0 +1,44 @@
+"""Fixtures of the tests of ``compress``."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from onnxlift.compress import pipeline
+from onnxlift.config import Config
+from tests import builders
+from tests.unit.compress.bench import FIGURES, Make
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Write a model with calibration and held-out samples, and configure it as ``m``; keywords change its table."""
+
+    def make(model: onnx.ModelProto | None = None, **changes: Any) -> Config:
+        model = model or builders.mlp(16, 64, 4)
+        (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+        random = np.random.default_rng(5)
+        shape = [dim.dim_value or 1 for dim in model.graph.input[0].type.tensor_type.shape.dim][1:]
+        name = model.graph.input[0].name
+        rows = random.normal(size=(100, *shape)).astype(np.float32)
+        calibration, held_out = {name: rows[:40]}, {name: rows[40:], "labels": np.zeros(60, np.int64)}
+        np.savez(tmp_path / "calibration.npz", **calibration)  # type: ignore[arg-type]
+        np.savez(tmp_path / "heldout.npz", **held_out)  # type: ignore[arg-type]
+        table = {
+            "source": tmp_path / "m.onnx",
+            "calibration": {"samples": tmp_path / "calibration.npz"},
+            "quality": {"samples": tmp_path / "heldout.npz", "metric": "cosine", "max_drop": 0.05},
+            **changes,
+        }
+        return Config.model_validate({"service": "s", "artifacts": tmp_path / "artifacts", "models": {"m": table}})
+
+    return make
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the fresh processes where figures do not matter."""
+    monkeypatch.setattr(pipeline, "measure", lambda *_: FIGURES)
