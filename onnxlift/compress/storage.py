@@ -22,6 +22,11 @@ def save_model(model: onnx.ModelProto, path: Path) -> None:
     onnx.save_model(copy, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=_INLINE_BYTES)
 
 
+def weights_beside(path: Path) -> bool:
+    """Whether ``save_model`` put this model's weights beside it."""
+    return path.with_name(f"{path.name}.data").exists()
+
+
 def through_files(model: onnx.ModelProto, change: Callable[[Path, Path], None]) -> onnx.ModelProto:
     """Let ``change`` read a model file and write another; return what it wrote, ``model`` itself stays as it is."""
     with tempfile.TemporaryDirectory(prefix="onnxlift-") as folder:

@@ -7,7 +7,7 @@ import onnx
 from onnxruntime.quantization import shape_inference
 
 from onnxlift.compress.steps import Context
-from onnxlift.compress.storage import through_files
+from onnxlift.compress.storage import through_files, weights_beside
 
 
 @dataclass(frozen=True)
@@ -25,4 +25,11 @@ class Clean:
         return through_files(model, self._change)
 
     def _change(self, before: Path, after: Path) -> None:
-        shape_inference.quant_pre_process(before, after, skip_optimization=not self.optimize, skip_symbolic_shape=True)
+        shape_inference.quant_pre_process(
+            before,
+            after,
+            skip_optimization=not self.optimize,
+            skip_symbolic_shape=True,
+            save_as_external_data=weights_beside(before),
+            all_tensors_to_one_file=True,
+        )

@@ -9,7 +9,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from onnxlift.compress.steps import Context
 from onnxlift.compress.steps.integers import require_quantized, without_declared_weights
-from onnxlift.compress.storage import through_files
+from onnxlift.compress.storage import through_files, weights_beside
 from onnxlift_runtime.errors import RecipeInvalid
 
 # The quantizer first turns Gemm "name" into MatMul "name_MatMul" and an Add.
@@ -47,6 +47,7 @@ class Int8Dynamic:
             nodes_to_exclude=[*self.exclude, *(name + _MATMUL_OF_GEMM for name in self.exclude)],
             per_channel=self.per_channel,
             reduce_range=self.reduce_range,
+            use_external_data_format=weights_beside(before),
             weight_type=QuantType.QInt8 if self.weight_type == "int8" else QuantType.QUInt8,
             # Values whose type inference does not reach are float: the input was fp32.
             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},

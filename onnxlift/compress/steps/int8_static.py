@@ -15,7 +15,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxlift.compress.activations import feeds
 from onnxlift.compress.steps import Context
 from onnxlift.compress.steps.integers import require_quantized, without_declared_weights
-from onnxlift.compress.storage import through_files
+from onnxlift.compress.storage import through_files, weights_beside
 from onnxlift_runtime.errors import RecipeInvalid, SamplesInvalid
 
 METHODS: Final = {
@@ -75,6 +75,7 @@ class Int8Static:
             nodes_to_exclude=list(self.exclude),
             per_channel=self.per_channel,
             reduce_range=self.reduce_range,
+            use_external_data_format=weights_beside(before),
             activation_type=_TYPES[self.activation_type],
             weight_type=_TYPES[self.weight_type],
             calibrate_method=METHODS[self.method],
