@@ -1,9 +1,12 @@
 """What the stack of one model makes."""
 
+import re
+from pathlib import PurePosixPath
+
 import pytest
 
 from onnxlift_runtime.settings import Settings
-from tests.infra.assembly import Assembly
+from tests.infra.assembly import ROOT, Assembly
 
 DIGITS, PAIR = "shop-model-digits", "shop-model-pair"
 RUNTIME = "layers/runtime/python/onnxlift_runtime"
@@ -115,3 +118,13 @@ def test_the_image_is_built_from_exactly_what_it_needs(shop: Assembly) -> None:
     }
     assert all(name.endswith(".py") for name in files if name.startswith(RUNTIME))
     assert f"{RUNTIME}/engine.py" in files
+
+
+def test_the_context_holds_everything_that_the_dockerfile_copies(shop: Assembly) -> None:
+    (function,) = shop.resources(DIGITS, "AWS::Lambda::Function").values()
+    files = {PurePosixPath(name) for name in shop.asset_files(function)}
+
+    copied = re.findall(r"^COPY (?!--from)(\S+) ", (ROOT / "handlers" / "Dockerfile").read_text(), re.MULTILINE)
+
+    assert len(copied) == 4
+    assert all(any(name.match(source) or name.is_relative_to(source) for name in files) for source in copied)
