@@ -163,7 +163,7 @@ def _escaped_bytes(text: bytes) -> int:
     """What a JSON text takes at most as a string in the function's answer, whose writer may escape all but ASCII."""
     doubled = len(text) - len(text.translate(None, b'"\\\t\n\r'))
     foreign = 0 if text.isascii() else len(text.translate(None, _ASCII))  # two bytes of UTF-8 become six: \u00e9
-    return len(text) + doubled + 2 * foreign
+    return len(text) + doubled + 2 * foreign + 5 * text.count(b"\x7f")
 
 
 def _mapping(event: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from onnxlift_runtime.errors import ConfigInvalid
 
 PREFIX: Final = "ONNXLIFT_"
 MIB: Final = 1024 * 1024
+MAX_DIGITS: Final = 18  # of a whole number; Python refuses to read very long ones in words of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def _decode(name: str, text: str, default: object) -> object:
             raise ConfigInvalid(f"environment variable {name} is {text!r}, allowed: true, false")
         return text == "true"
     if isinstance(default, int):
-        if not text.isascii() or not text.isdigit():
-            raise ConfigInvalid(f"environment variable {name} is {text!r}, allowed: a whole number from 0")
+        if not text.isascii() or not text.isdigit() or len(text) > MAX_DIGITS:
+            raise ConfigInvalid(f"environment variable {name} is {text[:40]!r}, allowed: a whole number from 0")
         return int(text)
     return Path(text) if isinstance(default, Path) else text

@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onnxlift_runtime.errors import ConfigInvalid
+from onnxlift_runtime.settings import PREFIX, Settings
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20)
+SETTINGS = st.builds(
+    Settings,
+    service=TEXTS,
+    models_dir=TEXTS.map(Path),
+    threads=st.integers(0, 64),
+    verify=st.booleans(),
+    log_level=TEXTS,
+    api_key_required=st.booleans(),
+)
+
+
+@given(SETTINGS)
+def test_settings_survive_the_environment(settings: Settings) -> None:
+    assert Settings.from_env(settings.to_env()) == settings
+
+
+def test_what_is_absent_keeps_its_default() -> None:
+    assert Settings.from_env({"PATH": "/bin", "ONNXLIFT_OTHER": "1"}) == Settings()
+
+
+def test_every_variable_has_the_prefix_and_a_text() -> None:
+    for name, value in Settings().to_env().items():
+        assert name.startswith(PREFIX)
+        assert isinstance(value, str)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("VERIFY", "yes"),
+        ("VERIFY", "True"),
+        ("THREADS", "-1"),
+        ("THREADS", ""),
+        ("THREADS", "²"),
+        ("THREADS", "9" * 5_000),
+    ],
+)
+def test_a_value_of_another_type_names_its_variable(name: str, text: str) -> None:
+    with pytest.raises(ConfigInvalid, match=f"environment variable ONNXLIFT_{name} is "):
+        Settings.from_env({f"ONNXLIFT_{name}": text})
