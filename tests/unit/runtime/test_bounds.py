@@ -5,6 +5,7 @@ import gzip
 import json
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -97,3 +98,19 @@ def test_members_of_a_bomb_share_the_limit() -> None:
     peak = refusal_peak(lambda: decompress(body, "gzip", LIMITS.max_decompressed_bytes))
 
     assert peak < 4 * MIB
+
+
+@pytest.mark.parametrize("piece", [b"[],", b"{},", b'"a",', b"1.5,"])
+def test_json_that_grows_when_it_is_parsed_is_bounded_by_its_own_limit(piece: bytes) -> None:
+    limits = Limits(max_json_bytes=MIB)
+    allowed = b'{"inputs":[' + piece * ((MIB - 20) // len(piece)) + b"0]}"
+
+    def infer(body: bytes) -> None:
+        oip.decode_infer(body, None, FREE, limits)
+
+    def predict(body: bytes) -> None:
+        tensors.decode(tfs.decode_predict(body, FREE, limits).inputs[0])
+
+    for read in (infer, predict):
+        assert refusal_peak(partial(read, allowed)) < 64 * MIB
+        assert refusal_peak(partial(read, allowed + b" " * 20)) < MIB

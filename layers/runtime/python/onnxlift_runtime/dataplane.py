@@ -64,8 +64,8 @@ def _model_list(engine: Engine, _request: Request, _params: Params) -> Response:
 
 
 def _repository_index(engine: Engine, request: Request, _params: Params) -> Response:
-    body = _body(engine, request)
-    document = expect_mapping(decode_json(body), "the request") if body.strip() else {}
+    body = _body(engine, request).strip() or b"{}"
+    document = expect_mapping(decode_json(body, max_bytes=engine.limits.max_json_bytes), "the request")
     ready_only = expect(document.get("ready", False), bool, "'ready'")
     entries = catalog.repository_index(engine.catalog, engine.failures)
     return Response.json([entry for entry in entries if entry["state"] == "READY" or not ready_only])

@@ -59,7 +59,7 @@ def decode_infer(body: bytes, header_length: str | None, manifest: Manifest, lim
     if json_length == 0 and header_length is not None:
         return _decode_raw(body, manifest, limits)
     view = memoryview(body)
-    document = expect_mapping(decode_json(view[:json_length]), "the request")
+    document = expect_mapping(decode_json(view[:json_length], max_bytes=limits.max_json_bytes), "the request")
     parameters = _decode_parameters(document, "the request")
     inputs = _decode_inputs(document, view[json_length:], manifest)
     specs = specs_by_name(manifest)

@@ -80,11 +80,15 @@ def _weights(header: str) -> dict[str, float]:
     return weights
 
 
-def decode_json(body: Buffer, *, allow_nan: bool = False) -> Any:
+def decode_json(body: Buffer, *, allow_nan: bool = False, max_bytes: int | None = None) -> Any:
     """Parse strict JSON; ``allow_nan`` also takes TensorFlow Serving's bare ``NaN`` and ``Infinity``.
 
-    The parser refuses nesting deeper than 1,024 by itself. Raises ``MalformedRequest``.
+    The parser refuses nesting deeper than 1,024 by itself. Raises ``MalformedRequest`` and ``PayloadTooLarge``.
     """
+    if max_bytes is not None and len(body) > max_bytes:
+        raise PayloadTooLarge(
+            f"the JSON has {len(body)} bytes, at most {max_bytes} are read; send less in one request, or binary tensors"
+        )
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -17,11 +17,13 @@ class Limits:
     """Bounds that are checked before memory is taken.
 
     Sizes in bytes. ``max_body_bytes`` is what fits API Gateway's 10 MB and Lambda's 6 MB after base64;
-    ``max_answer_bytes`` is Lambda's 6 MB response before the envelope.
+    ``max_json_bytes`` holds after decompression: parsed, JSON takes up to 40 times its own size, binary tensors do not.
+    ``max_answer_bytes`` is Lambda's 6 MB response with its envelope.
     """
 
     max_body_bytes: int = int(4.5 * MIB)
     max_decompressed_bytes: int = 32 * MIB
+    max_json_bytes: int = 8 * MIB
     max_tensor_bytes: int = 64 * MIB
     max_answer_bytes: int = 6_291_556
     max_dimensions: int = 16

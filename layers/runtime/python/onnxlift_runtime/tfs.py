@@ -65,7 +65,7 @@ def decode_path(method: str, path: str) -> Target:
 
 def decode_predict(body: bytes, manifest: Manifest, limits: Limits) -> PredictRequest:
     """Read a predict request in row (``instances``) or column (``inputs``) layout and check it against the model."""
-    document = _decode_document(body)
+    document = _decode_document(body, limits)
     if ("instances" in document) == ("inputs" in document):
         raise MalformedRequest("Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist")
     row = "instances" in document
@@ -87,7 +87,7 @@ def encode_predict(request: PredictRequest, outputs: Sequence[WireTensor]) -> di
 
 def decode_examples(body: bytes, manifest: Manifest, limits: Limits) -> tuple[WireTensor, ...]:
     """Read the examples of a classify or regress request, each feature an input of the model."""
-    document = _decode_document(body)
+    document = _decode_document(body, limits)
     context = expect_mapping(document.get("context", {}), "'context'")
     examples = [expect_mapping(item, "an example") for item in _non_empty(document.get("examples"), "'examples'")]
     for example in examples:
@@ -103,8 +103,9 @@ def decode_examples(body: bytes, manifest: Manifest, limits: Limits) -> tuple[Wi
     return _to_wire(columns, manifest, limits)
 
 
-def _decode_document(body: bytes) -> Mapping[str, Any]:
-    document = expect_mapping(decode_json(body, allow_nan=True), "the request")
+def _decode_document(body: bytes, limits: Limits) -> Mapping[str, Any]:
+    parsed = decode_json(body, allow_nan=True, max_bytes=limits.max_json_bytes)
+    document = expect_mapping(parsed, "the request")
     signature = expect(document.get("signature_name", SIGNATURE), str, "'signature_name'")
     if signature not in {"", SIGNATURE}:
         raise MalformedRequest(f'Serving signature key "{signature}" not found; the model has "{SIGNATURE}"')
