@@ -34,7 +34,7 @@ def plots(report: Report) -> Element | None:
 
 def candidates(report: Report) -> Element:
     """One row for each candidate, in the order of the search."""
-    heads = ("#", "recipe", "outcome", "#size", "#gzip", "#quality", "#p50", "#load", "#memory", "#$ per 1000", "why")
+    heads = ("#", "recipe", "outcome", "#size", "#quality", "#p50", "#load", "#$ per 1000", "why")
     rows = (_row(report, position, line) for position, line in enumerate(report.candidates, start=1))
     return element(
         "section",
@@ -42,7 +42,7 @@ def candidates(report: Report) -> Element:
         element(
             "p",
             "Quality is the worst figure over instruction sets and batch sizes, with its bound in brackets; the bound "
-            "is what the limit is held to.",
+            "is what the limit is held to. Under the time to load stands the peak memory.",
             class_="quiet",
         ),
         table("All candidates and why each loser lost", heads, rows),
@@ -94,17 +94,14 @@ def _missing(report: Report, shown: set[int]) -> Element | None:
 
 
 def _row(report: Report, position: int, line: CandidateRow) -> Element:
-    ratio_text = ratio(line.size_bytes, report.source.size_bytes)
     return row(
         number(str(position)),
-        cell(code(line.recipe), *_steps(line)),
+        element("td", code(line.recipe), *_steps(line), class_="recipe"),
         cell(element("span", _WORDS[line.status], class_=f"badge {line.status}")),
-        number(size(line.size_bytes), element("small", ratio_text)) if line.size_bytes else number(NOTHING),
-        number(NOTHING if line.gzip_bytes is None else size(line.gzip_bytes)),
+        number(*_size(report, line)),
         number(*_quality(report, line)),
         number(*_latencies(line)),
-        number(NOTHING if line.load_ms is None else milliseconds(line.load_ms)),
-        number(NOTHING if line.peak_memory_mb is None else f"{line.peak_memory_mb:.0f} MiB"),
+        number(*_load(line)),
         number(NOTHING if line.cost_usd_per_1000 is None else three_digits(line.cost_usd_per_1000)),
         element("td", line.reason, *_aside(line), class_="why"),
         class_=line.status,
@@ -113,6 +110,18 @@ def _row(report: Report, position: int, line: CandidateRow) -> Element:
 
 def _steps(line: CandidateRow) -> list[Element]:
     return [element("small", step) for step in line.steps] or [element("small", "as it came")]
+
+
+def _size(report: Report, line: CandidateRow) -> list[Element | str]:
+    if not line.size_bytes:
+        return [NOTHING]
+    packed = [] if line.gzip_bytes is None else [element("small", f"gzip {size(line.gzip_bytes)}")]
+    return [size(line.size_bytes), element("small", ratio(line.size_bytes, report.source.size_bytes)), *packed]
+
+
+def _load(line: CandidateRow) -> list[Element | str]:
+    memory = [] if line.peak_memory_mb is None else [element("small", f"{line.peak_memory_mb:.0f} MiB")]
+    return [NOTHING if line.load_ms is None else milliseconds(line.load_ms), *memory]
 
 
 def _quality(report: Report, line: CandidateRow) -> list[Element | str]:

@@ -62,7 +62,7 @@ class Plot:
 
     def _grid(self, across: Straight, down: Losses) -> Element:
         rows = [(_TOP + 8, "0"), *((down.place(tick), _loss(tick)) for tick in down.ticks())]
-        columns = [(across.place(tick), self.say(tick) if tick else "0") for tick in across.ticks()]
+        columns = [(across.place(tick), _round(self.say(tick)) if tick else "0") for tick in across.ticks()]
         return element(
             "g",
             *(element("line", class_="grid", x1=_LEFT, x2=_RIGHT, y1=y, y2=y) for y, _ in rows),
@@ -118,6 +118,12 @@ class Plot:
             )
             for point in sorted(self.points, key=order)
         ]
+
+
+def _round(text: str) -> str:
+    """Ticks are round: their zeros behind the point say nothing."""
+    amount, unit = text.split(" ")
+    return f"{amount.rstrip('0').rstrip('.') if '.' in amount else amount} {unit}"
 
 
 def _loss(value: float) -> str:
