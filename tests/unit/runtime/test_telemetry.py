@@ -1,16 +1,9 @@
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 
 from onnxlift_runtime import telemetry
-
-
-@pytest.fixture(autouse=True)
-def _level() -> Iterator[None]:
-    yield
-    telemetry.configure("INFO")
 
 
 def test_a_line_is_json_with_time_level_message_and_fields(capsys: pytest.CaptureFixture[str]) -> None:

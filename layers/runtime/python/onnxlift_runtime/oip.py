@@ -105,7 +105,7 @@ def encode_request(
 def _decode_header_length(text: str | None, body_length: int) -> int:
     if text is None:
         return body_length
-    if not _INTEGER.fullmatch(text.strip()):
+    if not _INTEGER.fullmatch(text):
         raise MalformedRequest(f"Unable to parse {HEADER_LENGTH}, got: {text[:40]}")
     length = int(text)
     if not 0 <= length <= body_length:
