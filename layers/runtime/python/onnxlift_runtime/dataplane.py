@@ -11,10 +11,11 @@ from typing import Final
 
 import numpy as np
 
-from onnxlift_runtime import catalog, classification, oip, tensors, tfs
+from onnxlift_runtime import catalog, classification, tensors, tfs
 from onnxlift_runtime.datatypes import datatype
 from onnxlift_runtime.engine import Engine
-from onnxlift_runtime.http import JSON, OCTET_STREAM, Request, Response, Route
+from onnxlift_runtime.http import JSON, Request, Response, Route
+from onnxlift_runtime.inference import decode_call, encode_call
 from onnxlift_runtime.manifest import Manifest
 from onnxlift_runtime.payload import decode_json, decompress, encode_json
 from onnxlift_runtime.payload import encode_json_with_nan as encode_nan
@@ -89,15 +90,8 @@ def _model_config(engine: Engine, _request: Request, params: Params) -> Response
 
 def _infer(engine: Engine, request: Request, params: Params) -> Response:
     """Open Inference Protocol inference, tensors as JSON or binary in both directions."""
-    manifest = _find(engine, params)
-    header_length = request.headers.get(oip.HEADER_LENGTH.lower())
-    call = oip.decode_infer(_body(engine, request), header_length, manifest, engine.limits)
-    arrays = _run(engine, manifest, call.inputs, [wanted.name for wanted in call.outputs])
-    outputs = [_encode_output(arrays[wanted.name], wanted, manifest) for wanted in call.outputs]
-    body, json_length = oip.encode_infer(manifest, call.id, outputs)
-    if json_length is None:
-        return Response(200, body, {"Content-Type": JSON})
-    return Response(200, body, {"Content-Type": OCTET_STREAM, oip.HEADER_LENGTH: str(json_length)})
+    call = decode_call(engine.limits, _find(engine, params), request.headers, request.body)
+    return encode_call(call, engine.run(call.manifest, call.arrays, call.output_names))
 
 
 def _serving_get(engine: Engine, request: Request, _params: Params) -> Response:
@@ -149,14 +143,6 @@ def _with_short_floats(tensor: WireTensor) -> WireTensor:
     return WireTensor(tensor.name, tensor.datatype, tensor.shape, tensors.shortest_floats(tensor.data))
 
 
-def _encode_output(array: tensors.Array, wanted: oip.WantedOutput, manifest: Manifest) -> WireTensor:
-    spec = next(spec for spec in manifest.outputs if spec.name == wanted.name)
-    if not wanted.classes:
-        return tensors.encode(array, spec.name, spec.datatype, binary=wanted.binary)
-    classes = classification.top_classes(array, spec, wanted.classes, batched=manifest.max_batch_size > 0)
-    return tensors.encode(classes, spec.name, "BYTES", binary=wanted.binary)
-
-
 def _run(
     engine: Engine, manifest: Manifest, inputs: tuple[WireTensor, ...], outputs: list[str]
 ) -> dict[str, tensors.Array]:
@@ -168,5 +154,4 @@ def _find(engine: Engine, params: Params) -> Manifest:
 
 
 def _body(engine: Engine, request: Request) -> bytes:
-    encoding = request.headers.get("content-encoding", "").strip().lower()
-    return decompress(request.body, encoding, engine.limits.max_decompressed_bytes)
+    return decompress(request.body, request.headers.get("content-encoding", ""), engine.limits.max_decompressed_bytes)

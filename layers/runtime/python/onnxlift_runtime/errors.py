@@ -12,12 +12,16 @@
     │   ├── NotFound
     │   │   ├── PathNotFound
     │   │   ├── ModelNotFound
-    │   │   └── VersionNotFound
+    │   │   ├── VersionNotFound
+    │   │   └── JobNotFound
+    │   ├── JobConflict
     │   ├── MethodNotAllowed
     │   ├── PayloadTooLarge
     │   └── UnsupportedEncoding
     ├── ModelUnavailable
     ├── InferenceFailed
+    ├── LeaseLost
+    ├── StoreUnavailable
     ├── ArtifactError
     │   ├── ArtifactMissing
     │   └── ArtifactCorrupt
@@ -96,6 +100,16 @@ class VersionNotFound(NotFound):
     """The model has no such version or label."""
 
 
+class JobNotFound(NotFound):
+    """No job of this caller has this id."""
+
+
+class JobConflict(RequestError):
+    """The job's state, or an earlier request under the same key, does not allow this."""
+
+    status = 409
+
+
 class MethodNotAllowed(RequestError):
     """The path exists, with another HTTP method."""
 
@@ -143,6 +157,19 @@ class ModelUnavailable(OnnxliftError):
 
 class InferenceFailed(OnnxliftError):
     """The model itself failed on an input that fits its declaration."""
+
+
+class LeaseLost(OnnxliftError):
+    """A worker finishes a job that is no longer its own; what it computed is dropped."""
+
+    status = 409
+
+
+class StoreUnavailable(OnnxliftError):
+    """The table, the bucket or a queue did not answer."""
+
+    status = 503
+    retryable = True
 
 
 class ArtifactError(OnnxliftError):

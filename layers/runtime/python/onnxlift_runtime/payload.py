@@ -26,6 +26,7 @@ def decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
     ``deflate`` is the zlib format, as RFC 9110 section 8.4.1.2 has it. Raises ``UnsupportedEncoding``,
     ``PayloadTooLarge`` or ``MalformedRequest``.
     """
+    encoding = encoding.strip().lower()
     if encoding in {"", "identity"}:
         return body
     if encoding not in {"gzip", "x-gzip", "deflate"}:

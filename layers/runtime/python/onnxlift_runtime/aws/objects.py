@@ -1,0 +1,107 @@
+"""Bodies in S3: payloads above the inline limit, results, uploads, and the objects callers drop."""
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import ClientError
+
+from onnxlift_runtime.errors import MalformedRequest, NotFound, PayloadTooLarge
+from onnxlift_runtime.jobs import Job, Payload
+from onnxlift_runtime.layout import PAYLOADS_PREFIX, RESULTS_PREFIX
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+INLINE_MAX_BYTES: Final = 64 * 1024
+PRESIGNED_FOR_S: Final = 900
+_MISSING: Final = {"NoSuchKey", "404", "NoSuchVersion"}
+
+
+class ObjectStore:
+    """One bucket."""
+
+    def __init__(self, client: "S3Client", bucket: str) -> None:
+        self._client = client
+        self.bucket = bucket
+
+    def keep(self, payload: Payload, key: str) -> Payload:
+        """A payload as a job carries it: by value up to 64 KB, otherwise written under ``key`` and by reference."""
+        if payload.body is None or payload.size_bytes <= INLINE_MAX_BYTES:
+            return payload
+        return self.put(payload, key)
+
+    def put(self, payload: Payload, key: str) -> Payload:
+        """Write the body under ``key``; returns the payload by reference."""
+        answer = self._client.put_object(
+            Bucket=self.bucket,
+            Key=key,
+            Body=payload.body or b"",
+            ContentType=payload.headers.get("Content-Type", "application/octet-stream"),
+        )
+        version = answer.get("VersionId") or ""
+        return Payload(payload.headers, payload.sha256, payload.size_bytes, None, self.bucket, key, version)
+
+    def fetch(self, payload: Payload, max_bytes: int) -> bytes:
+        """The body of a payload, compared with its SHA-256 where that is known.
+
+        Raises ``PayloadTooLarge`` before anything is read, ``NotFound`` and ``MalformedRequest``.
+        """
+        if payload.body is not None:
+            return payload.body
+        try:
+            answer = self._client.get_object(**_located(payload))
+        except ClientError as error:
+            raise _told(error, payload.key) from error
+        if answer["ContentLength"] > max_bytes:
+            raise PayloadTooLarge(
+                f"object {payload.key!r} has {answer['ContentLength']} bytes, at most {max_bytes} are read"
+            )
+        body = answer["Body"].read()
+        if payload.sha256 and hashlib.sha256(body).hexdigest() != payload.sha256:
+            raise MalformedRequest(f"object {payload.key!r} is not the one that was announced: its SHA-256 differs")
+        return body
+
+    def describe(self, key: str) -> Payload:
+        """An uploaded object by reference, without reading it; raises ``NotFound``."""
+        try:
+            answer = self._client.head_object(Bucket=self.bucket, Key=key)
+        except ClientError as error:
+            raise _told(error, key) from error
+        headers = {"Content-Type": answer.get("ContentType") or "application/octet-stream"}
+        return Payload(headers, "", answer["ContentLength"], None, self.bucket, key, answer.get("VersionId") or "")
+
+    def presigned_get(self, payload: Payload) -> str:
+        """A URL that gives the object to whoever holds it, for fifteen minutes."""
+        return self._client.generate_presigned_url("get_object", Params=_located(payload), ExpiresIn=PRESIGNED_FOR_S)
+
+    def presigned_post(self, key: str, max_bytes: int, sha256_base64: str = "") -> dict[str, Any]:
+        """A form that uploads one object of at most ``max_bytes`` under ``key``, held to its checksum if given."""
+        fields: dict[str, str] = {}
+        conditions: list[Any] = [["content-length-range", 0, max_bytes]]
+        if sha256_base64:
+            fields = {"x-amz-checksum-algorithm": "SHA256", "x-amz-checksum-sha256": sha256_base64}
+            conditions += [{name: value} for name, value in fields.items()]
+        return self._client.generate_presigned_post(
+            self.bucket, key, Fields=fields, Conditions=conditions, ExpiresIn=PRESIGNED_FOR_S
+        )
+
+
+def result_key(job: Job) -> str:
+    """Where an attempt writes its result; no two attempts share a key, and readers find it only through the table."""
+    return f"{RESULTS_PREFIX}{job.model}/{job.id}/{job.attempt}"
+
+
+def payload_key(job: Job) -> str:
+    """Where a submission writes a payload too large for the table; other bytes under the same id get another key."""
+    return f"{PAYLOADS_PREFIX}{job.id}/{job.payload.sha256[:16]}"
+
+
+def _located(payload: Payload) -> Any:
+    located = {"Bucket": payload.bucket, "Key": payload.key}
+    return located | ({"VersionId": payload.object_version} if payload.object_version else {})
+
+
+def _told(error: ClientError, key: str) -> Exception:
+    if error.response["Error"]["Code"] in _MISSING:
+        return NotFound(f"object {key!r} does not exist")
+    return error

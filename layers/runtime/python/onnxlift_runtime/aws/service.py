@@ -1,0 +1,122 @@
+"""Jobs as callers and functions see them: submit, look, cancel, retry, fetch the result."""
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from onnxlift_runtime import jobs
+from onnxlift_runtime.aws.objects import ObjectStore, payload_key
+from onnxlift_runtime.aws.queues import Queues
+from onnxlift_runtime.aws.table import JobTable
+from onnxlift_runtime.errors import JobConflict
+from onnxlift_runtime.jobs import DEFAULT_TTL_MS, Delivery, Job, JobStatus, Payload
+
+
+def now_ms() -> int:
+    """The time in whole milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a caller asks to have done; ``key`` is its idempotency key, "" for none."""
+
+    caller: str
+    model: str
+    version: str
+    payload: Payload
+    key: str = ""
+    tier: str = "lambda"
+    reason: str = ""
+    ttl_ms: int = DEFAULT_TTL_MS
+    delivery: Delivery = field(default_factory=Delivery)
+
+
+@dataclass(frozen=True, slots=True)
+class JobService:
+    """The table, the bucket and the queues as one."""
+
+    table: JobTable
+    store: ObjectStore
+    queues: Queues
+    clock: Callable[[], int] = now_ms
+
+    def submit(self, asked: Submission) -> Job:
+        """Store and queue a job; the same idempotency key gives the same job.
+
+        Should the process die before the message is sent, the sweep sends it. Raises ``JobConflict`` where the key was
+        used for another request.
+        """
+        job = self._new(asked)
+        job = replace(job, payload=self.store.keep(job.payload, payload_key(job)))
+        if not self.table.insert(job):
+            stored = self.table.get(job.id, asked.caller)
+            if not jobs.same_request(stored, job):
+                raise JobConflict(f"the idempotency key {asked.key!r} was used for another request (job {job.id})")
+            job = stored
+        if job.status is JobStatus.QUEUED:
+            self.queues.send(job)
+        return job
+
+    def get(self, job_id: str, caller: str) -> Job:
+        """A caller's own job, expired where its time limit has passed; raises ``JobNotFound``."""
+        job = self.table.get(job_id, caller)
+        return self.expire(job) if jobs.has_expired(job, self.clock()) else job
+
+    def cancel(self, job_id: str, caller: str) -> Job:
+        """Stop a job; raises ``JobNotFound``, or ``JobConflict`` where it ended another way first."""
+        self.table.get(job_id, caller)
+        return self.table.change(job_id, lambda job: jobs.cancel(job, self.clock()))
+
+    def retry(self, job_id: str, caller: str) -> Job:
+        """Queue a job again that failed, expired or was canceled; raises ``JobNotFound`` or ``JobConflict``."""
+        self.table.get(job_id, caller)
+        job = self.table.change(job_id, lambda job: jobs.retry(job, self.clock()))
+        self.queues.send(job)
+        return job
+
+    def expire(self, job: Job) -> Job:
+        """End a job that waited too long, unless a worker was faster."""
+        try:
+            return self.table.change(job.id, lambda current: jobs.expire(current, self.clock()))
+        except JobConflict:
+            return self.table.get(job.id)
+
+    def _new(self, asked: Submission) -> Job:
+        created_ms = self.clock()
+        return Job(
+            id=jobs.job_id(asked.caller, asked.key) if asked.key else str(uuid.uuid4()),
+            caller=asked.caller,
+            model=asked.model,
+            version=asked.version,
+            payload=asked.payload,
+            created_ms=created_ms,
+            expires_ms=created_ms + asked.ttl_ms,
+            tier=asked.tier,
+            reason=asked.reason,
+            delivery=asked.delivery,
+        )
+
+
+def describe(job: Job, *, position: int | None = None, estimated_start_ms: int | None = None) -> dict[str, Any]:
+    """A job as the API tells it; times are milliseconds since the epoch, absent where they have not come."""
+    told: dict[str, Any] = {
+        "id": job.id,
+        "model": job.model,
+        "version": job.version,
+        "status": str(job.status),
+        "tier": job.tier,
+        "reason": job.reason,
+        "attempts": job.attempt,
+        "created_ms": job.created_ms,
+        "expires_ms": job.expires_ms,
+        "started_ms": job.started_ms or None,
+        "finished_ms": job.finished_ms or None,
+        "error": job.error or None,
+        "position": position,
+        "estimated_start_ms": estimated_start_ms,
+        "result": f"/v2/jobs/{job.id}/result" if job.status is JobStatus.SUCCEEDED else None,
+    }
+    return {name: value for name, value in told.items() if value is not None}

@@ -1,0 +1,186 @@
+"""Jobs in DynamoDB; every write is conditional on the revision that was read.
+
+Keys: ``id``. Index ``by_caller`` (caller, created_ms) lists a caller's jobs; the sparse index ``by_queue`` (queue,
+created_ms) holds only jobs that wait or run, for positions and for the sweep.
+"""
+
+import base64
+import json
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.exceptions import ClientError
+
+from onnxlift_runtime.errors import JobConflict, JobNotFound, MalformedRequest
+from onnxlift_runtime.jobs import KEPT_AFTER_END_MS, Delivery, Job, JobStatus, Payload
+from onnxlift_runtime.layout import BY_CALLER, BY_QUEUE
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+_TRIES: Final = 8  # a job has at most a handful of writers at once
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some jobs of a list and the cursor that continues it ("" at the end)."""
+
+    jobs: tuple[Job, ...]
+    cursor: str
+
+
+class JobTable:
+    """The table of all jobs."""
+
+    def __init__(self, client: "DynamoDBClient", name: str) -> None:
+        self._client = client
+        self._name = name
+
+    def insert(self, job: Job) -> bool:
+        """Store a new job; False where its id is taken."""
+        return self._put(job, "attribute_not_exists(id)")
+
+    def get(self, job_id: str, caller: str | None = None) -> Job:
+        """One job as it is now; raises ``JobNotFound``, for another caller's job too."""
+        item = self._client.get_item(TableName=self._name, Key={"id": {"S": job_id}}, ConsistentRead=True).get("Item")
+        job = decode_item(item) if item else None
+        if job is None or (caller is not None and job.caller != caller):
+            raise JobNotFound(f"job {job_id!r} does not exist")
+        return job
+
+    def change(self, job_id: str, transition: Callable[[Job], Job]) -> Job:
+        """Apply a transition to the newest state and store the outcome, again from the start where somebody was faster.
+
+        What ``transition`` raises passes through; raises ``JobConflict`` where the job never held still.
+        """
+        for turn in range(_TRIES):
+            job = self.get(job_id)
+            changed = transition(job)
+            if changed is job or self._put(changed, "revision = :revision", {":revision": {"N": str(job.revision)}}):
+                return changed
+            time.sleep(random.uniform(0, 0.01 * 2**turn))  # noqa: S311 - jitter, not a secret
+        raise JobConflict(f"job {job_id!r} is being changed by others; try again")
+
+    def list(self, caller: str, *, model: str = "", status: str = "", limit: int = 50, cursor: str = "") -> Page:
+        """A caller's jobs, the newest first, as many as ``limit`` where there are so many."""
+        found: list[Job] = []
+        start = decode_cursor(cursor)
+        while True:
+            answer = self._client.query(**self._caller_query(caller, model, status, limit - len(found), start))
+            found += [decode_item(item) for item in answer["Items"]]
+            start = answer.get("LastEvaluatedKey")
+            if not start or len(found) >= limit:
+                return Page(tuple(found), encode_cursor(start) if start else "")
+
+    def ahead(self, job: Job, at_most: int = 1000) -> int:
+        """How many jobs wait or run in the same queue and came earlier; counted up to ``at_most``."""
+        answer = self._client.query(
+            TableName=self._name,
+            IndexName=BY_QUEUE,
+            KeyConditionExpression="queue = :queue AND created_ms < :created",
+            ExpressionAttributeValues={":queue": {"S": queue_of(job)}, ":created": {"N": str(job.created_ms)}},
+            Select="COUNT",
+            Limit=at_most,
+        )
+        return answer["Count"]
+
+    def unfinished(self, queue: str) -> Iterator[Job]:
+        """Every job that waits or runs in a queue, the oldest first, as the index has it (a moment late)."""
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._name,
+            IndexName=BY_QUEUE,
+            KeyConditionExpression="queue = :queue",
+            ExpressionAttributeValues={":queue": {"S": queue}},
+        )
+        for page in pages:
+            yield from (decode_item(item) for item in page["Items"])
+
+    def _caller_query(self, caller: str, model: str, status: str, limit: int, start: Any) -> dict[str, Any]:
+        values = {":caller": {"S": caller}}
+        filters = []
+        for name, value in (("model", model), ("status", status)):
+            if value:
+                values[f":{name}"] = {"S": value}
+                filters.append(f"#{name} = :{name}")
+        query: dict[str, Any] = {
+            "TableName": self._name,
+            "IndexName": BY_CALLER,
+            "KeyConditionExpression": "caller = :caller",
+            "ExpressionAttributeValues": values,
+            "ScanIndexForward": False,
+            "Limit": limit,
+        }
+        if filters:
+            names = {f"#{name}": name for name, value in (("model", model), ("status", status)) if value}
+            query |= {"FilterExpression": " AND ".join(filters), "ExpressionAttributeNames": names}
+        return query | ({"ExclusiveStartKey": start} if start else {})
+
+    def _put(self, job: Job, condition: str, values: dict[str, Any] | None = None) -> bool:
+        extra: dict[str, Any] = {"ExpressionAttributeValues": values} if values else {}
+        try:
+            self._client.put_item(TableName=self._name, Item=encode_item(job), ConditionExpression=condition, **extra)
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+                return False
+            raise
+        return True
+
+
+def queue_of(job: Job) -> str:
+    """The queue a job waits in: its model and tier."""
+    return f"{job.model}#{job.tier}"
+
+
+def encode_item(job: Job) -> dict[str, Any]:
+    """A job as a DynamoDB item; the queue stands in it only while the job is not final, the time to live only after."""
+    fields = asdict(job) | {"status": str(job.status)}
+    if job.final:
+        fields["expire_at_s"] = (job.finished_ms + KEPT_AFTER_END_MS) // 1000
+    else:
+        fields["queue"] = queue_of(job)
+    serializer = TypeSerializer()
+    return {name: serializer.serialize(value) for name, value in fields.items()}
+
+
+def decode_item(item: Any) -> Job:
+    """The job that ``encode_item`` wrote."""
+    deserializer = TypeDeserializer()
+    fields = {name: _plain(deserializer.deserialize(value)) for name, value in item.items()}
+    for extra in ("queue", "expire_at_s"):
+        fields.pop(extra, None)
+    fields["status"] = JobStatus(fields["status"])
+    fields["payload"] = Payload(**fields["payload"])
+    fields["result"] = Payload(**fields["result"]) if fields["result"] else None
+    fields["delivery"] = Delivery(**fields["delivery"])
+    return Job(**fields)
+
+
+def encode_cursor(key: Any) -> str:
+    """A position in a list as one opaque word."""
+    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode("ascii")
+
+
+def decode_cursor(cursor: str) -> Any:
+    """The position that ``encode_cursor`` wrote; None for ""; raises ``MalformedRequest``."""
+    if not cursor:
+        return None
+    try:
+        key = json.loads(base64.urlsafe_b64decode(cursor))
+    except ValueError as error:
+        raise MalformedRequest("'cursor' is not one that a list of jobs gave") from error
+    if not isinstance(key, dict) or set(key) != {"id", "caller", "created_ms"}:
+        raise MalformedRequest("'cursor' is not one that a list of jobs gave")
+    return key
+
+
+def _plain(value: Any) -> Any:
+    """DynamoDB's numbers and binaries as Python's own."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if hasattr(value, "as_integer_ratio"):
+        return int(value)
+    return bytes(value) if hasattr(value, "value") else value

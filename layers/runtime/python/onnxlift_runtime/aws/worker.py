@@ -1,0 +1,121 @@
+"""What every worker does with the messages it was given, on Lambda and on the GPU alike: claim, run, publish, tell.
+
+A message is done with when its job has ended, whoever ended it. It must come again when the job is held by another
+worker, whose death it then outlives, or when the attempt failed in a way that may pass.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from onnxlift_runtime import jobs, telemetry
+from onnxlift_runtime.aws.objects import result_key
+from onnxlift_runtime.aws.service import JobService
+from onnxlift_runtime.batching import Feed, run_together
+from onnxlift_runtime.engine import Engine
+from onnxlift_runtime.errors import JobConflict, JobNotFound, LeaseLost, OnnxliftError
+from onnxlift_runtime.http import Response
+from onnxlift_runtime.inference import Call, decode_call, encode_call
+from onnxlift_runtime.jobs import Job, JobStatus, Payload
+
+
+class Herald(Protocol):
+    """Whoever tells the world that a job has ended."""
+
+    def tell(self, job: Job) -> None:
+        """Tell it; called at least once for each job."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One process that works on jobs; ``owner`` names it in leases."""
+
+    service: JobService
+    engine: Engine
+    herald: Herald
+    owner: str
+    max_payload_bytes: int
+
+    def work(self, job_ids: Iterable[str], lease_ms: int) -> frozenset[str]:
+        """Work on these jobs as few inferences; returns those whose messages must come again."""
+        again: set[str] = set()
+        held: list[Job] = []
+        for job_id in dict.fromkeys(job_ids):
+            try:
+                held.append(self._claim(job_id, lease_ms))
+            except JobNotFound:
+                telemetry.log("warning", "message without a job", job=job_id)
+            except JobConflict as error:
+                if not self._settle(job_id):
+                    telemetry.log("info", "job not claimed", job=job_id, why=str(error))
+                    again.add(job_id)
+        return frozenset(again | self._work_held(held))
+
+    def _claim(self, job_id: str, lease_ms: int) -> Job:
+        clock = self.service.clock
+        return self.service.table.change(job_id, lambda job: jobs.claim(job, self.owner, clock(), lease_ms))
+
+    def _settle(self, job_id: str) -> bool:
+        """Bring a job that could not be claimed to its end where it has one; whether its message is done with.
+
+        A job that had already ended is told again: the worker that ended it may have died before it could.
+        """
+        job = self.service.get(job_id, self.service.table.get(job_id).caller)
+        if not job.final and job.attempts_left <= 0:
+            try:
+                job = self.service.table.change(
+                    job_id, lambda found: jobs.abandon(found, "every worker that tried died", self.service.clock())
+                )
+            except JobConflict:
+                return False
+        if job.final:
+            self.herald.tell(job)
+        return job.final
+
+    def _work_held(self, held: Sequence[Job]) -> set[str]:
+        """Decode, run and finish jobs that this worker holds; returns those to be tried again."""
+        calls: list[tuple[Job, Call]] = []
+        again: set[str] = set()
+        for job in held:
+            try:
+                calls.append((job, self._decode(job)))
+            except OnnxliftError as error:
+                again |= self._fail(job, error)
+        answers = run_together([_feed(call) for _, call in calls], self.engine.run)
+        for (job, call), answer in zip(calls, answers, strict=True):
+            if isinstance(answer, OnnxliftError):
+                again |= self._fail(job, answer)
+            else:
+                self._succeed(job, encode_call(call, answer))
+        return again
+
+    def _decode(self, job: Job) -> Call:
+        body = self.service.store.fetch(job.payload, self.max_payload_bytes)
+        manifest = self.engine.catalog.find(job.model, job.version)
+        return decode_call(self.engine.limits, manifest, job.payload.headers, body)
+
+    def _succeed(self, job: Job, answer: Response) -> None:
+        """Write the result where only this attempt writes, then publish it through the table."""
+        result = self.service.store.keep(Payload.of(answer.body, answer.headers), result_key(job))
+        self._finish(job, lambda current: jobs.succeed(current, job, result, self.service.clock()))
+
+    def _fail(self, job: Job, error: OnnxliftError) -> set[str]:
+        end = jobs.release if error.retryable else jobs.fail
+        ended = self._finish(job, lambda current: end(current, job, str(error), self.service.clock()))
+        return {job.id} if ended is not None and ended.status is JobStatus.QUEUED else set()
+
+    def _finish(self, job: Job, transition: jobs.Transition) -> Job | None:
+        """Store the end of an attempt and tell it; None where the job is no longer this worker's."""
+        try:
+            ended = self.service.table.change(job.id, transition)
+        except LeaseLost as error:
+            telemetry.log("warning", "result dropped", job=job.id, why=str(error))
+            return None
+        if ended.final:
+            self.herald.tell(ended)
+        return ended
+
+
+def _feed(call: Call) -> Feed:
+    return Feed(call.manifest, call.arrays, call.output_names)

@@ -1,0 +1,52 @@
+"""One Open Inference Protocol call, apart from how it came: the same for a waiting request and for a job."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from onnxlift_runtime import classification, oip, tensors
+from onnxlift_runtime.http import JSON, OCTET_STREAM, Response
+from onnxlift_runtime.manifest import Manifest
+from onnxlift_runtime.payload import decompress
+from onnxlift_runtime.settings import Limits
+from onnxlift_runtime.tensors import Array
+from onnxlift_runtime.wire import WireTensor
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is to be computed: the version, its input arrays, and the outputs in the form the caller wants them."""
+
+    manifest: Manifest
+    arrays: Mapping[str, Array]
+    outputs: tuple[oip.WantedOutput, ...]
+    id: str
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The outputs to compute, in the order asked for."""
+        return tuple(wanted.name for wanted in self.outputs)
+
+
+def decode_call(limits: Limits, manifest: Manifest, headers: Mapping[str, str], body: bytes) -> Call:
+    """Read a body and its lower-case headers into arrays; raises what ``oip.decode_infer`` and ``decompress`` raise."""
+    plain = decompress(body, headers.get("content-encoding", ""), limits.max_decompressed_bytes)
+    request = oip.decode_infer(plain, headers.get(oip.HEADER_LENGTH.lower()), manifest, limits)
+    arrays = {tensor.name: tensors.decode(tensor) for tensor in request.inputs}
+    return Call(manifest, arrays, request.outputs, request.id)
+
+
+def encode_call(call: Call, results: Mapping[str, Array]) -> Response:
+    """The answer to a call whose outputs were computed."""
+    outputs = [_encode_output(results[wanted.name], wanted, call.manifest) for wanted in call.outputs]
+    body, json_length = oip.encode_infer(call.manifest, call.id, outputs)
+    if json_length is None:
+        return Response(200, body, {"Content-Type": JSON})
+    return Response(200, body, {"Content-Type": OCTET_STREAM, oip.HEADER_LENGTH: str(json_length)})
+
+
+def _encode_output(array: Array, wanted: oip.WantedOutput, manifest: Manifest) -> WireTensor:
+    spec = next(spec for spec in manifest.outputs if spec.name == wanted.name)
+    if not wanted.classes:
+        return tensors.encode(array, spec.name, spec.datatype, binary=wanted.binary)
+    classes = classification.top_classes(array, spec, wanted.classes, batched=manifest.max_batch_size > 0)
+    return tensors.encode(classes, spec.name, "BYTES", binary=wanted.binary)

@@ -1,0 +1,226 @@
+"""The life of a job, pure: what may follow what, who may say so, and when.
+
+::
+
+    QUEUED ──claim──▶ RUNNING ──succeed──▶ SUCCEEDED
+     ▲ │ ▲              │ │ └────fail────▶ FAILED ───┐
+     │ │ └───release────┘ │                          │
+     │ ├───expire──▶ EXPIRED ────────────────────────┤
+     │ └───cancel──▶ CANCELED ◀──cancel── RUNNING ───┤
+     └───────────────────────retry───────────────────┘
+
+Every transition takes a job and returns the next one, its ``revision`` one higher. The table writes it on the condition
+that the stored revision is still the old one: of two racing transitions exactly one happens, the other is told why not.
+A worker holds a lease, named by owner and attempt; only its holder may finish the job, and a lease that ran out may be
+claimed again. All times are whole milliseconds since the epoch.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Final
+from uuid import NAMESPACE_URL, uuid5
+
+from onnxlift_runtime.errors import JobConflict, LeaseLost
+
+MAX_ATTEMPTS: Final = 3
+DEFAULT_TTL_MS: Final = 6 * 3600 * 1000  # SageMaker's RequestTTLSeconds default
+KEPT_AFTER_END_MS: Final = 7 * 24 * 3600 * 1000
+
+
+class JobStatus(StrEnum):
+    """Where a job is in its life; the last four are final until somebody retries."""
+
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    EXPIRED = "EXPIRED"
+    CANCELED = "CANCELED"
+
+
+FINAL: Final = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.EXPIRED, JobStatus.CANCELED})
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A body with the headers that give it meaning: by value in ``body``, or by reference in ``bucket`` and ``key``.
+
+    ``sha256`` is that of the body in either case; ``size_bytes`` its length.
+    """
+
+    headers: Mapping[str, str]
+    sha256: str
+    size_bytes: int
+    body: bytes | None = None
+    bucket: str = ""
+    key: str = ""
+    object_version: str = ""
+
+    @classmethod
+    def of(cls, body: bytes, headers: Mapping[str, str]) -> "Payload":
+        """A payload by value."""
+        return cls(dict(headers), hashlib.sha256(body).hexdigest(), len(body), body)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Where else a finished job is told, beside its record; each empty field means not there."""
+
+    output_key: str = ""
+    reply_queue: str = ""
+    webhook: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One inference that is answered later."""
+
+    id: str
+    caller: str
+    model: str
+    version: str
+    payload: Payload
+    created_ms: int
+    expires_ms: int
+    status: JobStatus = JobStatus.QUEUED
+    tier: str = "lambda"
+    reason: str = ""
+    revision: int = 1
+    attempt: int = 0
+    attempts_left: int = MAX_ATTEMPTS
+    lease_owner: str = ""
+    lease_until_ms: int = 0
+    started_ms: int = 0
+    finished_ms: int = 0
+    result: Payload | None = None
+    error: str = ""
+    delivery: Delivery = field(default_factory=Delivery)
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing will happen any more by itself."""
+        return self.status in FINAL
+
+
+Transition = Callable[[Job], Job]
+
+
+def job_id(caller: str, idempotency_key: str) -> str:
+    """The id that this caller's key always gives: a name-based UUID (RFC 9562, version 5)."""
+    return str(uuid5(NAMESPACE_URL, f"onnxlift:{len(caller)}:{caller}:{idempotency_key}"))
+
+
+def same_request(stored: Job, asked: Job) -> bool:
+    """Whether two submissions under one idempotency key ask for the same thing."""
+    return (stored.model, stored.version, stored.payload.sha256) == (asked.model, asked.version, asked.payload.sha256)
+
+
+def claim(job: Job, owner: str, now_ms: int, lease_ms: int) -> Job:
+    """Take a queued job, or one whose worker let its lease run out; uses up one attempt.
+
+    Raises ``JobConflict`` where the job ended, expired or is held by somebody else.
+    """
+    if job.final:
+        raise JobConflict(f"job {job.id} is {job.status}, nothing is left to do")
+    if job.status is JobStatus.RUNNING and now_ms < job.lease_until_ms:
+        raise JobConflict(f"job {job.id} is held by another worker until {job.lease_until_ms}")
+    if job.status is JobStatus.QUEUED and now_ms >= job.expires_ms:
+        raise JobConflict(f"job {job.id} waited longer than its time limit")
+    if job.attempts_left <= 0:
+        raise JobConflict(f"job {job.id} has used its attempts")
+    return _next(
+        job,
+        status=JobStatus.RUNNING,
+        attempt=job.attempt + 1,
+        attempts_left=job.attempts_left - 1,
+        lease_owner=owner,
+        lease_until_ms=now_ms + lease_ms,
+        started_ms=now_ms,
+    )
+
+
+def renew(job: Job, held: Job, now_ms: int, lease_ms: int) -> Job:
+    """Prolong the lease that ``held`` (the job as it was claimed) stands for; raises ``LeaseLost``."""
+    _check_lease(job, held)
+    return _next(job, lease_until_ms=max(job.lease_until_ms, now_ms + lease_ms))
+
+
+def succeed(job: Job, held: Job, result: Payload, now_ms: int) -> Job:
+    """Publish the result of the attempt that ``held`` stands for; raises ``LeaseLost``."""
+    _check_lease(job, held)
+    return _end(job, JobStatus.SUCCEEDED, now_ms, result=result, error="")
+
+
+def fail(job: Job, held: Job, error: str, now_ms: int) -> Job:
+    """End the attempt that ``held`` stands for with a failure that trying again cannot mend; raises ``LeaseLost``."""
+    _check_lease(job, held)
+    return _end(job, JobStatus.FAILED, now_ms, error=error)
+
+
+def release(job: Job, held: Job, error: str, now_ms: int) -> Job:
+    """Give the job back after a failure that may pass; without attempts left it has failed. Raises ``LeaseLost``."""
+    _check_lease(job, held)
+    if job.attempts_left <= 0:
+        return _end(job, JobStatus.FAILED, now_ms, error=error)
+    return _next(job, status=JobStatus.QUEUED, lease_owner="", lease_until_ms=0, error=error)
+
+
+def abandon(job: Job, error: str, now_ms: int) -> Job:
+    """End a job whose message will not come again; raises ``JobConflict`` while a worker still holds it."""
+    if job.final:
+        raise JobConflict(f"job {job.id} is already {job.status}")
+    if job.status is JobStatus.RUNNING and now_ms < job.lease_until_ms:
+        raise JobConflict(f"job {job.id} is held by a worker until {job.lease_until_ms}")
+    return _end(job, JobStatus.FAILED, now_ms, error=error)
+
+
+def expire(job: Job, now_ms: int) -> Job:
+    """End a job that nobody started within its time limit; raises ``JobConflict``."""
+    if not has_expired(job, now_ms):
+        raise JobConflict(f"job {job.id} is {job.status} and within its time limit")
+    return _end(job, JobStatus.EXPIRED, now_ms, error="nobody could start the job within its time limit")
+
+
+def has_expired(job: Job, now_ms: int) -> bool:
+    """Whether the job still waits although its time limit has passed."""
+    return job.status is JobStatus.QUEUED and now_ms >= job.expires_ms
+
+
+def cancel(job: Job, now_ms: int) -> Job:
+    """Stop a job that has not ended; the worker that holds it loses its lease. Raises ``JobConflict``."""
+    if job.status is JobStatus.CANCELED:
+        return job
+    if job.final:
+        raise JobConflict(f"job {job.id} is already {job.status}")
+    return _end(job, JobStatus.CANCELED, now_ms, error="canceled by the caller")
+
+
+def retry(job: Job, now_ms: int) -> Job:
+    """Queue a job again that failed, expired or was canceled, with all its attempts; raises ``JobConflict``."""
+    if not job.final or job.status is JobStatus.SUCCEEDED:
+        raise JobConflict(f"job {job.id} is {job.status}, only FAILED, EXPIRED and CANCELED jobs can be retried")
+    return _next(
+        job,
+        status=JobStatus.QUEUED,
+        attempts_left=MAX_ATTEMPTS,
+        expires_ms=now_ms + (job.expires_ms - job.created_ms),
+        finished_ms=0,
+        error="",
+    )
+
+
+def _check_lease(job: Job, held: Job) -> None:
+    """A lease that ran out still counts until somebody else claims the job: its work is as good as any."""
+    mine = (job.lease_owner, job.attempt) == (held.lease_owner, held.attempt)
+    if job.status is not JobStatus.RUNNING or not mine:
+        raise LeaseLost(f"job {job.id} is {job.status} in attempt {job.attempt}, not held in attempt {held.attempt}")
+
+
+def _end(job: Job, status: JobStatus, now_ms: int, **changes: Any) -> Job:
+    return _next(job, status=status, finished_ms=now_ms, lease_owner="", lease_until_ms=0, **changes)
+
+
+def _next(job: Job, **changes: Any) -> Job:
+    return replace(job, revision=job.revision + 1, **changes)

@@ -1,0 +1,173 @@
+"""Jobs in moto's table, bucket and queues: submitting, looking, listing, cancelling, retrying."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from onnxlift_runtime import jobs
+from onnxlift_runtime.aws.objects import INLINE_MAX_BYTES
+from onnxlift_runtime.aws.queues import decode_message
+from onnxlift_runtime.aws.service import JobService, Submission, describe
+from onnxlift_runtime.aws.table import decode_item, encode_item
+from onnxlift_runtime.errors import JobConflict, JobNotFound, MalformedRequest, NotFound
+from onnxlift_runtime.jobs import Delivery, Job, JobStatus, Payload
+from onnxlift_runtime.layout import queue_name
+from tests.unit.runtime.aws.conftest import CALLER, MODEL, SERVICE
+
+
+def asked(body: bytes = b"{}", **changes: Any) -> Submission:
+    fields: dict[str, Any] = {"caller": CALLER, "model": MODEL, "version": "1", "payload": Payload.of(body, {"a": "b"})}
+    return Submission(**(fields | changes))
+
+
+def messages(service: JobService) -> list[str]:
+    client = service.queues._client
+    url = client.get_queue_url(QueueName=queue_name(SERVICE, MODEL, "lambda"))["QueueUrl"]
+    found: list[str] = []
+    while batch := client.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+        found += [decode_message(message["Body"]) for message in batch]
+    return found
+
+
+def test_submit_stores_the_job_and_announces_it(service: JobService) -> None:
+    job = service.submit(asked(reason="asked for"))
+
+    assert service.get(job.id, CALLER) == job
+    assert messages(service) == [job.id]
+
+
+def test_an_item_keeps_every_field(service: JobService) -> None:
+    job = Job("i", "c", "m", "1", Payload.of(b"\0\xff", {"X": "y"}), 1, 2, delivery=Delivery("out/x", "queue", "hook"))
+    ended = jobs.cancel(job, 3)
+
+    assert decode_item(encode_item(job)) == job
+    assert decode_item(encode_item(ended)) == ended
+
+
+def test_large_payloads_go_to_the_bucket_and_come_back_whole(service: JobService) -> None:
+    body = bytes(range(256)) * 300
+
+    job = service.submit(asked(body))
+
+    assert len(body) > INLINE_MAX_BYTES
+    assert job.payload.body is None
+    assert service.store.fetch(job.payload, len(body)) == body
+
+
+def test_a_payload_that_was_changed_in_the_bucket_is_refused(service: JobService) -> None:
+    job = service.submit(asked(b"x" * (INLINE_MAX_BYTES + 1)))
+    forged = Payload(job.payload.headers, "0" * 64, 1, None, job.payload.bucket, job.payload.key)
+
+    with pytest.raises(MalformedRequest, match="SHA-256 differs"):
+        service.store.fetch(forged, 10**6)
+    with pytest.raises(NotFound):
+        service.store.fetch(Payload({}, "", 0, None, "data", "payloads/none"), 10)
+
+
+def test_one_idempotency_key_gives_one_job(service: JobService) -> None:
+    first, second = service.submit(asked(key="k")), service.submit(asked(key="k"))
+
+    assert first == second
+    assert service.submit(asked(key="k", caller="another")).id != first.id
+
+
+def test_an_idempotency_key_in_parallel_gives_one_job(service: JobService) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: service.submit(asked(key="k")), range(16)))
+
+    assert len({job.id for job in found}) == 1
+    assert len(service.table.list(CALLER).jobs) == 1
+
+
+@pytest.mark.parametrize("size", [10, INLINE_MAX_BYTES + 1])
+def test_an_idempotency_key_with_another_payload_conflicts_and_spoils_nothing(service: JobService, size: int) -> None:
+    first = service.submit(asked(b"a" * size, key="k"))
+
+    with pytest.raises(JobConflict, match="'k' was used for another request"):
+        service.submit(asked(b"b" * size, key="k"))
+
+    assert service.store.fetch(service.get(first.id, CALLER).payload, size) == b"a" * size
+
+
+def test_another_callers_job_does_not_exist(service: JobService) -> None:
+    job = service.submit(asked())
+
+    for look in (service.get, service.cancel, service.retry):
+        with pytest.raises(JobNotFound):
+            look(job.id, "another")
+
+
+def test_get_tells_that_a_job_has_expired(service: JobService) -> None:
+    job = service.submit(asked(ttl_ms=1))
+
+    assert service.get(job.id, CALLER).status is JobStatus.EXPIRED
+
+
+def test_retry_announces_the_job_again(service: JobService) -> None:
+    job = service.submit(asked())
+    service.cancel(job.id, CALLER)
+
+    service.retry(job.id, CALLER)
+
+    assert messages(service) == [job.id, job.id]
+    with pytest.raises(JobConflict):
+        service.retry(job.id, CALLER)
+
+
+def test_racing_changes_leave_exactly_one_outcome(service: JobService) -> None:
+    job = service.submit(asked())
+    held = service.table.change(job.id, lambda found: jobs.claim(found, "w", 1, 10**9))
+
+    def finish(turn: int) -> str:
+        try:
+            if turn % 2:
+                return str(service.cancel(job.id, CALLER).status)
+            done = service.table.change(job.id, lambda found: jobs.succeed(found, held, Payload.of(b"r", {}), 5))
+        except Exception as error:
+            return type(error).__name__
+        return str(done.status)
+
+    with ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(finish, range(8)))
+
+    final = service.get(job.id, CALLER).status
+    assert {"SUCCEEDED", "CANCELED"} & set(told) == {str(final)}
+    assert told.count("SUCCEEDED") <= 1
+
+
+def test_lists_are_filtered_and_paged_newest_first(service: JobService) -> None:
+    made = [service.submit(asked()) for _ in range(5)]
+    for job in made[:2]:
+        service.cancel(job.id, CALLER)
+    service.submit(asked(caller="another"))
+
+    first = service.table.list(CALLER, limit=3)
+    second = service.table.list(CALLER, limit=3, cursor=first.cursor)
+
+    assert [job.id for job in (*first.jobs, *second.jobs)] == [job.id for job in reversed(made)]
+    assert second.cursor == ""
+    assert {job.id for job in service.table.list(CALLER, status="CANCELED", limit=2).jobs} == {made[0].id, made[1].id}
+    assert service.table.list(CALLER, model="other").jobs == ()
+
+
+@pytest.mark.parametrize("cursor", ["?", "bm8", "e30="])
+def test_a_foreign_cursor_is_refused(service: JobService, cursor: str) -> None:
+    with pytest.raises(MalformedRequest, match="'cursor'"):
+        service.table.list(CALLER, cursor=cursor)
+
+
+def test_position_counts_unfinished_jobs_that_came_earlier(service: JobService) -> None:
+    made = [service.submit(asked()) for _ in range(4)]
+    service.cancel(made[1].id, CALLER)
+
+    assert service.table.ahead(made[3]) == 2
+    assert [job.id for job in service.table.unfinished(f"{MODEL}#lambda")] == [made[i].id for i in (0, 2, 3)]
+
+
+def test_describe_tells_only_what_is_known(service: JobService) -> None:
+    told = describe(service.submit(asked(reason="prefer")), position=0)
+
+    assert told["status"] == "QUEUED"
+    assert told["position"] == 0
+    assert not {"error", "result", "started_ms"} & set(told)
