@@ -14,6 +14,7 @@ from typing import Final
 import onnx
 import onnxruntime as ort
 
+from onnxlift.compress.attention import merge_attention
 from onnxlift.compress.storage import through_files, weights_beside
 
 MODEL_FILE: Final = "model.onnx"
@@ -47,7 +48,7 @@ def pack(model: onnx.ModelProto, folder: Path, architecture: str = "x86_64") -> 
     """
     if architecture == "gpu":
         return Packed(write(model, folder), optimize_at_load=True)
-    optimized = through_files(model, functools.partial(_optimize, architecture))
+    optimized = through_files(merge_attention(model), functools.partial(_optimize, architecture))
     chooses_layout = any(node.op_type in _LAYOUT_OPERATORS for node in optimized.graph.node)
     return Packed(write(optimized, folder), optimize_at_load=chooses_layout)
 
