@@ -22,6 +22,7 @@ from onnxlift_runtime.errors import ConfigInvalid, OnnxliftError
 
 COMMANDS: Final = {
     "compress": "Compress models as hard as their quality limit allows.",
+    "inspect": "Show what is in a model FILE, and what may be compressed.",
     "invoke": "Run MODEL once and show its outputs.",
     "serve": "Serve all compressed models on a local HTTP port.",
 }
