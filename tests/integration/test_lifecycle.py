@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from onnxlift.local.process import COMMAND, running_service
+from onnxlift.local.process import COMMAND, running_service, stop
 from onnxlift_runtime.errors import ServiceUnreachable
 from tests import builders
 from tests.integration.conftest import write_config
@@ -36,6 +36,7 @@ def test_models_served_and_skipped_are_listed_with_the_way_out(config_path: Path
 def test_every_request_is_one_line_in_the_log(config_path: Path) -> None:
     with running_service(config_path) as service:
         httpx.get(service.url + "/v2/models/linear?a=%0Ab")
+        stop(service.process)  # a line follows its answer; after the end it is certain to be there
         logged = service.log.read_text().splitlines()
 
     assert len(logged) == 1
@@ -45,6 +46,7 @@ def test_every_request_is_one_line_in_the_log(config_path: Path) -> None:
 def test_quiet_writes_no_line_for_requests(config_path: Path) -> None:
     with running_service(config_path, ["--quiet"]) as service:
         httpx.get(service.url + "/v2")
+        stop(service.process)
         logged = service.log.read_text()
 
     assert logged == ""
