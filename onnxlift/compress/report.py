@@ -4,10 +4,11 @@ The search fills these values; ``page`` draws them. Sizes are in bytes, times in
 otherwise, memory in MiB. The report lies beside the manifest and is never served.
 """
 
-from dataclasses import dataclass
+import json
+import math
+from dataclasses import asdict, dataclass
 from functools import cache
-from pathlib import Path
-from typing import ClassVar, Final, Literal, TypeAlias
+from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -22,10 +23,10 @@ Status: TypeAlias = Literal["chosen", "lost", "failed", "skipped"]
 
 
 class _Strict:
-    """Makes pydantic refuse keys that a value does not have, and write NaN and infinities as words."""
+    """Makes pydantic refuse keys that a value does not have."""
 
     __slots__ = ()
-    __pydantic_config__: ClassVar = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +155,8 @@ class Report(_Strict):
     """Everything a compression run found about one version of one model.
 
     ``targets`` are the instruction sets that answers were compared on, ``notes`` sentences that a reader must know,
-    such as what was not verified. ``candidates`` keep the search's order. ``files`` are the artifact's, ``budget_s``
-    is 0 where the search was not bounded, ``finished_at`` is UTC as ISO 8601.
+    such as what was not verified. ``candidates`` keep the search's order. ``opset`` and ``files`` are the artifact's.
+    ``budget_s`` is 0 where the search was not bounded, ``finished_at`` is UTC as ISO 8601.
     """
 
     model: str
@@ -183,8 +184,11 @@ class Report(_Strict):
         return next((row for row in self.candidates if row.status == "chosen"), None)
 
     def to_json(self) -> str:
-        """Write stable, indented JSON that ``from_json`` reads back unchanged; NaN and infinities become words."""
-        return _adapter().dump_json(self, indent=2).decode() + "\n"
+        """Write stable, indented JSON that ``from_json`` reads back unchanged; NaN and infinities become words.
+
+        Half characters, as file names may hold them, become question marks.
+        """
+        return json.dumps(_plain(asdict(self)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Report":
@@ -197,19 +201,22 @@ class Report(_Strict):
             raise ArtifactCorrupt(f"{REPORT_NAME}: {key or 'it'}: {first['msg']}") from error
 
 
-def write_reports(folder: Path, report: Report) -> None:
-    """Write ``report.json`` and ``report.html`` into ``folder``, each completely or not at all."""
-    for name, text in report_files(report).items():
-        unfinished = folder / f".{name}"
-        unfinished.write_text(text, "utf-8")
-        unfinished.replace(folder / name)
-
-
 def report_files(report: Report) -> dict[str, str]:
     """The report's two files by name: for programs and for people."""
     from onnxlift.compress.page import draw  # which imports this module
 
     return {REPORT_NAME: report.to_json(), PAGE_NAME: draw(report)}
+
+
+def _plain(value: Any) -> Any:
+    """What strict JSON and UTF-8 can hold."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 @cache

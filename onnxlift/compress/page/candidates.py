@@ -1,6 +1,7 @@
 """Every candidate: on the plots, in one table with the reason why it lost, and with all its figures."""
 
 from collections.abc import Callable
+from typing import Final
 
 from onnxlift.compress.page.frontier import Point
 from onnxlift.compress.page.markup import Element, code, element
@@ -9,7 +10,8 @@ from onnxlift.compress.page.tables import cell, number, row, table
 from onnxlift.compress.report import CandidateRow, Limit, Report
 from onnxlift.compress.units import NOTHING, milliseconds, ratio, size, three_digits
 
-_WORDS = {"chosen": "chosen", "lost": "lost", "failed": "failed", "skipped": "not tried"}
+_LEAST, _MOST = 1e-9, 1e15  # bytes or milliseconds; a cost beyond would leave no room for the others
+_WORDS: Final = {"chosen": "chosen", "lost": "lost", "failed": "failed", "skipped": "not tried"}
 
 
 def plots(report: Report) -> Element | None:
@@ -61,7 +63,7 @@ def _plot(
     points = tuple(
         Point(position, line.recipe, found, limit.loss(figure.measured), limit.loss(figure.bound), line.status)
         for position, line in enumerate(report.candidates, start=1)
-        if (found := cost_of(line)) is not None and (figure := line.worst(limit)) is not None
+        if (found := cost_of(line)) is not None and _LEAST < found < _MOST and (figure := line.worst(limit)) is not None
     )
     title = f"{cost.capitalize()} and loss of {limit.metric}"
     return Plot(key, title, cost, limit.metric, max(limit.loss(limit.allowed), 0.0), points, say)

@@ -57,7 +57,7 @@ def _quality(limit: Limit, found: Figure) -> Element:
 
 def _latency(found: Latency, source: tuple[Latency, ...]) -> Element:
     before = next((item for item in source if item.batch_size == found.batch_size), None)
-    faster = f"{three_digits(before.p50_ms / found.p50_ms)} × as fast as fp32, " if before and found.p50_ms else ""
+    faster = f"{three_digits(before.p50_ms / found.p50_ms)} × as fast as fp32; " if before and found.p50_ms else ""
     return _tile(
         f"latency, batch {found.batch_size}", milliseconds(found.p50_ms), f"{faster}p95 {milliseconds(found.p95_ms)}"
     )

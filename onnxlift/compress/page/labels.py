@@ -84,5 +84,5 @@ def _place(mark: Mark, dx: float, dy: float, *, led: bool) -> tuple[Label, _Box]
     width = len(mark.text) * CHARACTER_WIDTH
     x, y = mark.x + dx, mark.y + dy
     left = x - {"start": 0.0, "middle": width / 2, "end": width}[anchor]
-    box = _Box(left, y - LINE_HEIGHT / 2, left + width, y + LINE_HEIGHT / 2)
+    box = _Box(left - 2, y - LINE_HEIGHT / 2, left + width + 2, y + LINE_HEIGHT / 2)
     return Label(mark, x, y + 4, anchor, led), box

@@ -19,7 +19,7 @@ def origin(report: Report) -> Element:
 def _facts(report: Report) -> list[tuple[str, list[Content]]]:
     machine = report.machine
     facts: list[tuple[str, list[Content]]] = [
-        ("source", [code(report.source.sha256), f" {size(report.source.size_bytes)}, opset {report.opset}"])
+        ("source", [code(report.source.sha256), f" {size(report.source.size_bytes)}"])
     ]
     facts += [(entry.path, [code(entry.sha256), f" {size(entry.size_bytes)}"]) for entry in report.files]
     facts += [
@@ -28,6 +28,7 @@ def _facts(report: Report) -> list[tuple[str, list[Content]]]:
     ]
     return [
         *facts,
+        ("opset", [str(report.opset)]),
         ("limits", ["; ".join(_limit(limit) for limit in report.limits)]),
         ("search", [_search(report)]),
         ("instruction sets", [", ".join(report.targets)]),

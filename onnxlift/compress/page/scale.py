@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 _MOST_DECADES: Final = 5
+_SMALLEST, _LARGEST = 1e-12, 1e9
 _STEPS: Final = (1, 2, 2.5, 5, 10)
 
 
@@ -20,7 +21,7 @@ class Straight:
     @classmethod
     def over(cls, values: Iterable[float], start: float, end: float) -> "Straight":
         """A scale that holds all values, with a little room behind the largest."""
-        return cls(max(values, default=0.0) * 1.06 or 1.0, start, end)
+        return cls(max(values, default=1.0) * 1.06, start, end)
 
     def place(self, value: float) -> float:
         """The pixel of a value."""
@@ -47,7 +48,7 @@ class Losses:
     @classmethod
     def over(cls, values: Iterable[float], zero: float, near: float, far: float) -> "Losses":
         """A scale that holds the largest value, and as many decades below it as the others need, five at most."""
-        positive = [value for value in values if value > 0 and math.isfinite(value)]
+        positive = [min(value, _LARGEST) for value in values if value >= _SMALLEST]
         if not positive:
             return cls(-3, -2, zero, near, far)
         last = math.ceil(math.log10(max(positive)) - 1e-9)
@@ -55,11 +56,12 @@ class Losses:
         return cls(min(max(first, last - _MOST_DECADES), last - 1), last, zero, near, far)
 
     def place(self, value: float) -> float:
-        """The pixel of a loss; what is infinite lies at the end."""
-        if not value >= 10.0**self.first * (1 - 1e-9):
-            return self.zero if value == value else self.far
-        decades = min(math.log10(value), self.last) - self.first if math.isfinite(value) else self.last - self.first
-        return self.near + (self.far - self.near) * max(decades, 0.0) / (self.last - self.first)
+        """The pixel of a loss; what is infinite or no number lies at the end."""
+        if value < 10.0**self.first * (1 - 1e-9):
+            return self.zero
+        decades = math.log10(value) if math.isfinite(value) else math.inf
+        share = (min(decades, self.last) - self.first) / (self.last - self.first)
+        return self.near + (self.far - self.near) * max(share, 0.0)
 
     def ticks(self) -> tuple[float, ...]:
         """Every power of ten."""
