@@ -16,6 +16,13 @@ SETTINGS = st.builds(
     verify=st.booleans(),
     log_level=TEXTS,
     api_key_required=st.booleans(),
+    jobs_table=TEXTS,
+    data_bucket=TEXTS,
+    event_bus=TEXTS,
+    topic=TEXTS,
+    webhook_secret=TEXTS,
+    private_webhooks=st.booleans(),
+    batch_workers=st.integers(0, 1000),
 )
 
 

@@ -16,12 +16,52 @@ PAYLOADS_PREFIX: Final = "payloads/"
 RESULTS_PREFIX: Final = "results/"
 UPLOADS_PREFIX: Final = "uploads/"
 
+# The tier of a job that joins the answers of its parts: bytes alone, so the ingest function does it.
+JOIN: Final = "join"
+
+
+def table_name(service: str) -> str:
+    """The table of all jobs."""
+    return f"{service}-jobs"
+
+
+def bucket_name(service: str, account: str, region: str) -> str:
+    """The bucket of what callers drop and fetch, and of bodies too large for the table; unique in all of AWS."""
+    return f"{service}-{account}-{region}"
+
+
+def bus_name(service: str) -> str:
+    """The EventBridge bus on which finished jobs are told."""
+    return service
+
+
+def dead_letter_name(queue: str) -> str:
+    """The queue that takes what was received from ``queue`` too often."""
+    return f"{queue}-dead"
+
 
 def queue_name(service: str, model: str, tier: str) -> str:
     """The queue of one model's jobs on one tier; its dead letters go to the same name with ``-dead``."""
-    return f"{service}-{model}-{tier}-jobs"
+    return ingest_queue_name(service) if tier == JOIN else f"{service}-{model}-{tier}-jobs"
+
+
+def ingest_queue_name(service: str) -> str:
+    """The queue of what the ingest function does by itself: objects created in the bucket, and jobs to be joined."""
+    return f"{service}-ingest"
 
 
 def public_queue_name(service: str) -> str:
     """The queue that callers write messages to."""
     return f"{service}-jobs"
+
+
+def webhook_queue_name(service: str) -> str:
+    """The queue of webhooks that are yet to be delivered; its dead letters are those that were given up."""
+    return f"{service}-webhooks"
+
+
+# What the schedule hands the ``control`` function each minute, instead of a request.
+SWEEP_EVENT: Final = {"task": "sweep"}
+# Seconds before each further try of a webhook; the first of the schedule that Standard Webhooks recommends.
+WEBHOOK_DELAYS_S: Final = (5, 300, 1_800, 7_200, 18_000)
+WEBHOOK_TRIES: Final = 1 + len(WEBHOOK_DELAYS_S)

@@ -36,6 +36,11 @@ class Settings:
     ``models_dir``: folder of ``<model>/<version>/manifest.json``. ``threads``: onnxruntime's intra-op threads, 0 for
     one per processor the function has. ``verify``: compare each file's SHA-256 before it is loaded.
     ``api_key_required``: whether the API's own description tells callers to send a key.
+
+    The rest is for jobs, and empty where the service has none: the DynamoDB table and the bucket that hold them, the
+    EventBridge bus and the SNS topic that are told when one ends. ``webhook_secret`` names the Secrets Manager secret
+    that webhooks are signed with, ``private_webhooks`` lets them go to private addresses too. ``batch_workers`` is how
+    many jobs of one model run at once, from which a job's start is estimated; 0 for unknown.
     """
 
     service: str = "onnxlift"
@@ -44,6 +49,13 @@ class Settings:
     verify: bool = True
     log_level: str = "INFO"
     api_key_required: bool = False
+    jobs_table: str = ""
+    data_bucket: str = ""
+    event_bus: str = ""
+    topic: str = ""
+    webhook_secret: str = ""
+    private_webhooks: bool = False
+    batch_workers: int = 0
 
     def to_env(self) -> dict[str, str]:
         """The environment variables that ``from_env`` reads back to equal settings."""

@@ -3,14 +3,24 @@
 import functools
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from botocore.exceptions import ClientError
+
+from onnxlift_runtime import telemetry
 from onnxlift_runtime.errors import MalformedRequest
 from onnxlift_runtime.jobs import Job
-from onnxlift_runtime.layout import queue_name
+from onnxlift_runtime.layout import queue_name, webhook_queue_name
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.literals import QueueAttributeNameType
+
+_COUNTS: Final[tuple["QueueAttributeNameType", ...]] = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
 
 
 class Queues:
@@ -33,11 +43,28 @@ class Queues:
         """Send a finished job to the queue that its caller named."""
         self._client.send_message(QueueUrl=queue_url, MessageBody=json.dumps(document))
 
-    def waiting(self, job: Job) -> int:
-        """About how many messages wait in the queue of a job."""
-        url = self._url(queue_name(self._service, job.model, job.tier))
-        answer = self._client.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
-        return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+    def send_webhook(self, job: Job) -> None:
+        """Have a finished job's webhook delivered."""
+        self._client.send_message(
+            QueueUrl=self._url(webhook_queue_name(self._service)),
+            MessageBody=encode_message(job),
+            MessageGroupId=_group(job.caller),
+        )
+
+    def postpone(self, name: str, receipt_handle: str, delay_s: int) -> None:
+        """Let a message that was received come again after ``delay_s``; one that was taken back in between stays."""
+        try:
+            self._client.change_message_visibility(
+                QueueUrl=self._url(name), ReceiptHandle=receipt_handle, VisibilityTimeout=delay_s
+            )
+        except ClientError as error:
+            telemetry.log("warning", "message not postponed", queue=name, why=str(error))
+
+    def messages(self, model: str, tier: str) -> int:
+        """About how many messages of one model and tier there are: waiting, delayed or with a worker."""
+        url = self._url(queue_name(self._service, model, tier))
+        answer = self._client.get_queue_attributes(QueueUrl=url, AttributeNames=list(_COUNTS))
+        return sum(int(answer["Attributes"][name]) for name in _COUNTS)
 
     def _find(self, name: str) -> str:
         return self._client.get_queue_url(QueueName=name)["QueueUrl"]

@@ -1,0 +1,65 @@
+"""The function that works on one model's jobs: SQS hands it some messages at once, it says which must come again."""
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from onnxlift_runtime import telemetry
+from onnxlift_runtime.aws.connection import connect
+from onnxlift_runtime.aws.herald import open_herald
+from onnxlift_runtime.aws.queues import Queues, decode_message
+from onnxlift_runtime.aws.worker import Worker
+from onnxlift_runtime.engine import Engine
+from onnxlift_runtime.errors import MalformedRequest
+from onnxlift_runtime.settings import Settings
+
+LEASE_MARGIN_MS: Final = 5_000  # a function that was stopped holds its jobs for this long at most
+FIRST_DELAY_S: Final = 5
+MAX_DELAY_S: Final = 900
+
+
+def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+    """Work on the jobs of an SQS event; answers with the messages that must come again (``ReportBatchItemFailures``).
+
+    A message that names no job is logged and done with: it can only come from somebody who may write to the queue.
+    """
+    records: Sequence[Mapping[str, Any]] = event["Records"]
+    named = [(job_id, record) for record in records if (job_id := _job_id(record))]
+    lease_ms = context.get_remaining_time_in_millis() + LEASE_MARGIN_MS
+    again = worker().work([job_id for job_id, _ in named], lease_ms)
+    failed = [record for job_id, record in named if job_id in again]
+    for record in failed:
+        _postpone(worker().service.queues, record)
+    return {"batchItemFailures": [{"itemIdentifier": record["messageId"]} for record in failed]}
+
+
+@functools.cache
+def worker() -> Worker:
+    """The worker of this process with every model open, made on the first call: Lambda makes it during the start."""
+    settings = Settings.from_env(os.environ)
+    telemetry.configure(settings.log_level)
+    service = connect(settings)
+    engine = Engine.open(settings)
+    owner = os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME", f"process-{os.getpid()}")
+    return Worker(service, engine, open_herald(settings, service), owner, engine.limits.max_tensor_bytes)
+
+
+def _job_id(record: Mapping[str, Any]) -> str:
+    try:
+        return decode_message(record["body"])
+    except MalformedRequest as error:
+        telemetry.log("error", "message without a job", message_id=record["messageId"], why=str(error))
+        return ""
+
+
+def _postpone(queues: Queues, record: Mapping[str, Any]) -> None:
+    """Let the message come again sooner than the queue's visibility timeout, which is hours, and later each time."""
+    received = int(record["attributes"]["ApproximateReceiveCount"])
+    delay_s = min(MAX_DELAY_S, FIRST_DELAY_S * 2 ** min(received - 1, 10))
+    queues.postpone(record["eventSourceARN"].rsplit(":", 1)[-1], record["receiptHandle"], delay_s)
+
+
+# Lambda alone sets this, while it starts the function: the first jobs then find the models open.
+if "AWS_LAMBDA_RUNTIME_API" in os.environ:
+    worker()

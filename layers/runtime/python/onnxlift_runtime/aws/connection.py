@@ -1,0 +1,17 @@
+"""The job service that a function's settings name."""
+
+from onnxlift_runtime.aws import clients
+from onnxlift_runtime.aws.objects import ObjectStore
+from onnxlift_runtime.aws.queues import Queues
+from onnxlift_runtime.aws.service import JobService
+from onnxlift_runtime.aws.table import JobTable
+from onnxlift_runtime.settings import Settings
+
+
+def connect(settings: Settings) -> JobService:
+    """Connect to the table, the bucket and the queues of the service."""
+    return JobService(
+        JobTable(clients.dynamodb(), settings.jobs_table),
+        ObjectStore(clients.s3(), settings.data_bucket),
+        Queues(clients.sqs(), settings.service),
+    )
