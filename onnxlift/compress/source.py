@@ -137,8 +137,9 @@ def _checked(path: Path, content: bytes) -> GraphFile:
     proto = _parsed(path, content)
     messages = list(_messages(proto))
     _check_text(path, messages)
-    external = (item for item in messages if isinstance(item, onnx.TensorProto) and _is_external(item))
-    beside = tuple(sorted({_checked_location(path, tensor) for tensor in external}))
+    tensors = [item for item in messages if isinstance(item, onnx.TensorProto)]
+    _check_sizes(path, tensors)
+    beside = tuple(sorted({_checked_location(path, tensor) for tensor in tensors if _is_external(tensor)}))
     _check_operators(path, proto, messages)
     try:
         onnx.checker.check_model(str(path) if beside else content)
@@ -165,6 +166,14 @@ def _check_text(path: Path, messages: Iterable[Any]) -> None:
             value = getattr(message, field)
             if any(isinstance(text, bytes) for text in ((value,) if isinstance(value, str | bytes) else value)):
                 raise ModelRefused(f"{path} has a {field} in its {message.DESCRIPTOR.name} that is not UTF-8 text")
+
+
+def _check_sizes(path: Path, tensors: Iterable[onnx.TensorProto]) -> None:
+    for tensor in tensors:
+        try:
+            data_bytes(tensor)
+        except ValueError as error:
+            raise ModelRefused(f"{path} has weights {tensor.name!r} of no known size: {error}") from error
 
 
 def _check_operators(path: Path, proto: onnx.ModelProto, messages: Iterable[Any]) -> None:
@@ -207,18 +216,11 @@ def _check_range(path: Path, tensor: onnx.TensorProto, entries: dict[str, str], 
         offset, length = int(entries.get("offset") or 0), int(entries.get("length") or 0)
     except ValueError as error:
         raise _misplaced(path, tensor, data.name, "has an offset or length that is no number") from error
-    needed = _needed(path, tensor)
+    needed = data_bytes(tensor)
     if min(offset, length) < 0 or offset + max(length, needed) > data.stat().st_size:
         raise _misplaced(path, tensor, data.name, f"has no bytes {offset} to {offset + max(length, needed)}")
     if length and length != needed:
         raise _misplaced(path, tensor, data.name, f"has {length} bytes for it, its shape takes {needed}")
-
-
-def _needed(path: Path, tensor: onnx.TensorProto) -> int:
-    try:
-        return data_bytes(tensor)
-    except ValueError as error:
-        raise ModelRefused(f"{path} keeps the weights {tensor.name!r} outside, {error}") from error
 
 
 def _misplaced(path: Path, tensor: onnx.TensorProto, location: str, why: str) -> ModelRefused:

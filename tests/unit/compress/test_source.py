@@ -1,5 +1,6 @@
 """Model files that are broken, foreign or hostile are refused with one line; weights beside a good one are read."""
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from onnxlift.compress.source import opset, read_source, walk
+from onnxlift.compress.inspection import inspect
+from onnxlift.compress.source import opset, read_graph, read_source, walk
 from onnxlift_runtime.errors import ModelRefused
 from tests import builders
 
@@ -85,6 +87,14 @@ def test_the_digest_covers_the_weights_beside_the_model(tmp_path: Path) -> None:
         (b"PK\x03\x04 torch", "a zip archive"),
         (b"\x89HDF\r\n", "an HDF5 file"),
         (b"\x80\x04\x95", "a Python pickle"),
+        (b"\x20\0\0\0TFL3", "a TensorFlow Lite model"),
+        (b"\x20\0\0\0ORTM", "ORT format"),
+        (b"GGUF\x03", "GGUF format"),
+        (b"\x10\0\0\0\0\0\0\0{}", "is not an ONNX model"),
+        (b'\x10\0\0\0\0\0\0\0{"w": {}}', "a safetensors file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "a pointer of Git LFS"),
+        (b"<!DOCTYPE html><html>", "a page or an XML file"),
+        (b"\x1f\x8b\x08", "compressed with gzip"),
         (b"hello, I am text", "is not an ONNX model"),
         (bytes(64), "is not an ONNX model"),
         (builders.mlp().SerializeToString()[:-200], "is not an ONNX model"),
@@ -109,6 +119,52 @@ def test_a_model_cut_off_anywhere_is_refused(tmp_path_factory: pytest.TempPathFa
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     assert "No such file" in _refusal(tmp_path / "nowhere.onnx")
     assert "Is a directory" in _refusal(tmp_path)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.onnx")
+
+    assert "is a device or a pipe" in _refusal(tmp_path / "model.onnx")
+
+
+def test_a_file_larger_than_protobuf_allows_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    with path.open("wb") as file:
+        file.truncate(onnx.checker.MAXIMUM_PROTOBUF + 1)  # holds no bytes on disk
+
+    assert "larger than the 2 GB" in _refusal(path)
+
+
+@pytest.mark.parametrize("name", ["matmul", "weight", "batch"])
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "model.onnx"
+    content = builders.linear().SerializeToString()
+    assert name.encode() in content
+
+    path.write_bytes(content.replace(name.encode(), b"\xff" + name.encode()[1:]))
+
+    assert "is not UTF-8 text" in _refusal(path)
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A protobuf field that holds ``content``: its key, its length in seven-bit pieces, itself."""
+    pieces = []
+    length = len(content)
+    while length > 127:
+        pieces.append(length & 127 | 128)
+        length >>= 7
+    return bytes([number << 3 | 2, *pieces, length]) + content
+
+
+def test_a_graph_that_nests_too_deep_is_refused(tmp_path: Path) -> None:
+    graph = b""
+    for _ in range(5_000):
+        graph = _field(1, _field(5, _field(6, graph)))  # GraphProto.node, NodeProto.attribute, AttributeProto.g
+    path = tmp_path / "model.onnx"
+
+    path.write_bytes(_field(7, graph) + _field(8, b""))  # ModelProto.graph and opset_import
+
+    assert "is not an ONNX model" in _refusal(path)
 
 
 def test_an_invalid_graph_is_refused(tmp_path: Path) -> None:
@@ -177,6 +233,60 @@ def test_weights_outside_their_file_are_refused(tmp_path: Path, entries: dict[st
     message = _refusal(_external(tmp_path, **entries))
 
     assert "has no bytes" in message or "is no number" in message
+
+
+def test_weights_whose_file_is_shorter_than_their_shape_are_refused(tmp_path: Path) -> None:
+    path = _external(tmp_path)
+    model = onnx.load(path, load_external_data=False)
+    for tensor in model.graph.initializer:
+        kept = [entry for entry in tensor.external_data if entry.key != "length"]
+        del tensor.external_data[:]
+        tensor.external_data.extend(kept)
+    path.write_bytes(model.SerializeToString())
+    (tmp_path / "weights.bin").write_bytes(bytes(100))
+
+    assert "has no bytes" in _refusal(path)
+
+
+def test_weights_of_another_length_than_their_shape_are_refused(tmp_path: Path) -> None:
+    assert "has 4 bytes for it, its shape takes 4096" in _refusal(_external(tmp_path, length="4"))
+
+
+@pytest.mark.parametrize(("kind", "dims"), [(99, [1]), (TensorProto.FLOAT, [-1]), (TensorProto.FLOAT, [2**40] * 2)])
+def test_weights_of_a_size_that_cannot_be_are_refused(tmp_path: Path, kind: int, dims: list[int]) -> None:
+    path = _external(tmp_path)
+    model = onnx.load(path, load_external_data=False)
+    model.graph.initializer[0].data_type = kind
+    del model.graph.initializer[0].dims[:]
+    model.graph.initializer[0].dims.extend(dims)
+    path.write_bytes(model.SerializeToString())
+
+    assert "weights 'w1'" in _refusal(path)
+
+
+def test_a_graph_is_read_without_the_weights_beside_it(tmp_path: Path) -> None:
+    path = _external(tmp_path)
+
+    graph = read_graph(path)
+
+    assert graph.beside == (tmp_path / "weights.bin",)
+    assert graph.size_bytes == read_source(path).size_bytes
+    assert not any(tensor.raw_data for tensor in graph.proto.graph.initializer)
+
+
+@given(data=st.data())
+def test_a_model_with_any_byte_changed_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    content = bytearray(builders.mlp(4, 4, 2).SerializeToString())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.mktemp("changed") / "model.onnx"
+    path.write_bytes(content)
+
+    with contextlib.suppress(ModelRefused):
+        inspect(path)
+        read_source(path)
 
 
 def test_weights_hidden_in_a_subgraph_are_found(tmp_path: Path) -> None:
