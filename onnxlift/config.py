@@ -95,6 +95,21 @@ class Api(_Table):
     log_retention_days: Literal[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365] = 30
 
 
+class Jobs(_Table):
+    """How jobs are worked on: what arrives by queue, by bucket, or is not waited for."""
+
+    timeout_s: Annotated[int, Field(ge=1, le=900)] = Field(
+        300, description="Seconds after which a job's worker is stopped, and the job is tried again."
+    )
+    batch_size: Annotated[int, Field(ge=1, le=10)] = Field(
+        1, description="Jobs handed to a worker at once; those that fit together run as one inference."
+    )
+    concurrency: Annotated[int, Field(ge=2, le=1_000)] = Field(10, description="Workers of one model at once.")
+    keep_days: Annotated[int, Field(ge=1, le=365)] = Field(
+        14, description="Days after which payloads and results above 64 KB are deleted."
+    )
+
+
 class Config(_Table):
     """The whole file."""
 
@@ -102,6 +117,7 @@ class Config(_Table):
     artifacts: Path = Field(Path("artifacts"), description="Where compressed models are written.")
     models: dict[Name, Model] = Field(min_length=1)
     api: Api = Api()
+    jobs: Jobs = Jobs()
 
     def artifact_folder(self, model: str) -> Path:
         """The folder of the configured version of ``model``."""
