@@ -137,11 +137,13 @@ def _quality(report: Report, line: CandidateRow) -> list[Element | str]:
 
 
 def _latencies(line: CandidateRow) -> list[Element | str]:
-    parts: list[Element | str] = []
-    for item in line.latency:
-        parts.append(element("span", milliseconds(item.p50_ms), title=f"p95 {milliseconds(item.p95_ms)}"))
-        parts.append(element("small", f"batch {item.batch_size}"))
-    return parts or [NOTHING]
+    """The smallest batch in full size, the others below it."""
+    if not line.latency:
+        return [NOTHING]
+    first, *others = line.latency
+    shown = element("span", milliseconds(first.p50_ms), title=f"p95 {milliseconds(first.p95_ms)}")
+    small = [f"batch {first.batch_size}", *(f"batch {item.batch_size}: {milliseconds(item.p50_ms)}" for item in others)]
+    return [shown, *(element("small", text) for text in small)]
 
 
 def _aside(line: CandidateRow) -> list[Element]:

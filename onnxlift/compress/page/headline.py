@@ -2,7 +2,7 @@
 
 from onnxlift.compress.page.markup import Element, code, element
 from onnxlift.compress.report import CandidateRow, Figure, Limit, Report
-from onnxlift.compress.units import milliseconds, ratio, size, three_digits
+from onnxlift.compress.units import milliseconds, ratio, size
 from onnxlift_runtime.manifest import Latency
 
 
@@ -57,9 +57,9 @@ def _quality(limit: Limit, found: Figure) -> Element:
 
 def _latency(found: Latency, source: tuple[Latency, ...]) -> Element:
     before = next((item for item in source if item.batch_size == found.batch_size), None)
-    faster = f"{three_digits(before.p50_ms / found.p50_ms)} × as fast as fp32; " if before and found.p50_ms else ""
+    share = f"{ratio(found.p50_ms, before.p50_ms)} of fp32's {milliseconds(before.p50_ms)}; " if before else ""
     return _tile(
-        f"latency, batch {found.batch_size}", milliseconds(found.p50_ms), f"{faster}p95 {milliseconds(found.p95_ms)}"
+        f"latency, batch {found.batch_size}", milliseconds(found.p50_ms), f"{share}p95 {milliseconds(found.p95_ms)}"
     )
 
 

@@ -41,7 +41,7 @@ class Plot:
             self._grid(across, down),
             self._limit(down),
             _staircase(best, across, down),
-            *(self._mark(point, across, down) for point in self.points),
+            *(self._mark(point, across, down) for point in sorted(self.points, key=_is_chosen)),
             *_written(self._marks(best, across, down)),
             viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
             role="img",
@@ -95,7 +95,7 @@ class Plot:
             f"{point.number}. {point.name}: {self.say(point.cost)}, {self.metric} lost "
             f"{three_digits(point.loss)}, at most {three_digits(point.bound)}"
         )
-        style = "chosen" if point.status == "chosen" else "over" if point.bound > self.allowed else "within"
+        style = "chosen" if _is_chosen(point) else "over" if point.bound > self.allowed else "within"
         return element(
             "g",
             element("title", hover),
@@ -108,16 +108,21 @@ class Plot:
         """The chosen one first, by name; then those on the frontier; then the rest by their number alone."""
 
         def order(point: Point) -> tuple[bool, bool]:
-            return (point.status != "chosen", point not in best)
+            return (not _is_chosen(point), point not in best)
 
         return [
             Mark(
                 across.place(point.cost),
                 down.place(point.loss),
-                f"{point.number} {point.name}"[:34] if point.status == "chosen" else str(point.number),
+                f"{point.number} {point.name}"[:34] if _is_chosen(point) else str(point.number),
             )
             for point in sorted(self.points, key=order)
         ]
+
+
+def _is_chosen(point: Point) -> bool:
+    """What is drawn last, over the others, and written first."""
+    return point.status == "chosen"
 
 
 def _round(text: str) -> str:
