@@ -66,11 +66,18 @@ class Payload:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Where else a finished job is told, beside its record; each empty field means not there."""
+    """Where else a finished job is told, beside its record; each empty field means not there.
+
+    ``output_key`` lacks the suffix, which says how the job ended; of two jobs with the same key the one with the
+    higher ``output_order`` is the newer. A job that is ``part`` number n of ``whole`` tells that job.
+    """
 
     output_key: str = ""
     reply_queue: str = ""
     webhook: str = ""
+    output_order: str = ""
+    whole: str = ""
+    part: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Bodies in S3: payloads above the inline limit, results, uploads, and the objects callers drop."""
 
 import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 INLINE_MAX_BYTES: Final = 64 * 1024
 PRESIGNED_FOR_S: Final = 900
+PIECE_BYTES: Final = 8 * 1024 * 1024
 _MISSING: Final = {"NoSuchKey", "404", "NoSuchVersion"}
 
 
@@ -61,6 +63,53 @@ class ObjectStore:
             raise MalformedRequest(f"object {payload.key!r} is not the one that was announced: its SHA-256 differs")
         return body
 
+    def copy(self, payload: Payload, key: str) -> None:
+        """Write a payload's body under another key; one by reference is copied inside S3, up to its 5 GB."""
+        if payload.body is not None:
+            self.put(payload, key)
+            return
+        try:
+            self._client.copy_object(Bucket=self.bucket, Key=key, CopySource=_located(payload))
+        except ClientError as error:
+            raise _told(error, payload.key) from error
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove objects; those that do not exist are fine."""
+        self._client.delete_objects(
+            Bucket=self.bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
+        )
+
+    def read(self, payload: Payload) -> Iterator[bytes]:
+        """The body of a payload in pieces; raises ``NotFound``."""
+        if payload.body is not None:
+            yield payload.body
+            return
+        try:
+            answer = self._client.get_object(**_located(payload))
+        except ClientError as error:
+            raise _told(error, payload.key) from error
+        yield from answer["Body"].iter_chunks(PIECE_BYTES)
+
+    def write(self, pieces: Iterable[bytes], headers: Mapping[str, str], key: str) -> Payload:
+        """Write a body that is larger than memory under ``key``: nobody sees it before it is complete."""
+        located: Any = {"Bucket": self.bucket, "Key": key}
+        upload = self._client.create_multipart_upload(**located, ContentType=headers["Content-Type"])["UploadId"]
+        located["UploadId"] = upload
+        done: list[Any] = []
+        digest, size_bytes = hashlib.sha256(), 0
+        try:
+            for number, piece in enumerate(_gathered(pieces), 1):
+                answer = self._client.upload_part(**located, PartNumber=number, Body=piece)
+                done.append({"PartNumber": number, "ETag": answer["ETag"]})
+                digest.update(piece)
+                size_bytes += len(piece)
+            finished = self._client.complete_multipart_upload(**located, MultipartUpload={"Parts": done})
+        except BaseException:
+            self._client.abort_multipart_upload(**located)
+            raise
+        version = finished.get("VersionId") or ""
+        return Payload(headers, digest.hexdigest(), size_bytes, None, self.bucket, key, version)
+
     def describe(self, key: str) -> Payload:
         """An uploaded object by reference, without reading it; raises ``NotFound``."""
         try:
@@ -84,6 +133,18 @@ class ObjectStore:
         return self._client.generate_presigned_post(
             self.bucket, key, Fields=fields, Conditions=conditions, ExpiresIn=PRESIGNED_FOR_S
         )
+
+
+def _gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces that S3 takes as parts, which are 5 MiB at least but for the last."""
+    waiting = bytearray()
+    for piece in pieces:
+        waiting += piece
+        if len(waiting) >= PIECE_BYTES:
+            yield bytes(waiting)
+            waiting.clear()
+    if waiting:
+        yield bytes(waiting)
 
 
 def result_key(job: Job) -> str:

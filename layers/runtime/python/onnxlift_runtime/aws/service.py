@@ -49,16 +49,18 @@ class JobService:
         Should the process die before the message is sent, the sweep sends it. Raises ``JobConflict`` where the key was
         used for another request.
         """
-        job = self._new(asked)
-        job = replace(job, payload=self.store.keep(job.payload, payload_key(job)))
-        if not self.table.insert(job):
-            stored = self.table.get(job.id, asked.caller)
-            if not jobs.same_request(stored, job):
-                raise JobConflict(f"the idempotency key {asked.key!r} was used for another request (job {job.id})")
-            job = stored
+        job = self.record(asked)
         if job.status is JobStatus.QUEUED:
             self.queues.send(job)
         return job
+
+    def record(self, asked: Submission) -> Job:
+        """Store a job whose message somebody else will send; otherwise as ``submit``."""
+        return self._insert(self._new(asked), asked)
+
+    def refuse(self, asked: Submission, why: str) -> Job:
+        """Store a job that has failed already, so that whoever sent what cannot be run learns why."""
+        return self._insert(jobs.abandon(self._new(asked), why, self.clock()), asked)
 
     def get(self, job_id: str, caller: str) -> Job:
         """A caller's own job, expired where its time limit has passed; raises ``JobNotFound``."""
@@ -83,6 +85,16 @@ class JobService:
             return self.table.change(job.id, lambda current: jobs.expire(current, self.clock()))
         except JobConflict:
             return self.table.get(job.id)
+
+    def _insert(self, job: Job, asked: Submission) -> Job:
+        """Store a new job; returns the one that its idempotency key gave before, where it did."""
+        job = replace(job, payload=self.store.keep(job.payload, payload_key(job)))
+        if self.table.insert(job):
+            return job
+        stored = self.table.get(job.id, asked.caller)
+        if not jobs.same_request(stored, job):
+            raise JobConflict(f"the idempotency key {asked.key!r} was used for another request (job {job.id})")
+        return stored
 
     def _new(self, asked: Submission) -> Job:
         created_ms = self.clock()

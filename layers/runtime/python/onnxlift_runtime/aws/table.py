@@ -47,7 +47,7 @@ class JobTable:
     def get(self, job_id: str, caller: str | None = None) -> Job:
         """One job as it is now; raises ``JobNotFound``, for another caller's job too."""
         item = self._client.get_item(TableName=self._name, Key={"id": {"S": job_id}}, ConsistentRead=True).get("Item")
-        job = decode_item(item) if item else None
+        job = decode_item(item) if item and "revision" in item else None
         if job is None or (caller is not None and job.caller != caller):
             raise JobNotFound(f"job {job_id!r} does not exist")
         return job
@@ -98,6 +98,26 @@ class JobTable:
         )
         for page in pages:
             yield from (decode_item(item) for item in page["Items"])
+
+    def read_note(self, note_id: str) -> dict[str, Any]:
+        """An item that ``note`` wrote; empty where there is none."""
+        answer = self._client.get_item(TableName=self._name, Key={"id": {"S": note_id}}, ConsistentRead=True)
+        return _decode_note(answer.get("Item") or {})
+
+    def note(self, note_id: str, **expression: Any) -> dict[str, Any] | None:
+        """Update an item that stands beside the jobs and is none: a count, or who came last.
+
+        ``expression`` is DynamoDB's; returns the whole new item, or None where its condition does not hold.
+        """
+        try:
+            answer = self._client.update_item(
+                TableName=self._name, Key={"id": {"S": note_id}}, ReturnValues="ALL_NEW", **expression
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+                return None
+            raise
+        return _decode_note(answer["Attributes"])
 
     def _caller_query(self, caller: str, model: str, status: str, limit: int, start: Any) -> dict[str, Any]:
         values = {":caller": {"S": caller}}
@@ -157,6 +177,11 @@ def decode_item(item: Any) -> Job:
     fields["result"] = Payload(**fields["result"]) if fields["result"] else None
     fields["delivery"] = Delivery(**fields["delivery"])
     return Job(**fields)
+
+
+def _decode_note(item: Any) -> dict[str, Any]:
+    deserializer = TypeDeserializer()
+    return {name: _plain(deserializer.deserialize(value)) for name, value in item.items()}
 
 
 def encode_cursor(key: Any) -> str:

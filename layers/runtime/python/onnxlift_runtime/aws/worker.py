@@ -6,17 +6,18 @@ worker, whose death it then outlives, or when the attempt failed in a way that m
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 from onnxlift_runtime import jobs, telemetry
 from onnxlift_runtime.aws.objects import result_key
 from onnxlift_runtime.aws.service import JobService
-from onnxlift_runtime.batching import Feed, run_together
+from onnxlift_runtime.batching import run_together
 from onnxlift_runtime.engine import Engine
 from onnxlift_runtime.errors import JobConflict, JobNotFound, LeaseLost, OnnxliftError
 from onnxlift_runtime.http import Response
-from onnxlift_runtime.inference import Call, decode_call, encode_call
 from onnxlift_runtime.jobs import Job, JobStatus, Payload
+from onnxlift_runtime.tasks import Answer, Task, decode_task
 
 
 class Herald(Protocol):
@@ -75,25 +76,31 @@ class Worker:
 
     def _work_held(self, held: Sequence[Job]) -> set[str]:
         """Decode, run and finish jobs that this worker holds; returns those to be tried again."""
-        calls: list[tuple[Job, Call]] = []
+        tasks: list[tuple[Job, Task]] = []
         again: set[str] = set()
         for job in held:
             try:
-                calls.append((job, self._decode(job)))
+                tasks.append((job, self._decode(job)))
             except OnnxliftError as error:
                 again |= self._fail(job, error)
-        answers = run_together([_feed(call) for _, call in calls], self.engine.run)
-        for (job, call), answer in zip(calls, answers, strict=True):
-            if isinstance(answer, OnnxliftError):
-                again |= self._fail(job, answer)
-            else:
-                self._succeed(job, encode_call(call, answer))
+        answers = iter(run_together([feed for _, task in tasks for feed in task.feeds], self.engine.run))
+        for job, task in tasks:
+            again |= self._answer(job, task, list(islice(answers, len(task.feeds))))
         return again
 
-    def _decode(self, job: Job) -> Call:
+    def _decode(self, job: Job) -> Task:
         body = self.service.store.fetch(job.payload, self.max_payload_bytes)
         manifest = self.engine.catalog.find(job.model, job.version)
-        return decode_call(self.engine.limits, manifest, job.payload.headers, body)
+        return decode_task(self.engine.limits, manifest, job.payload.headers, body)
+
+    def _answer(self, job: Job, task: Task, answers: list[Answer]) -> set[str]:
+        """Finish a job with the answers to its feeds; returns it where it is to be tried again."""
+        try:
+            response = task.encode(answers)
+        except OnnxliftError as error:
+            return self._fail(job, error)
+        self._succeed(job, response)
+        return set()
 
     def _succeed(self, job: Job, answer: Response) -> None:
         """Write the result where only this attempt writes, then publish it through the table."""
@@ -115,7 +122,3 @@ class Worker:
         if ended.final:
             self.herald.tell(ended)
         return ended
-
-
-def _feed(call: Call) -> Feed:
-    return Feed(call.manifest, call.arrays, call.output_names)
