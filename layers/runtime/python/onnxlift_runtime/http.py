@@ -21,8 +21,18 @@ from onnxlift_runtime.settings import Limits
 
 JSON: Final = "application/json"
 OCTET_STREAM: Final = "application/octet-stream"
+ANONYMOUS: Final = "anonymous"
 MAX_MESSAGE_CHARACTERS: Final = 1_000  # an error repeats the caller's own words, which can be as long as the body
 _ASCII: Final = bytes(range(128))
+# Where an event's context says who calls, the surest first: IAM, then an authorizer, then an API key.
+_IDENTITIES: Final = (
+    ("iam", ("identity", "userArn")),
+    ("iam", ("authorizer", "iam", "userArn")),
+    ("principal", ("authorizer", "jwt", "claims", "sub")),
+    ("principal", ("authorizer", "lambda", "principalId")),
+    ("principal", ("authorizer", "principalId")),
+    ("key", ("identity", "apiKeyId")),
+)
 
 
 class EventFormat(StrEnum):
@@ -34,7 +44,10 @@ class EventFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request; header names are lower case, ``path`` is decoded and without the stage."""
+    """One HTTP request; header names are lower case, ``path`` is decoded and without the stage.
+
+    ``caller`` is who API Gateway says it is: ``key:``, ``iam:`` or ``principal:`` with an id, or ``anonymous``.
+    """
 
     method: str
     path: str
@@ -43,6 +56,7 @@ class Request:
     body: bytes = b""
     request_id: str = ""
     event_format: EventFormat = EventFormat.REST
+    caller: str = ANONYMOUS
 
     @classmethod
     def from_event(cls, event: Mapping[str, Any], limits: Limits | None = None) -> "Request":
@@ -66,6 +80,7 @@ class Request:
             body=_body(event, (limits or Limits()).max_body_bytes),
             request_id=str(context.get("requestId") or ""),
             event_format=EventFormat.HTTP if http else EventFormat.REST,
+            caller=_caller(context),
         )
 
     def to_event(self) -> dict[str, Any]:
@@ -78,9 +93,10 @@ class Request:
         }
         path = self.path.replace("%", "%25")
         if self.event_format is EventFormat.REST:
-            context: dict[str, Any] = {"requestId": self.request_id, "stage": "local"}
+            context: dict[str, Any] = {"requestId": self.request_id, "stage": "local"} | _identity(self.caller)
             return common | {"httpMethod": self.method, "path": path, "requestContext": context}
-        context = {"requestId": self.request_id, "stage": "$default", "http": {"method": self.method, "path": path}}
+        http = {"method": self.method, "path": path}
+        context = {"requestId": self.request_id, "stage": "$default", "http": http} | _identity(self.caller)
         return common | {"version": "2.0", "rawPath": path, "requestContext": context}
 
 
@@ -120,7 +136,7 @@ class Response:
         if size_bytes > max_bytes:
             raise PayloadTooLarge(
                 f"the answer takes {size_bytes} bytes of the {max_bytes} that one response carries; "
-                "ask for fewer outputs, smaller batches, or binary outputs"
+                "ask for fewer outputs, smaller batches, or binary outputs, or for a job: 'Prefer: respond-async'"
             )
         return event | {"body": self.body.decode() if text else base64.b64encode(self.body).decode("ascii")}
 
@@ -172,6 +188,29 @@ def _mapping(event: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
+def _caller(context: Mapping[str, Any]) -> str:
+    """Who calls, by the id that API Gateway vouches for; never by a header, which anybody can write."""
+    for kind, (*parts, last) in _IDENTITIES:
+        place = context
+        for part in parts:
+            place = _mapping(place, part)
+        if isinstance(found := place.get(last), str) and found:
+            return f"{kind}:{found}"
+    return ANONYMOUS
+
+
+def _identity(caller: str) -> dict[str, Any]:
+    """The part of a context from which ``_caller`` reads ``caller``."""
+    kind, _, name = caller.partition(":")
+    place = next((parts for known, parts in _IDENTITIES if known == kind and name), None)
+    if place is None:
+        return {}
+    document: Any = name
+    for part in reversed(place):
+        document = {part: document}
+    return dict(document)
+
+
 def _path(path: Any, stage: Any) -> str:
     """The path without the stage that HTTP API puts before it."""
     if not isinstance(path, str) or not path:
@@ -194,7 +233,10 @@ def _body(event: Mapping[str, Any], max_bytes: int) -> bytes:
         raise MalformedRequest("the event's body is not text")
     size_bytes = len(body) * 3 // 4 if event.get("isBase64Encoded") else len(body)
     if size_bytes > max_bytes + 2:  # base64 pads to a multiple of three
-        raise PayloadTooLarge(f"the body has {size_bytes} bytes, one request carries at most {max_bytes}")
+        raise PayloadTooLarge(
+            f"the body has {size_bytes} bytes, one request carries at most {max_bytes}; "
+            "POST /v2/uploads says how to send larger inputs"
+        )
     if not event.get("isBase64Encoded"):
         return body.encode(errors="surrogatepass")  # half a character is left to the JSON reader to refuse
     try:
