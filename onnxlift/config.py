@@ -4,12 +4,13 @@
 """
 
 import json
+import re
 import sys
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
 from onnxlift_runtime.errors import ConfigInvalid
 
@@ -17,11 +18,29 @@ CONFIG_NAME: Final = "onnxlift.toml"
 
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
 Label: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
-RecipeName: TypeAlias = Literal[
-    "auto", "fp32", "int8-dynamic", "int8-static", "int8-static-entropy", "int8-static-percentile"
-]
-Metric: TypeAlias = Literal["accuracy", "top1_agreement", "cosine"]
+RecipeName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,59}$")]
 Architecture: TypeAlias = Literal["x86_64", "arm64"]
+InstructionSetName: TypeAlias = Literal["x86_64-avx2", "x86_64-avx512-vnni", "arm64-neoverse-n1"]
+INSTRUCTION_SETS: Final[dict[str, tuple[InstructionSetName, ...]]] = {
+    "x86_64": ("x86_64-avx2", "x86_64-avx512-vnni"),
+    "arm64": ("arm64-neoverse-n1",),
+}
+ERROR_METRICS: Final = ("mean_absolute_error", "max_absolute_error")
+METRICS: Final = ("accuracy", "f1", "cosine", "cosine_min", "spearman", "nearest_neighbour_agreement", *ERROR_METRICS)
+_METRIC_PATTERN: Final = r"^(top[1-9][0-9]?_agreement|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$"
+
+
+def _known_metric(name: str) -> str:
+    if name not in METRICS and not re.match(_METRIC_PATTERN, name):
+        raise ValueError(f"known are {', '.join(METRICS)}, topK_agreement, or a function of yours as module:function")
+    return name
+
+
+Metric: TypeAlias = Annotated[
+    str,
+    AfterValidator(_known_metric),
+    WithJsonSchema({"anyOf": [{"enum": list(METRICS)}, {"type": "string", "pattern": _METRIC_PATTERN}]}),
+]
 
 
 class _Table(BaseModel):
@@ -35,17 +54,62 @@ class Calibration(_Table):
     count: Annotated[int, Field(ge=1, le=10_000)] = Field(256, description="How many samples to use at most.")
 
 
-class Quality(_Table):
-    """The quality gate: what is measured on which held-out samples, and how much of it may be lost."""
+class Limit(_Table):
+    """One condition of the quality gate: a metric and how much of it may be lost."""
 
-    samples: Path = Field(description="A .npz file with one array per input, and the labels for `accuracy`.")
-    labels: str = Field("labels", description="The array in `samples` that holds the true class of each sample.")
     metric: Metric = Field(
         "top1_agreement",
-        description="accuracy: share of right classes. top1_agreement: share of samples whose class is the fp32 "
-        "model's. cosine: mean cosine similarity with the fp32 model's first output.",
+        description="accuracy, f1: against the labels. topK_agreement, cosine (mean), cosine_min, spearman, "
+        "nearest_neighbour_agreement, mean_absolute_error, max_absolute_error: against the fp32 model's first output. "
+        "module:function: yours.",
     )
     max_drop: Annotated[float, Field(ge=0, le=1)] = Field(0.01, description="The largest loss of the metric allowed.")
+    max_error: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="The largest value allowed, for metrics that are errors; in place of max_drop."
+    )
+
+    @model_validator(mode="after")
+    def _bounded(self) -> "Limit":
+        is_error = self.metric in ERROR_METRICS
+        if is_error and self.max_error is None:
+            raise ValueError(f"{self.metric} is better when it is lower; say with max_error how large it may become")
+        if not is_error and self.max_error is not None:
+            raise ValueError(f"{self.metric} is better when it is higher; max_error is for {', '.join(ERROR_METRICS)}")
+        return self
+
+    @property
+    def allowed_loss(self) -> float:
+        """How much worse than the fp32 model's a figure may be; an error's is 0."""
+        return self.max_drop if self.max_error is None else self.max_error
+
+
+class Quality(Limit):
+    """The quality gate: what is measured on which held-out samples, and how much of it may be lost."""
+
+    samples: Path = Field(description="A .npz file with one array per input, and the labels for `accuracy` and `f1`.")
+    labels: str = Field("labels", description="The array in `samples` that holds the true class of each sample.")
+    also: tuple[Limit, ...] = Field((), description="More conditions; a model must pass them all.")
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = Field(
+        0.95, description="How surely the true loss must be within the limit (one-sided bootstrap bound)."
+    )
+    batch_size: Annotated[int, Field(ge=1, le=256)] = Field(
+        32, description="Rows that are served together; the gate judges at this batch size and one by one."
+    )
+    min_agreement: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.999, description="How closely answers on all instruction sets must agree (mean cosine similarity)."
+    )
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """Every condition, the main one first."""
+        return (self, *self.also)
+
+    @model_validator(mode="after")
+    def _each_once(self) -> "Quality":
+        names = [limit.metric for limit in self.limits]
+        if len(set(names)) < len(names):
+            raise ValueError(f"a metric can have one limit only; they are {', '.join(names)}")
+        return self
 
 
 class Placement(_Table):
@@ -62,13 +126,33 @@ class Model(_Table):
 
     source: Path = Field(description="The fp32 ONNX file.")
     version: Annotated[int, Field(ge=1, le=2**31 - 1)] = 1
-    recipe: RecipeName = Field("auto", description="auto tries every recipe and keeps the smallest that passes.")
+    recipe: RecipeName = Field("auto", description="auto searches; or the name of one recipe.")
+    optimize_for: Literal["size", "latency", "cost"] = Field(
+        "size", description="Keep the smallest, the fastest or the cheapest on Lambda that passes the quality gate."
+    )
+    search_budget_s: Annotated[float, Field(gt=0)] = Field(600, description="Seconds that a search may take.")
     architecture: Architecture = "x86_64"
+    instruction_sets: tuple[InstructionSetName, ...] = Field(
+        (), description="Where the quality gate runs; by default those that the architecture has."
+    )
     version_labels: tuple[Label, ...] = Field((), description="TensorFlow Serving labels for this version.")
     classes: Path | tuple[str, ...] = Field((), description="Class names, or a text file with one on each line.")
     calibration: Calibration | None = None
     quality: Quality
     placement: Placement = Placement()
+
+    @property
+    def targets(self) -> tuple[InstructionSetName, ...]:
+        """The instruction sets on which the quality gate runs."""
+        return self.instruction_sets or INSTRUCTION_SETS[self.architecture]
+
+    @model_validator(mode="after")
+    def _of_the_architecture(self) -> "Model":
+        foreign = [name for name in self.instruction_sets if name not in INSTRUCTION_SETS[self.architecture]]
+        if foreign:
+            legal = ", ".join(INSTRUCTION_SETS[self.architecture])
+            raise ValueError(f"instruction_sets has {foreign[0]}, which {self.architecture} is not; legal: {legal}")
+        return self
 
     @model_validator(mode="after")
     def _disjoint(self) -> "Model":
@@ -115,6 +199,7 @@ class Config(_Table):
 
     service: Name = Field(description="Prefix of every stack and function; a service is deployed once per region.")
     artifacts: Path = Field(Path("artifacts"), description="Where compressed models are written.")
+    cache: Path = Field(Path(".onnxlift"), description="Where a search keeps what it tried, so that it can go on.")
     models: dict[Name, Model] = Field(min_length=1)
     api: Api = Api()
     jobs: Jobs = Jobs()

@@ -6,55 +6,86 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from onnxlift.cli import summary
 from onnxlift.cli.options import config_option, json_option
-from onnxlift.compress import pipeline
+from onnxlift.compress import pipeline, search
 from onnxlift.config import Config, load_config
 from onnxlift.placement import place
 
 
 @click.command(short_help="Compress models as hard as their quality limit allows.")
 @click.argument("model", required=False)
-@click.option("--recipe", metavar="NAME", help="Use this recipe instead of the configured one.")
+@click.option("--recipe", metavar="NAME", help="Use this recipe instead of the configured one; auto searches.")
+@click.option("--budget", type=click.FloatRange(0, min_open=True), metavar="S", help="Seconds that a search may take.")
+@click.option("--explain", is_flag=True, help="Tell of every recipe what was predicted, measured and decided.")
+@click.option("--compare", nargs=2, metavar="A B", help="Try two recipes, show them side by side, write nothing.")
 @config_option
 @json_option
-def command(model: str | None, recipe: str | None, config_path: Path, as_json: bool) -> None:
+def command(
+    model: str | None,
+    recipe: str | None,
+    budget: float | None,
+    explain: bool,
+    compare: tuple[str, str] | None,
+    config_path: Path,
+    as_json: bool,
+) -> None:
     """Compress MODEL, or every configured model, as hard as its quality limit allows.
 
-    Each recipe is judged on the held-out samples against the fp32 model; the smallest that passes becomes the artifact
-    in the configuration's artifacts folder. Where none passes, nothing is written and the exit code is 1.
+    Each recipe is judged on the held-out samples against the fp32 model, on every instruction set it may be served on;
+    the smallest (or fastest, or cheapest) that passes becomes the artifact in the configuration's artifacts folder,
+    with its report. Where none passes, nothing is written and the exit code is 1. A search that was interrupted goes on
+    where it was.
     """
+    if compare and recipe:
+        raise click.UsageError("--compare names two recipes itself; leave --recipe out")
     config = load_config(config_path)
-    names = [model] if model else sorted(config.models)
     answers = []
-    for name in names:
-        with _progress(name, shown=not as_json) as progress:
-            outcome = pipeline.compress(config, name, progress, recipe)
-        if as_json:
-            answers.append(summary.as_json(outcome, place(outcome.manifest, config.models[name].placement)))
-        else:
-            _tell(config, name, outcome)
+    for name in [model] if model else sorted(config.models):
+        with _progress(name, shown=not as_json) as heard:
+            if compare:
+                shown, data = _compared(pipeline.compare(config, name, compare, heard, budget), name)
+            else:
+                shown, data = _compressed(config, name, pipeline.compress(config, name, heard, recipe, budget), explain)
+        answers.append(data)
+        if not as_json:
+            summary.print_wide(Console(highlight=False), shown)
     if as_json:
         click.echo(json.dumps({"models": answers}, indent=2))
 
 
-def _tell(config: Config, name: str, outcome: pipeline.Outcome) -> None:
-    summary.print_wide(Console(highlight=False), summary.as_tables(outcome))
-    click.echo(f"placement: {place(outcome.manifest, config.models[name].placement)}\n")
+def _compressed(
+    config: Config, name: str, outcome: pipeline.Outcome, explain: bool
+) -> tuple[RenderableType, dict[str, object]]:
+    placement = place(outcome.manifest, config.models[name].placement)
+    return summary.as_tables(outcome, placement, explain=explain), summary.as_json(outcome, placement)
+
+
+def _compared(comparison: pipeline.Comparison, name: str) -> tuple[RenderableType, dict[str, object]]:
+    return summary.side_by_side(comparison, name), summary.comparison_as_json(comparison, name)
 
 
 @contextlib.contextmanager
-def _progress(name: str, *, shown: bool) -> Iterator[pipeline.Progress]:
-    """A bar on stderr, gone when it is finished; nothing where stderr is no terminal."""
-    columns = (TextColumn("{task.fields[name]}"), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+def _progress(name: str, *, shown: bool) -> Iterator[search.Heard]:
+    """A bar on stderr with the best so far and the time used, gone when it is finished; nothing without a terminal."""
+    columns = (
+        TextColumn("{task.fields[name]}"),
+        BarColumn(),
+        TextColumn("{task.description}"),
+        TextColumn("{task.fields[best]}", style="green"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[budget]}", style="dim"),
+    )
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as bar:
-        task = bar.add_task("", name=name, total=None)
+        task = bar.add_task("", name=name, best="", budget="", total=None)
 
-        def show(doing: str, done: int, total: int) -> None:
-            bar.update(task, description=doing, completed=done, total=total)
+        def show(state: search.Progress) -> None:
+            best = f"best: {state.best}" if state.best else ""
+            budget = f"of {state.budget_s:.0f} s" if state.budget_s else ""
+            bar.update(task, description=state.doing, completed=state.done, total=state.total, best=best, budget=budget)
 
         yield show

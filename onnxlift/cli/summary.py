@@ -1,7 +1,7 @@
 """What ``onnxlift compress`` tells: a table before and after, a row for every candidate, or JSON."""
 
 import json
-import platform
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -9,29 +9,34 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from onnxlift.compress.choice import Candidate
-from onnxlift.compress.pipeline import Outcome
+from onnxlift.compress.pipeline import Comparison, Outcome
+from onnxlift.compress.report import CandidateRow, Limit
+from onnxlift.compress.units import NOTHING, size
 from onnxlift.placement import Placement
-from onnxlift_runtime.manifest import Measurements
+from onnxlift_runtime.manifest import Measurements, Quality
 
-_ALIASES: Final = {"aarch64": "arm64", "AMD64": "x86_64"}
+_SMALL_BYTES: Final = 2**20
 
 
-def as_tables(outcome: Outcome) -> RenderableType:
-    """The outcome for a reader: before and after, the candidates, and where the figures come from."""
-    manifest = outcome.manifest
+def as_tables(outcome: Outcome, placement: Placement, *, explain: bool = False) -> RenderableType:
+    """The outcome for a reader: before and after, the candidates, and where the figures come from.
+
+    ``explain`` adds what was predicted and measured of every candidate.
+    """
+    manifest, report = outcome.manifest, outcome.report
     title = Text.assemble((f"{manifest.name} {manifest.version}", "bold"), f" → {outcome.folder}")
     measured = manifest.measurements
     origin = f"measured with {measured.threads} thread, onnxruntime {measured.onnxruntime}, {measured.cpu}"
-    rows = _candidates(outcome.candidates, manifest.recipe)
-    parts: list[RenderableType] = [title, "", _before_and_after(outcome), "", rows, ""]
+    parts: list[RenderableType] = [title, "", _before_and_after(outcome), ""]
+    parts += [_candidates(outcome.candidates, report.limits[0]), ""]
+    if explain:
+        parts += [*(line for row in outcome.candidates for line in _explained(row, report.limits)), ""]
     if outcome.kept_fp32 and len(outcome.candidates) > 1:
-        parts.append(Text("The model ships as fp32: no recipe made it smaller within its quality limit.", "yellow"))
-    if manifest.architecture != _ALIASES.get(platform.machine(), platform.machine()):
-        parts.append(
-            Text(f"The target is {manifest.architecture}: quality and figures were not verified there.", "yellow")
-        )
-    return Group(*parts, Text(origin, "dim"))
+        parts.append(Text(_why_fp32(outcome), "yellow"))
+    if manifest.verified_on:
+        parts.append(Text(f"answers agree on {_agreements(manifest.verified_on.items())}"))
+    parts += [Text(f"not verified on {name}: {why}", "yellow") for name, why in manifest.not_verified_on.items()]
+    return Group(*parts, Text(origin, "dim"), f"placement: {placement}\n")
 
 
 def as_json(outcome: Outcome, placement: Placement) -> dict[str, Any]:
@@ -41,9 +46,35 @@ def as_json(outcome: Outcome, placement: Placement) -> dict[str, Any]:
         "manifest": json.loads(outcome.manifest.to_json()),
         "ratio": outcome.manifest.size_bytes / outcome.manifest.source.size_bytes,
         "source": asdict(outcome.source),
-        "candidates": [asdict(candidate) for candidate in outcome.candidates],
+        "candidates": [asdict(row) for row in outcome.candidates],
         "placement": asdict(placement),
     }
+
+
+def side_by_side(comparison: Comparison, name: str) -> RenderableType:
+    """Recipes in columns, a row for each figure."""
+    rows = comparison.rows
+    table = _table(name, *(row.recipe for row in rows))
+    table.add_row("size", *(size(row.size_bytes) if row.size_bytes else NOTHING for row in rows))
+    for limit in comparison.limits:
+        worst = [row.worst(limit) for row in rows]
+        table.add_row(limit.metric, *(_number(item.measured if item else None, "{:.6g}") for item in worst))
+        table.add_row(f"{limit.metric}, bound", *(_number(item.bound if item else None, "{:.6g}") for item in worst))
+    for batch in sorted({item.batch_size for row in rows for item in row.latency}):
+        table.add_row(f"p50, batch {batch}", *(_p50_at(row, batch) for row in rows))
+    table.add_row("load", *(_number(row.load_ms, "{:.1f} ms") for row in rows))
+    table.add_row("peak memory", *(_number(row.peak_memory_mb, "{:.0f} MB") for row in rows))
+    table.add_row("1,000 requests", *(_number(row.cost_usd_per_1000, "${:.6f}") for row in rows))
+    for target in sorted({item.instruction_set for row in rows for item in row.agreement}):
+        table.add_row(f"agreement on {target}", *(_agreement_on(row, target) for row in rows))
+    verdicts = [Text(f"{row.recipe}: {row.reason}") for row in rows]
+    return Group(table, "", *verdicts, Text("nothing was written", "dim"))
+
+
+def comparison_as_json(comparison: Comparison, name: str) -> dict[str, Any]:
+    """The same for a program."""
+    limits = [asdict(limit) for limit in comparison.limits]
+    return {"model": name, "limits": limits, "candidates": [asdict(row) for row in comparison.rows]}
 
 
 def print_wide(console: Console, renderable: RenderableType) -> None:
@@ -53,33 +84,72 @@ def print_wide(console: Console, renderable: RenderableType) -> None:
     console.print(renderable, soft_wrap=False)
 
 
-def size(size_bytes: int) -> str:
-    """A file's size as people say it: 63.0 KB, 22.9 MB."""
-    kilobytes = size_bytes / 1024
-    return f"{kilobytes:,.1f} KB" if kilobytes < 1024 else f"{kilobytes / 1024:,.1f} MB"
-
-
 def _before_and_after(outcome: Outcome) -> Table:
-    manifest, quality = outcome.manifest, outcome.manifest.quality
+    manifest = outcome.manifest
     before, after = outcome.source, manifest.measurements
     ratio = manifest.size_bytes / manifest.source.size_bytes
     table = _table("", "fp32", manifest.recipe, "change")
     table.add_row("size", size(manifest.source.size_bytes), size(manifest.size_bytes), f"× {ratio:.2f}")
-    table.add_row(quality.metric, f"{quality.reference:.4f}", f"{quality.measured:.4f}", f"{0.0 - quality.drop:+.4f}")
+    for quality in (manifest.quality, *manifest.further_quality):
+        table.add_row(quality.metric, f"{quality.reference:.4f}", f"{quality.measured:.4f}", _change(quality))
     table.add_row(f"p50, batch {before.latency[0].batch_size}", _p50(before), _p50(after), _times(before, after))
     table.add_row("load", f"{before.load_ms:.1f} ms", f"{after.load_ms:.1f} ms", "")
     table.add_row("peak memory", f"{before.peak_memory_mb:.0f} MB", f"{after.peak_memory_mb:.0f} MB", "")
     return table
 
 
-def _candidates(candidates: tuple[Candidate, ...], chosen: str) -> Table:
-    table = _table("recipe", "size", "quality")
+def _candidates(candidates: Sequence[CandidateRow], limit: Limit) -> Table:
+    table = _table("recipe", "size", limit.metric, "p50")
     table.add_column("")
-    for item in candidates:
-        won = item.recipe == chosen
-        figures = (size(item.size_bytes), f"{item.quality.measured:.4f}") if item.quality else ("–", "–")
-        table.add_row(item.recipe, *figures, "chosen" if won else item.reason, style="green" if won else "")
+    for row in candidates:
+        won = row.status == "chosen"
+        worst = row.worst(limit)
+        p50 = _number(row.latency[0].p50_ms if row.latency else None, "{:.3f} ms")
+        figures = (
+            size(row.size_bytes) if row.size_bytes else NOTHING,
+            f"{worst.measured:.4f}" if worst else NOTHING,
+            p50,
+        )
+        verdict = f"chosen: {row.reason}" if won else row.reason
+        table.add_row(row.recipe, *figures, verdict, style="green" if won else "")
     return table
+
+
+def _explained(row: CandidateRow, limits: Sequence[Limit]) -> Iterable[Text]:
+    """A paragraph for one candidate: its steps, what was predicted and measured, and the decision."""
+    yield Text.assemble((row.recipe, "bold"), f" · {row.status} · {row.reason}")
+    if row.steps:
+        yield Text(f"  steps: {', '.join(row.steps)}", "dim")
+    if row.predicted_error is not None:
+        yield Text(f"  predicted error: {row.predicted_error:.3g} (half the squared relative error, 1 − cosine)")
+    for limit in limits:
+        for figure in (item for item in row.figures if item.metric == limit.metric):
+            loss, allowed = limit.loss(figure.bound), abs(limit.reference - limit.allowed)
+            yield Text(
+                f"  {figure.metric} on {figure.instruction_set}, batch {figure.batch_size}: {figure.measured:.6g}, "
+                f"loses {max(loss, 0):.3g} at most with {limit.confidence:.0%} confidence, {allowed:.3g} is allowed"
+            )
+    if row.agreement:
+        yield Text(f"  agreement: {_agreements((item.instruction_set, item.measured) for item in row.agreement)}")
+    if row.cost_usd_per_1000 is not None:
+        yield Text(f"  1,000 requests: ${row.cost_usd_per_1000:.6f} on Lambda")
+    if row.seconds:
+        yield Text(f"  took {row.seconds:.1f} s{', in an earlier run' if row.cached else ''}", "dim")
+
+
+def _why_fp32(outcome: Outcome) -> str:
+    small = outcome.manifest.source.size_bytes < _SMALL_BYTES
+    hint = " Below 1 MB there is little to gain." if small else ""
+    return f"The model ships as fp32: no recipe made it better within its quality limit.{hint}"
+
+
+def _agreements(pairs: Iterable[tuple[str, float]]) -> str:
+    return ", ".join(f"{name} {measured:.4f}" for name, measured in pairs)
+
+
+def _agreement_on(row: CandidateRow, target: str) -> str:
+    found = next((item.measured for item in row.agreement if item.instruction_set == target), None)
+    return _number(found, "{:.4f}")
 
 
 def _table(first: str, *numbers: str) -> Table:
@@ -90,8 +160,20 @@ def _table(first: str, *numbers: str) -> Table:
     return table
 
 
+def _number(value: float | None, form: str) -> str:
+    return NOTHING if value is None else form.format(value)
+
+
+def _change(quality: Quality) -> str:
+    return f"{quality.measured - quality.reference:+.4f}"
+
+
 def _p50(measured: Measurements) -> str:
     return f"{measured.latency[0].p50_ms:.3f} ms"
+
+
+def _p50_at(row: CandidateRow, batch: int) -> str:
+    return _number(next((item.p50_ms for item in row.latency if item.batch_size == batch), None), "{:.3f} ms")
 
 
 def _times(before: Measurements, after: Measurements) -> str:

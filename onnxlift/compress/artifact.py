@@ -5,7 +5,9 @@ import ctypes
 import os
 import secrets
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from onnxlift_runtime.errors import ArtifactError
@@ -26,8 +28,12 @@ def file_entries(folder: Path) -> tuple[FileEntry, ...]:
     )
 
 
-def write_artifact(target: Path, files: Path, manifest: Manifest) -> None:
+def write_artifact(
+    target: Path, files: Path, manifest: Manifest, texts: Mapping[str, str] = MappingProxyType({})
+) -> None:
     """Make ``target`` hold the files of folder ``files`` that the manifest names, and the manifest, written last.
+
+    ``texts`` are further files by name, which are never served.
 
     Everything is written and flushed to disk beside ``target`` and takes its place in one step; until then, and after
     any failure or interruption, ``target`` is what it was before. Raises ``ArtifactError`` where the disk refuses.
@@ -41,6 +47,9 @@ def write_artifact(target: Path, files: Path, manifest: Manifest) -> None:
             shutil.copyfile(files / entry.path, staging / entry.path)
             _flush(staging / entry.path)
         verify_files(staging, manifest)
+        for name, text in texts.items():
+            (staging / name).write_text(text, "utf-8")
+            _flush(staging / name)
         (staging / MANIFEST_NAME).write_text(manifest.to_json(), "utf-8")
         _flush(staging / MANIFEST_NAME)
         _flush(staging)

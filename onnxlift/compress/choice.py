@@ -1,64 +1,77 @@
 """Which candidate becomes the artifact, and why each other one does not; pure."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
-from onnxlift.compress.quality import passes
+from onnxlift.compress.report import CandidateRow
 from onnxlift_runtime.errors import QualityGateFailed
-from onnxlift_runtime.manifest import Quality
 
 # Less than this is no reason to prefer a candidate that is further down in the list of recipes.
 WORTH: Final = 0.1
+# Two timings of one model differ by as much; among equals the smallest file wins.
+NOISE: Final = 0.05
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """One recipe's outcome: size and quality where it gave a model, else ``reason`` says why it did not.
+def choose(rows: Sequence[CandidateRow], optimize_for: str = "size") -> tuple[CandidateRow, tuple[CandidateRow, ...]]:
+    """Choose among the rows that nothing speaks against, and give every other its reason.
 
-    After ``choose``, ``reason`` says why the candidate lost and is empty for the chosen one.
+    Rows come in order of preference. For "size" one that is less than a tenth larger than the smallest wins over those
+    behind it, so that the outcome never depends on timings; for "latency" and "cost" the smallest of those within a
+    twentieth of the best. Raises ``QualityGateFailed`` with each row's reason where none is left.
     """
-
-    recipe: str
-    size_bytes: int = 0
-    quality: Quality | None = None
-    reason: str = ""
-
-    @property
-    def usable(self) -> bool:
-        """Whether the recipe gave a model that passes the gate."""
-        return self.quality is not None and not self.reason and passes(self.quality)
-
-
-def choose(candidates: Sequence[Candidate]) -> tuple[Candidate, tuple[Candidate, ...]]:
-    """Choose the smallest that passes, and give every loser its reason.
-
-    Candidates come in order of preference: one that is less than a tenth larger than the smallest wins over those
-    behind it. Raises ``QualityGateFailed`` with each candidate's reason where none passes.
-    """
-    usable = [candidate for candidate in candidates if candidate.usable]
-    if not usable:
-        reasons = "; ".join(f"{item.recipe}: {_defect(item)}" for item in candidates)
+    able = [row for row in rows if usable(row) and _VALUES[optimize_for](row) is not None]
+    if not able:
+        reasons = "; ".join(f"{row.recipe}: {row.reason or f'its {optimize_for} was not measured'}" for row in rows)
         raise QualityGateFailed(f"no recipe keeps the model within its quality limit, nothing was written: {reasons}")
-    smallest = min(candidate.size_bytes for candidate in usable)
-    winner = next(item for item in usable if item.size_bytes * (1 - WORTH) <= smallest)
-    return winner, tuple(item if item is winner else replace(item, reason=_loss(item, winner)) for item in candidates)
-
-
-def _defect(candidate: Candidate) -> str:
-    quality = candidate.quality
-    if candidate.reason or quality is None:
-        return candidate.reason or "not measured"
-    return (
-        f"{quality.metric} falls from {quality.reference:.6g} to {quality.measured:.6g} on {quality.samples} samples, "
-        f"by {quality.drop:.2g} where {quality.max_drop:g} is allowed"
+    winner = _smallest(able) if optimize_for == "size" else _best(able, optimize_for)
+    return replace(winner, status="chosen", reason=_gain(able, optimize_for)), tuple(
+        replace(row, status="chosen", reason=_gain(able, optimize_for))
+        if row is winner
+        else replace(row, reason=row.reason or _loss(row, winner, optimize_for))
+        for row in rows
     )
 
 
-def _loss(candidate: Candidate, winner: Candidate) -> str:
-    if not candidate.usable:
-        return _defect(candidate)
-    if candidate.size_bytes >= winner.size_bytes:
-        return f"{candidate.size_bytes / winner.size_bytes:.2f} × the size of {winner.recipe}"
-    saved = 1 - candidate.size_bytes / winner.size_bytes
-    return f"only {saved:.0%} smaller than {winner.recipe}, which is preferred"
+def usable(row: CandidateRow) -> bool:
+    """Whether a row is a model that passed the gate."""
+    return row.status == "lost" and not row.reason
+
+
+def _smallest(able: Sequence[CandidateRow]) -> CandidateRow:
+    least = min(row.size_bytes for row in able)
+    return next(row for row in able if row.size_bytes * (1 - WORTH) <= least)
+
+
+def _best(able: Sequence[CandidateRow], optimize_for: str) -> CandidateRow:
+    values = [(_VALUES[optimize_for](row) or 0.0, row) for row in able]
+    least = min(value for value, _ in values)
+    return min((row for value, row in values if value * (1 - NOISE) <= least), key=lambda row: row.size_bytes)
+
+
+def _latency(row: CandidateRow) -> float | None:
+    """p50 at the smallest batch, where a single request lands."""
+    return min(row.latency, key=lambda item: item.batch_size).p50_ms if row.latency else None
+
+
+_VALUES: Final[Mapping[str, Callable[[CandidateRow], float | None]]] = {
+    "size": lambda row: float(row.size_bytes),
+    "latency": _latency,
+    "cost": lambda row: row.cost_usd_per_1000,
+}
+
+
+def _gain(able: Sequence[CandidateRow], optimize_for: str) -> str:
+    word = {"size": "smallest", "latency": "fastest", "cost": "cheapest"}[optimize_for]
+    return f"the {word} of {len(able)} that pass" if len(able) > 1 else "the only one that passes"
+
+
+def _loss(row: CandidateRow, winner: CandidateRow, optimize_for: str) -> str:
+    value, best = _VALUES[optimize_for](row), _VALUES[optimize_for](winner)
+    if value is None or best is None:
+        return f"its {optimize_for} was not measured"
+    if optimize_for == "size" and value < best:
+        return f"only {1 - value / best:.1%} smaller than {winner.recipe}, which is preferred"
+    if optimize_for != "size" and value * (1 - NOISE) <= best:
+        return f"about the {optimize_for} of {winner.recipe}, which is smaller"
+    return f"{value / best:.2f} × the {optimize_for} of {winner.recipe}"

@@ -1,40 +1,82 @@
-"""Recipes: ordered steps under a name, listed for each target from the most to the least preferred."""
+"""Recipes: ordered steps under a name, as data that can be written down, compared and sent to another process."""
 
+import hashlib
+import importlib
+import json
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
+from itertools import pairwise
+from typing import Any, Final
 
 import onnx
 
 from onnxlift.compress.steps import Context, Step
-from onnxlift.compress.steps.clean import Clean
-from onnxlift.compress.steps.int8_dynamic import Int8Dynamic
-from onnxlift.compress.steps.int8_static import Int8Static
 from onnxlift_runtime.errors import RecipeInvalid
 
-_QUANTIZING: Final = (Int8Dynamic, Int8Static)
+# Stands in a step's settings for the nodes that lose most at the recipe's precision, which each model has to tell.
+WORST: Final = ("<worst>",)
+_INT8: Final = ("MatMulInt8", "Int8Dynamic", "Int8Static")
+# A step of a later stage leaves nothing, or nothing it understands, to one of an earlier stage.
+_STAGES: Final[Mapping[str, int]] = {
+    "Clean": 0,
+    "SmoothQuant": 1,
+    "WeightBlocks": 2,
+    **dict.fromkeys(_INT8, 3),
+}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Named steps, applied in order; no steps is the model as it came."""
+    """Named steps, applied in order; no steps is the model as it came.
+
+    ``isa_safe``: the answers cannot depend on the instruction set (no sum can saturate). ``batch_stable``: nor on what
+    is in the same batch. ``needs`` and ``unless`` name the ``Traits`` of graphs for which it makes sense. ``protect``
+    is how many nodes stand for ``WORST`` in a step's settings, the worst when all are brought to ``precision``.
+    """
 
     name: str
     steps: tuple[Step, ...] = ()
+    isa_safe: bool = True
+    batch_stable: bool = True
+    needs: frozenset[str] = field(default=frozenset())
+    unless: frozenset[str] = field(default=frozenset())
+    protect: int = 0
+    precision: str = "int8"
 
     def __post_init__(self) -> None:
-        found = [type(step).__name__ for step in self.steps if isinstance(step, _QUANTIZING)]
-        if len(found) > 1:
-            legal = " or ".join(kind.__name__ for kind in _QUANTIZING)
-            raise RecipeInvalid(f"recipe {self.name!r} quantizes twice ({', '.join(found)}); legal: one of {legal}")
-        if repeated := [step for step, count in Counter(self.steps).items() if count > 1]:
-            raise RecipeInvalid(f"recipe {self.name!r} repeats {repeated[0]}; legal: each step once")
+        _check_kinds(self.name, self.steps)
+        _check_order(self.name, self.steps)
 
     @property
-    def needs_samples(self) -> bool:
-        """Whether a step looks at calibration samples."""
-        return any(isinstance(step, Int8Static) for step in self.steps)
+    def digest(self) -> str:
+        """What makes two recipes the same: 16 hexadecimal digits over their steps and settings."""
+        text = json.dumps(self.to_data(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether every setting names nodes of a model."""
+        return all(value != WORST for step in self.steps for value in _settings(step).values())
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Each step with the settings that are not its defaults, for a reader."""
+        return tuple(_words(step) for step in self.steps)
+
+    def resolved(self, worst: Sequence[str]) -> "Recipe":
+        """Put node names, the worst first, in the place of ``WORST``; a recipe without it stays as it is.
+
+        So does one that protects as many nodes as there are, or more: nothing would be left to compress.
+        """
+        if len(worst) <= self.protect or not self.protect:
+            return self
+        named = tuple(worst[: self.protect])
+        steps = tuple(
+            replace(step, **{item.name: named for item in fields(step) if getattr(step, item.name) == WORST})  # type: ignore[type-var, arg-type]
+            for step in self.steps
+        )
+        return replace(self, steps=steps)
 
     def apply(self, model: onnx.ModelProto, context: Context) -> onnx.ModelProto:
         """Apply the steps in order; raises what they raise."""
@@ -42,52 +84,64 @@ class Recipe:
             model = step.apply(model, context)
         return model
 
+    def to_data(self) -> list[dict[str, Any]]:
+        """The steps as JSON takes them: each one's class, and its settings."""
+        return [
+            {"step": f"{type(step).__module__}:{type(step).__qualname__}", **_settings(step)} for step in self.steps
+        ]
+
+
+def steps_from_data(data: Sequence[Mapping[str, Any]]) -> tuple[Step, ...]:
+    """The steps that ``Recipe.to_data`` wrote down."""
+    steps = []
+    for item in data:
+        module, _, name = item["step"].partition(":")
+        settings = {key: tuple(value) if isinstance(value, list) else value for key, value in item.items()}
+        del settings["step"]
+        steps.append(getattr(importlib.import_module(module), name)(**settings))
+    return tuple(steps)
+
+
+def _settings(step: Step) -> dict[str, Any]:
+    return {item.name: getattr(step, item.name) for item in fields(step)}  # type: ignore[arg-type]
+
+
+def _words(step: Step) -> str:
+    changed = [
+        f"{item.name}={getattr(step, item.name)!r}"
+        for item in fields(step)  # type: ignore[arg-type]
+        if item.default is MISSING or getattr(step, item.name) != item.default
+    ]
+    return f"{type(step).__name__}({', '.join(changed)})"
+
+
+def _check_kinds(recipe: str, steps: Sequence[Step]) -> None:
+    if repeated := [step for step, count in Counter(steps).items() if count > 1]:
+        raise RecipeInvalid(f"recipe {recipe!r} repeats {repeated[0]}; legal: each step once")
+    found = [type(step).__name__ for step in steps if type(step).__name__ in _INT8]
+    if len(found) > 1:
+        raise RecipeInvalid(
+            f"recipe {recipe!r} quantizes twice ({', '.join(found)}); legal: one of {', '.join(_INT8[:-1])} or "
+            f"{_INT8[-1]}"
+        )
+
+
+def _check_order(recipe: str, steps: Sequence[Step]) -> None:
+    for step, following in pairwise(steps):
+        first, second = type(step).__name__, type(following).__name__
+        if _STAGES.get(first, -1) > _STAGES.get(second, len(_STAGES)):
+            raise RecipeInvalid(f"recipe {recipe!r} has {second} after {first}; legal: {second} before {first}")
+    for step, following in pairwise(steps):
+        takes_all = type(step).__name__ == "WeightBlocks" and not (_limits(step, "only") or _limits(step, "exclude"))
+        if takes_all and type(following).__name__ in ("WeightBlocks", *_INT8):
+            raise RecipeInvalid(
+                f"recipe {recipe!r} leaves nothing to {type(following).__name__} after WeightBlocks on every node; "
+                "legal: WeightBlocks(only=...) before it"
+            )
+
+
+def _limits(step: Step, name: str) -> bool:
+    return bool(getattr(step, name, ()))
+
 
 FP32: Final = Recipe("fp32")
-
-
-def x86_64() -> tuple[Recipe, ...]:
-    """Recipes for Lambda on x86_64, which promises AVX2 alone: 7-bit weights cannot saturate there.
-
-    Static before dynamic: nothing is quantized while the model runs.
-    """
-    return (
-        Recipe("int8-static", (Clean(), Int8Static("minmax"))),
-        Recipe("int8-static-entropy", (Clean(), Int8Static("entropy"))),
-        Recipe("int8-static-percentile", (Clean(), Int8Static("percentile"))),
-        Recipe("int8-dynamic", (Clean(), Int8Dynamic())),
-        FP32,
-    )
-
-
-def arm64() -> tuple[Recipe, ...]:
-    """Recipes for Lambda on arm64, whose dot products sum in 32 bits and take signed activations."""
-
-    def static(method: str) -> Int8Static:
-        return Int8Static(method, activation_type="int8", reduce_range=False)  # type: ignore[arg-type]
-
-    return (
-        Recipe("int8-static", (Clean(), static("minmax"))),
-        Recipe("int8-static-entropy", (Clean(), static("entropy"))),
-        Recipe("int8-static-percentile", (Clean(), static("percentile"))),
-        Recipe("int8-dynamic", (Clean(), Int8Dynamic(reduce_range=False))),
-        FP32,
-    )
-
-
-PRESETS: Final[Mapping[str, Callable[[], tuple[Recipe, ...]]]] = {"x86_64": x86_64, "arm64": arm64}
-
-
-def recipes(architecture: str) -> tuple[Recipe, ...]:
-    """All recipes for a target, the preferred first; raises ``RecipeInvalid`` for a target nobody knows."""
-    if architecture not in PRESETS:
-        raise RecipeInvalid(f"there are no recipes for {architecture!r}; there are for {', '.join(PRESETS)}")
-    return PRESETS[architecture]()
-
-
-def recipe(name: str, architecture: str) -> Recipe:
-    """The recipe of this name for a target; raises ``RecipeInvalid`` that names the legal ones."""
-    known = {item.name: item for item in recipes(architecture)}
-    if name not in known:
-        raise RecipeInvalid(f"there is no recipe {name!r} for {architecture}; legal: auto, {', '.join(known)}")
-    return known[name]

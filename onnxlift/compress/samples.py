@@ -45,8 +45,22 @@ class Samples:
     def digests(self) -> list[bytes]:
         """One value for each sample that is equal where two samples are, over all inputs."""
         return [
-            b"\0".join(self.arrays[name][row].tobytes() for name in sorted(self.arrays)) for row in range(len(self))
+            b"\0".join(_content(self.arrays[name][row]) for name in sorted(self.arrays)) for row in range(len(self))
         ]
+
+    def store(self, path: Path) -> None:
+        """Write the inputs, without labels, so that ``read_stored`` gives them back."""
+        # Text is stored as fixed-width bytes: object arrays would need pickles.
+        plain = {n: array.astype(np.bytes_) if array.dtype == object else array for n, array in self.arrays.items()}
+        np.savez(path, **plain)  # type: ignore[arg-type]
+
+
+def read_stored(path: Path, inputs: Sequence[TensorSpec]) -> Samples:
+    """Read what ``Samples.store`` wrote."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {spec.name: file[spec.name] for spec in inputs}
+    text = {spec.name for spec in inputs if spec.datatype == "BYTES"}
+    return Samples({name: array.astype(object) if name in text else array for name, array in arrays.items()})
 
 
 def load_samples(path: Path, inputs: Sequence[TensorSpec], labels: str | None = None) -> Samples:
@@ -74,6 +88,10 @@ def require_disjoint(calibration: Samples, held_out: Samples, where: Path) -> No
         raise SamplesInvalid(
             f"{shared} of {len(held_out)} held-out samples are also in {where}; the gate needs samples of its own"
         )
+
+
+def _content(row: Array) -> bytes:
+    return repr(row.tolist()).encode() if row.dtype == object else row.tobytes()
 
 
 def _stored(path: Path, names: Sequence[str]) -> dict[str, Array]:

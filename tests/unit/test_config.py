@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from onnxlift.compress import recipes
-from onnxlift.compress.quality import METRICS
-from onnxlift.config import Config, Model, load_config
+from onnxlift.compress.cpu.instructions import InstructionSet
+from onnxlift.compress.metrics import METRICS
+from onnxlift.compress.presets import PRESETS, recipes
+from onnxlift.config import INSTRUCTION_SETS, Config, Model, load_config
+from onnxlift.config import METRICS as NAMED
 from onnxlift_runtime.errors import ConfigInvalid
 
 ROOT = Path(__file__).parents[2]
@@ -77,8 +79,8 @@ def test_a_list_of_classes_stays_a_list(tmp_path: Path) -> None:
         ('service = "demo"', 'service = "Demo Service"', ["service", "'Demo Service'", "^[a-z]"]),
         (
             'source = "digits.onnx"',
-            'source = "a"\nrecipe = "int4"',
-            ["models.digits.recipe", "'int4'", "'int8-static'"],
+            'source = "a"\nrecipe = "Int4!"',
+            ["models.digits.recipe", "'Int4!'", "pattern"],
         ),
         (
             'source = "digits.onnx"',
@@ -90,7 +92,7 @@ def test_a_list_of_classes_stays_a_list(tmp_path: Path) -> None:
         (
             '"heldout.npz"',
             '"h.npz"\nmetric = "auc"',
-            ["models.digits.quality.metric", "'auc'", "'accuracy'", "'cosine'"],
+            ["models.digits.quality.metric", "'auc'", "accuracy, ", "cosine, ", "topK_agreement"],
         ),
         ("[models.digits]", "[models.Digits]", ["models.Digits"]),
     ],
@@ -143,17 +145,50 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
         load_config(tmp_path)
 
 
-@pytest.mark.parametrize("architecture", sorted(recipes.PRESETS))
-def test_the_configuration_allows_exactly_the_recipes_there_are(architecture: str) -> None:
-    allowed = set(Model.model_json_schema()["properties"]["recipe"]["enum"])
+@pytest.mark.parametrize("target", sorted(PRESETS))
+def test_the_configuration_takes_the_name_of_every_recipe(target: str) -> None:
+    pattern = Model.model_json_schema()["properties"]["recipe"]["pattern"]
 
-    assert allowed == {"auto", *(recipe.name for recipe in recipes.recipes(architecture))}
+    assert all(re.fullmatch(pattern, recipe.name) for recipe in recipes(target))
 
 
 def test_the_configuration_allows_exactly_the_metrics_there_are() -> None:
-    schema = Config.model_json_schema()
+    assert set(NAMED) == set(METRICS)
 
-    assert set(schema["$defs"]["Quality"]["properties"]["metric"]["enum"]) == set(METRICS)
+
+def test_the_configuration_knows_every_instruction_set() -> None:
+    assert {name for names in INSTRUCTION_SETS.values() for name in names} == {item.value for item in InstructionSet}
+
+
+@pytest.mark.parametrize("metric", ["top1_agreement", "top5_agreement", "my.module:score", "f1"])
+def test_metrics_may_be_counted_or_the_user_s_own(tmp_path: Path, metric: str) -> None:
+    config = _load(tmp_path, MINIMAL + f'metric = "{metric}"\n')
+
+    assert config.models["digits"].quality.metric == metric
+
+
+def test_an_error_has_a_largest_value_and_no_drop(tmp_path: Path) -> None:
+    config = _load(tmp_path, MINIMAL + 'also = [{ metric = "max_absolute_error", max_error = 3.5 }]\n')
+
+    assert [limit.allowed_loss for limit in config.models["digits"].quality.limits] == [0.01, 3.5]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('metric = "mean_absolute_error"', "say with max_error how large it may become"),
+        ('metric = "cosine"\nmax_error = 1.0', "cosine is better when it is higher"),
+        ('also = [{ metric = "top1_agreement" }]', "a metric can have one limit only"),
+    ],
+)
+def test_limits_that_contradict_are_refused(tmp_path: Path, line: str, words: str) -> None:
+    assert words in _refusal(tmp_path, MINIMAL + line + "\n")
+
+
+def test_instruction_sets_are_the_architecture_s_own(tmp_path: Path) -> None:
+    text = MINIMAL.replace('source = "digits.onnx"', 'source = "a"\ninstruction_sets = ["arm64-neoverse-n1"]')
+
+    assert "which x86_64 is not; legal: x86_64-avx2, x86_64-avx512-vnni" in _refusal(tmp_path, text)
 
 
 def test_the_published_schema_is_the_code_s() -> None:
@@ -172,6 +207,7 @@ def test_the_documentation_describes_every_key_and_no_other() -> None:
     headings = {
         "": "## The file",
         "models": "## `[models.NAME]`",
+        "models.quality.also": "## `[[models.NAME.quality.also]]`",
         "api": "## `[api]`",
         "api.throttle": "## `[api.throttle]`",
     }

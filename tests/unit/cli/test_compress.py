@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from click.testing import CliRunner, Result
 
 from onnxlift.cli import main
 from onnxlift.compress import measure as measuring
+from onnxlift.compress import targets
+from onnxlift.compress.cpu.instructions import Availability, InstructionSet
 from onnxlift_runtime.manifest import read_manifest
 from tests import builders
 
@@ -48,7 +51,15 @@ def test_every_configured_model_is_compressed_and_shown(config: Path) -> None:
 
     assert (result.exit_code, result.stderr) == (0, "")
     manifests = {name: read_manifest(config.parent / "artifacts" / name / "1") for name in ("conv", "tiny")}
-    for word in ("\nsize ", "\ncosine ", "p50, batch 1", "load", "peak memory", "placement: lambda with 1,769 MB"):
+    for word in (
+        "\nsize ",
+        "\ncosine ",
+        "p50, batch 1",
+        "load",
+        "peak memory",
+        "placement: lambda with 1,769 MB",
+        "answers agree on",
+    ):
         assert result.stdout.count(word) == 2
     assert manifests["conv"].recipe in result.stdout
     assert manifests["tiny"].recipe == "fp32"
@@ -60,8 +71,39 @@ def test_every_candidate_has_a_row_with_its_reason(config: Path) -> None:
 
     rows = [line for line in result.stdout.splitlines() if line.startswith(("int8-", "fp32"))]
     assert len(rows) == 5
-    assert sum("chosen" in row for row in rows) == 1
+    assert sum("chosen: the smallest of" in row for row in rows) == 1
     assert all("the size of" in row or "preferred" in row or "chosen" in row for row in rows)
+
+
+def test_explaining_tells_of_every_candidate_what_was_measured(config: Path) -> None:
+    result = _compress(config, "conv", "--explain")
+
+    assert result.stdout.count("  steps: Clean()") == 4
+    assert result.stdout.count("with 95% confidence, 0.05 is allowed") >= 10
+    assert "int8-static · chosen · the smallest of" in result.stdout
+
+
+def test_two_recipes_are_compared_without_an_artifact(config: Path) -> None:
+    result = _compress(config, "conv", "--compare", "int8-static", "fp32")
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    for word in ("int8-static", "fp32", "cosine, bound", "p50, batch 1", "1,000 requests", "it passes", "nothing was"):
+        assert word in result.stdout
+    assert not (config.parent / "artifacts").exists()
+
+
+def test_a_comparison_for_programs_is_json(config: Path) -> None:
+    answer = json.loads(_compress(config, "conv", "--json", "--compare", "int8-static", "fp32").stdout)["models"][0]
+
+    assert [row["recipe"] for row in answer["candidates"]] == ["int8-static", "fp32"]
+    assert answer["limits"][0]["metric"] == "cosine"
+
+
+def test_a_comparison_and_a_recipe_contradict(config: Path) -> None:
+    result = _compress(config, "conv", "--recipe", "fp32", "--compare", "int8-static", "fp32")
+
+    assert result.exit_code == 2
+    assert "leave --recipe out" in result.stderr
 
 
 def test_a_recipe_can_be_asked_for_by_name(config: Path) -> None:
@@ -110,12 +152,16 @@ def test_a_failed_gate_exits_1_and_leaves_nothing(config: Path) -> None:
     assert not (config.parent / "artifacts").exists()
 
 
-def test_a_target_that_is_not_this_machine_is_said(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+def test_an_instruction_set_that_cannot_be_reached_is_said(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = Availability(InstructionSet.AVX2, None, "not available because it is a test")
+    monkeypatch.setattr(targets, "available", lambda _: nowhere)
 
     result = _compress(config, "conv")
 
-    assert "The target is x86_64: quality and figures were not verified there." in result.stdout
+    assert "not verified on x86_64-avx2: not available because it is a test" in result.stdout
+    manifest = read_manifest(config.parent / "artifacts/conv/1")
+    assert "x86_64-avx2" not in manifest.verified_on
+    assert manifest.not_verified_on["x86_64-avx2"] == "not available because it is a test"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -130,13 +176,14 @@ def test_an_interruption_cleans_up_and_exits_130(config: Path, number: signal.Si
         text=True,
     )
     deadline = time.monotonic() + 60
-    while not any(scratch.glob("onnxlift-*")) and time.monotonic() < deadline:
+    while not any((config.parent / ".onnxlift").glob("**/trial.json")) and time.monotonic() < deadline:
         time.sleep(0.005)
 
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=60)
 
     assert (process.returncode, stdout, stderr) == (130, "", "stopped\n")
+    assert not list((config.parent / ".onnxlift").glob("**/tmp"))
     assert list(scratch.iterdir()) == []
     assert not (config.parent / "artifacts").exists()
 
@@ -144,6 +191,7 @@ def test_an_interruption_cleans_up_and_exits_130(config: Path, number: signal.Si
 def test_two_processes_write_the_same_model(config: Path) -> None:
     digests = set()
     for seed in ("1", "2"):
+        shutil.rmtree(config.parent / ".onnxlift", ignore_errors=True)
         environment = {**os.environ, "PYTHONHASHSEED": seed}
         command = [sys.executable, "-m", "onnxlift", "compress", "conv", "--json", "-c", str(config)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)

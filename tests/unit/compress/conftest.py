@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxlift.compress import pipeline
+from onnxlift.compress import timing
 from onnxlift.config import Config
 from tests import builders
 from tests.unit.compress.bench import FIGURES, Make
@@ -33,7 +33,8 @@ def make(tmp_path: Path) -> Make:
             "quality": {"samples": tmp_path / "heldout.npz", "metric": "cosine", "max_drop": 0.05},
             **changes,
         }
-        return Config.model_validate({"service": "s", "artifacts": tmp_path / "artifacts", "models": {"m": table}})
+        folders = {"artifacts": tmp_path / "artifacts", "cache": tmp_path / "cache"}
+        return Config.model_validate({"service": "s", **folders, "models": {"m": table}})
 
     return make
 
@@ -41,4 +42,4 @@ def make(tmp_path: Path) -> Make:
 @pytest.fixture
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the fresh processes where figures do not matter."""
-    monkeypatch.setattr(pipeline, "measure", lambda *_: FIGURES)
+    monkeypatch.setattr(timing, "measure", lambda *_: FIGURES)

@@ -1,65 +1,121 @@
-"""The choice is pure: the smallest that passes, in order of preference, and a reason for everyone else."""
+"""The choice is pure: the smallest, fastest or cheapest that passes, and a reason for everyone else."""
+
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxlift.compress.choice import WORTH, Candidate, choose
+from onnxlift.compress.choice import NOISE, WORTH, choose, usable
+from onnxlift.compress.price import USD_PER_REQUEST, usd_per_1000
+from onnxlift.compress.report import CandidateRow
 from onnxlift_runtime.errors import QualityGateFailed
-from onnxlift_runtime.manifest import Quality
+from onnxlift_runtime.manifest import Latency
 
 
-def _candidate(recipe: str, size_bytes: int, measured: float = 1.0, reason: str = "") -> Candidate:
-    return Candidate(recipe, size_bytes, Quality("accuracy", 1.0, measured, 0.01, 360), reason)
+def _row(recipe: str, size_bytes: int, p50_ms: float | None = None, reason: str = "", **changes: Any) -> CandidateRow:
+    latency = () if p50_ms is None else (Latency(1, p50_ms, p50_ms), Latency(8, 2 * p50_ms, 2 * p50_ms))
+    cost = None if p50_ms is None else usd_per_1000(p50_ms, 1769, "x86_64")
+    values = {"latency": latency, "cost_usd_per_1000": cost, **changes}
+    return CandidateRow(recipe, (), "lost", reason, size_bytes, **values)
 
 
-crashes = st.builds(Candidate, st.uuids().map(str), reason=st.just("it crashed"))
-finished = st.builds(_candidate, st.uuids().map(str), st.integers(1, 10**9), st.floats(0.97, 1.0))
-fields = st.lists(st.one_of(finished, crashes), min_size=1, max_size=12)
+failed = st.builds(lambda name: CandidateRow(name, (), "failed", "it crashed"), st.uuids().map(str))
+skipped = st.builds(lambda name: CandidateRow(name, (), "skipped", "not tried"), st.uuids().map(str))
+finished = st.builds(
+    _row, st.uuids().map(str), st.integers(1, 10**9), st.floats(0.01, 1e4), st.sampled_from(["", "it loses too much"])
+)
+fields = st.lists(st.one_of(finished, failed, skipped), min_size=1, max_size=12)
 
 
 def test_the_smallest_that_passes_wins() -> None:
-    winner, _ = choose([_candidate("a", 100, 0.5), _candidate("b", 300), _candidate("c", 200)])
+    winner, _ = choose([_row("a", 100, reason="bad"), _row("b", 300), _row("c", 200)])
 
-    assert winner.recipe == "c"
+    assert (winner.recipe, winner.status, winner.reason) == ("c", "chosen", "the smallest of 2 that pass")
 
 
 def test_fp32_wins_where_nothing_saves_a_tenth() -> None:
-    winner, explained = choose([_candidate("fp32", 1_000), _candidate("int8", 950)])
+    winner, explained = choose([_row("fp32", 1_000), _row("int8", 950)])
 
     assert winner.recipe == "fp32"
-    assert explained[1].reason == "only 5% smaller than fp32, which is preferred"
+    assert explained[1].reason == "only 5.0% smaller than fp32, which is preferred"
 
 
 def test_every_loser_gets_its_own_reason() -> None:
-    crashed = Candidate("c", reason="RuntimeError: no")
+    crashed = CandidateRow("c", (), "failed", "RuntimeError: no")
 
-    _, explained = choose([_candidate("a", 100), _candidate("b", 50, 0.9), crashed, _candidate("d", 400)])
+    _, explained = choose([_row("a", 100), _row("b", 50, reason="it falls"), crashed, _row("d", 400)])
 
     assert [item.reason for item in explained] == [
-        "",
-        "accuracy falls from 1 to 0.9 on 360 samples, by 0.1 where 0.01 is allowed",
+        "the smallest of 2 that pass",
+        "it falls",
         "RuntimeError: no",
         "4.00 × the size of a",
     ]
 
 
+def test_the_fastest_is_chosen_when_asked_for_and_size_decides_between_equals() -> None:
+    rows = [_row("a", 100, 9.0), _row("b", 300, 3.0), _row("c", 200, 3.1), _row("d", 50)]
+
+    winner, explained = choose(rows, "latency")
+
+    assert winner.recipe == "c"
+    assert explained[0].reason == "2.90 × the latency of c"
+    assert explained[1].reason == "about the latency of c, which is smaller"
+    assert explained[3].reason == "its latency was not measured"
+
+
+def test_the_cheapest_is_chosen_when_asked_for() -> None:
+    large = _row("a", 100, 10.0, cost_usd_per_1000=usd_per_1000(10, 8192, "x86_64"))
+
+    winner, _ = choose([large, _row("b", 300, 20.0)], "cost")
+
+    assert winner.recipe == "b"
+
+
 def test_no_winner_is_a_loud_failure_with_every_reason() -> None:
-    with pytest.raises(QualityGateFailed, match=r"nothing was written: a: accuracy falls .*; b: it crashed"):
-        choose([_candidate("a", 100, 0.9), Candidate("b", reason="it crashed")])
+    with pytest.raises(QualityGateFailed, match=r"nothing was written: a: it falls; b: it crashed"):
+        choose([_row("a", 100, reason="it falls"), CandidateRow("b", (), "failed", "it crashed")])
 
 
 @given(fields)
-def test_any_choice_passes_and_nothing_that_passes_is_much_smaller(candidates: list[Candidate]) -> None:
-    usable = [item for item in candidates if item.usable]
-    if not usable:
+def test_any_choice_passes_and_nothing_that_passes_is_much_smaller(rows: list[CandidateRow]) -> None:
+    able = [row for row in rows if usable(row)]
+    if not able:
         with pytest.raises(QualityGateFailed):
-            choose(candidates)
+            choose(rows)
         return
 
-    winner, explained = choose(candidates)
+    winner, explained = choose(rows)
 
-    assert winner in usable
-    assert all(item.size_bytes >= winner.size_bytes * (1 - WORTH) for item in usable)
-    assert [item.recipe for item in explained] == [item.recipe for item in candidates]
-    assert [item.recipe for item in explained if not item.reason] == [winner.recipe]
+    assert winner.recipe in {row.recipe for row in able}
+    assert all(row.size_bytes >= winner.size_bytes * (1 - WORTH) for row in able)
+    assert [item.recipe for item in explained] == [row.recipe for row in rows]
+    assert [item.recipe for item in explained if item.status == "chosen"] == [winner.recipe]
+    assert all(item.reason for item in explained)
+
+
+@given(fields, st.sampled_from(["latency", "cost"]))
+def test_nothing_that_passes_is_much_better(rows: list[CandidateRow], optimize_for: str) -> None:
+    able = [row for row in rows if usable(row)]
+    if not able:
+        return
+
+    winner, _ = choose(rows, optimize_for)
+
+    best = min(row.latency[0].p50_ms for row in able)
+    assert winner.latency[0].p50_ms * (1 - NOISE) <= best or optimize_for == "cost"
+
+
+@given(fields)
+def test_the_choice_by_size_does_not_depend_on_timings(rows: list[CandidateRow]) -> None:
+    untimed = [CandidateRow(r.recipe, (), r.status, r.reason, r.size_bytes) for r in rows]
+    if not any(usable(row) for row in rows):
+        return
+
+    assert choose(rows)[0].recipe == choose(untimed)[0].recipe
+
+
+def test_a_request_costs_its_time_and_memory() -> None:
+    assert usd_per_1000(1000, 1024, "x86_64") == pytest.approx(1000 * (0.0000166667 + USD_PER_REQUEST))
+    assert usd_per_1000(1000, 1024, "arm64") < usd_per_1000(1000, 1024, "x86_64")

@@ -1,7 +1,6 @@
 """``compress`` from end to end on tiny models: what the artifact is, and which recipe it has."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +8,16 @@ import onnx
 import pytest
 
 from onnxlift.compress import measure as measuring
-from onnxlift.compress.pipeline import Outcome, compress
-from onnxlift.compress.recipes import PRESETS
+from onnxlift.compress.pipeline import compare, compress
+from onnxlift.compress.preparation import MODEL_FILE
+from onnxlift.compress.presets import recipes
+from onnxlift.compress.report import Report
+from onnxlift.compress.search import Progress
+from onnxlift.compress.traits import read_traits
 from onnxlift_runtime.manifest import file_sha256, read_manifest, verify_files
 from onnxlift_runtime.session import Session
 from tests import builders
-from tests.unit.compress.bench import FIGURES, Make, silent
+from tests.unit.compress.bench import Make, silent
 
 
 def test_the_artifact_is_complete_and_serves(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,12 +50,13 @@ def test_the_same_input_gives_the_same_bytes(make: Make) -> None:
     second = compress(config, "m", silent)
 
     assert first.manifest == second.manifest
+    assert second.candidates[0].cached
     assert first.manifest.recipe.startswith("int8")
 
 
 @pytest.mark.usefixtures("unmeasured")
-@pytest.mark.parametrize("name", [recipe.name for recipe in PRESETS["x86_64"]()])
-@pytest.mark.parametrize("architecture", sorted(PRESETS))
+@pytest.mark.parametrize("name", [recipe.name for recipe in recipes("x86_64", read_traits(builders.convolution()))])
+@pytest.mark.parametrize("architecture", ["arm64", "x86_64"])
 def test_every_recipe_gives_an_artifact_when_it_is_named(make: Make, architecture: str, name: str) -> None:
     config = make(builders.convolution(), architecture=architecture, recipe=name)
 
@@ -83,7 +87,8 @@ def test_fp32_wins_where_quantizing_saves_nothing(make: Make) -> None:
     outcome = compress(make(builders.mlp(4, 2, 2)), "m", silent)
 
     assert outcome.kept_fp32
-    assert all(item.reason for item in outcome.candidates if item.recipe != "fp32")
+    assert all(item.reason for item in outcome.candidates)
+    assert "the model ships as fp32: no recipe made it better within its quality limit" in outcome.report.notes
 
 
 @pytest.mark.usefixtures("unmeasured")
@@ -91,20 +96,21 @@ def test_static_recipes_say_what_they_miss_without_calibration(make: Make) -> No
     outcome = compress(make(calibration=None), "m", silent)
 
     reasons = {item.recipe: item.reason for item in outcome.candidates}
-    assert outcome.manifest.recipe == "int8-dynamic"
-    assert reasons["int8-static"] == "it needs calibration samples; set models.m.calibration.samples"
+    assert outcome.manifest.recipe in ("int8-dynamic", "int8-nearest", "blocks8-nearest")
+    assert reasons["int8-static"] == "int8_static needs calibration samples; there are none"
 
 
 @pytest.mark.usefixtures("unmeasured")
 def test_progress_names_every_candidate_and_ends_complete(make: Make) -> None:
-    heard: list[tuple[str, int, int]] = []
+    heard: list[Progress] = []
 
-    compress(make(), "m", lambda *parts: heard.append(parts))
+    outcome = compress(make(), "m", heard.append)
 
-    doing = [item[0] for item in heard]
-    assert {f"trying {recipe.name}" for recipe in PRESETS["x86_64"]()} <= set(doing)
-    assert [done for _, done, _ in heard] == sorted(done for _, done, _ in heard)
-    assert heard[-1][1] == heard[-1][2]
+    tried = {row.recipe for row in outcome.candidates if row.status != "skipped"}
+    assert {f"made {name}" for name in tried} <= {state.doing for state in heard}
+    assert all(0 <= state.done <= state.total for state in heard)
+    assert heard[-1].best == outcome.manifest.recipe
+    assert heard[-1].done == heard[-1].total
 
 
 @pytest.mark.usefixtures("unmeasured")
@@ -114,7 +120,12 @@ def test_weights_beside_the_source_end_up_in_one_file(make: Make, tmp_path: Path
 
     outcome = compress(config, "m", silent)
 
-    assert sorted(path.name for path in outcome.folder.iterdir()) == ["manifest.json", "model.onnx"]
+    assert sorted(path.name for path in outcome.folder.iterdir()) == [
+        "manifest.json",
+        "model.onnx",
+        "report.html",
+        "report.json",
+    ]
     onnx.checker.check_model(onnx.load(outcome.folder / "model.onnx", load_external_data=False))
 
 
@@ -139,9 +150,33 @@ def test_a_model_with_a_fixed_batch_has_no_batching(make: Make) -> None:
     assert outcome.manifest.inputs[0].shape == (5, 16)
 
 
-def test_outcomes_say_whether_fp32_was_kept() -> None:
-    manifest = builders.manifest(recipe="fp32")
-    outcome = Outcome(Path("x"), manifest, FIGURES, ())
+@pytest.mark.usefixtures("unmeasured")
+def test_the_report_lies_beside_the_manifest_and_is_none_of_its_files(make: Make) -> None:
+    outcome = compress(make(), "m", silent)
 
-    assert outcome.kept_fp32
-    assert not replace(outcome, manifest=replace(manifest, recipe="int8-static")).kept_fp32
+    report = Report.from_json((outcome.folder / "report.json").read_bytes())
+    assert report == outcome.report
+    assert report.chosen is not None
+    assert report.chosen.recipe == outcome.manifest.recipe
+    assert {entry.path for entry in outcome.manifest.files} == {MODEL_FILE}
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_every_target_is_verified_or_said_not_to_be(make: Make) -> None:
+    outcome = compress(make(), "m", silent)
+
+    manifest = outcome.manifest
+    assert {*manifest.verified_on, *manifest.not_verified_on} == {"x86_64-avx2", "x86_64-avx512-vnni"}
+    assert all(agreed > 0.999 for agreed in manifest.verified_on.values())
+    assert manifest.quality.confidence == 0.95
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_two_recipes_are_compared_and_nothing_is_written(make: Make) -> None:
+    config = make(builders.convolution())
+
+    found = compare(config, "m", ["int8-static", "fp32"], silent)
+
+    assert [(row.recipe, row.reason) for row in found.rows] == [("int8-static", "it passes"), ("fp32", "it passes")]
+    assert found.rows[0].size_bytes < found.rows[1].size_bytes
+    assert not config.artifacts.exists()

@@ -1,71 +1,133 @@
-"""Recipes are data; what is illegal names what is legal."""
+"""Recipes are data; what is illegal names what is legal; presets fit target and graph."""
+
+import json
 
 import pytest
 
-from onnxlift.compress.recipes import FP32, PRESETS, Recipe, recipe, recipes
+from onnxlift.compress.presets import PRESETS, recipe, recipes
+from onnxlift.compress.recipes import FP32, WORST, Recipe, steps_from_data
 from onnxlift.compress.steps import Context, Step
 from onnxlift.compress.steps.clean import Clean
+from onnxlift.compress.steps.embeddings import Embeddings
 from onnxlift.compress.steps.int8_dynamic import Int8Dynamic
 from onnxlift.compress.steps.int8_static import Int8Static
+from onnxlift.compress.steps.matmul_int8 import MatMulInt8
+from onnxlift.compress.steps.smooth_quant import SmoothQuant
+from onnxlift.compress.steps.weight_blocks import WeightBlocks
+from onnxlift.compress.traits import read_traits
 from onnxlift_runtime.errors import RecipeInvalid
 from tests import builders
+from tests.unit.compress.transformer import transformer
 
 
-@pytest.mark.parametrize("architecture", sorted(PRESETS))
-def test_every_preset_has_fp32_and_no_name_twice(architecture: str) -> None:
-    names = [item.name for item in recipes(architecture)]
+@pytest.mark.parametrize("target", sorted(PRESETS))
+def test_every_preset_ends_with_fp32_and_has_no_name_twice(target: str) -> None:
+    names = [item.name for item in recipes(target)]
 
     assert names[-1] == "fp32"
     assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize("architecture", sorted(PRESETS))
-def test_every_step_of_every_preset_is_a_step(architecture: str) -> None:
-    steps = [step for item in recipes(architecture) for step in item.steps]
+@pytest.mark.parametrize("target", sorted(PRESETS))
+def test_every_recipe_survives_being_written_down(target: str) -> None:
+    for item in recipes(target):
+        steps = steps_from_data(json.loads(json.dumps(item.to_data())))
 
-    assert steps
-    assert all(isinstance(step, Step) for step in steps)
+        assert steps == item.steps
+        assert all(isinstance(step, Step) for step in steps)
 
 
-def test_weights_for_x86_64_cannot_saturate() -> None:
-    quantizing = [
-        step for item in recipes("x86_64") for step in item.steps if isinstance(step, Int8Dynamic | Int8Static)
-    ]
+@pytest.mark.parametrize("target", ["x86_64", "arm64"])
+def test_a_transformer_has_a_dozen_recipes_and_none_with_one_range_for_all(target: str) -> None:
+    found = recipes(target, read_traits(transformer()))
 
-    assert quantizing
-    assert all(step.reduce_range for step in quantizing)
+    assert len(found) >= 12
+    assert not any(isinstance(step, Int8Static) for item in found for step in item.steps)
+
+
+def test_a_convolution_has_static_recipes_and_none_of_projections() -> None:
+    names = [item.name for item in recipes("x86_64", read_traits(builders.convolution()))]
+
+    assert {"int8-static", "int8-static-entropy", "int8-static-percentile", "int8-dynamic", "fp32"} <= set(names)
+    assert not any(name.startswith(("int8-smooth", "blocks")) for name in names)
+
+
+def test_a_graph_without_tables_gets_recipes_without_their_step() -> None:
+    found = recipes("x86_64", read_traits(builders.mlp()))
+
+    assert any(isinstance(step, MatMulInt8) for item in found for step in item.steps)
+    assert not any(isinstance(step, Embeddings) for item in found for step in item.steps)
+    assert not any("tables" in item.name for item in found)
+
+
+def test_weights_for_x86_64_cannot_saturate_unless_the_recipe_says_so() -> None:
+    safe = [step for item in recipes("x86_64") if item.isa_safe for step in item.steps]
+
+    assert all(step.reduce_range for step in safe if isinstance(step, Int8Dynamic | Int8Static))
+    assert all(step.saturation == "avoid" for step in safe if isinstance(step, MatMulInt8))
+    assert [item.name for item in recipes("x86_64") if not item.isa_safe] == ["int8-smooth-vnni"]
 
 
 def test_fp32_is_the_model_as_it_came() -> None:
     model = builders.mlp()
 
     assert FP32.apply(model, Context()) is model
-    assert not FP32.needs_samples
 
 
-def test_only_static_recipes_need_samples() -> None:
-    needing = {item.name for item in recipes("x86_64") if item.needs_samples}
+def test_the_worst_nodes_take_their_place_in_the_settings() -> None:
+    item = recipe("int8-smooth-mix2", "x86_64")
 
-    assert needing == {"int8-static", "int8-static-entropy", "int8-static-percentile"}
+    resolved = item.resolved(["b", "c", "a"])
+
+    assert not item.is_resolved
+    assert resolved.is_resolved
+    assert [step.only for step in resolved.steps if isinstance(step, WeightBlocks)] == [("b", "c")]
+    assert resolved.digest != item.digest
+
+
+def test_a_model_without_enough_nodes_leaves_a_recipe_open() -> None:
+    assert not recipe("int8-smooth-mix2", "x86_64").resolved(["a", "b"]).is_resolved
+
+
+def test_words_name_the_settings_that_are_not_defaults() -> None:
+    assert Recipe("r", (Clean(), SmoothQuant(alpha=0.7))).words == ("Clean()", "SmoothQuant(alpha=0.7)")
+
+
+def test_the_digest_is_of_the_steps_alone() -> None:
+    assert Recipe("a", (Clean(),)).digest == Recipe("b", (Clean(),), isa_safe=False).digest
+    assert Recipe("a", (Clean(),)).digest != Recipe("a", (Clean(optimize=False),)).digest
 
 
 def test_an_unknown_name_names_the_legal_ones() -> None:
-    with pytest.raises(
-        RecipeInvalid, match=r"no recipe 'int4' for arm64; legal: auto, int8-static, .*int8-dynamic, fp32"
-    ):
+    with pytest.raises(RecipeInvalid, match=r"no recipe 'int4' for arm64; legal: auto, int8-static, .*fp32"):
         recipe("int4", "arm64")
 
 
 def test_an_unknown_target_names_the_legal_ones() -> None:
-    with pytest.raises(RecipeInvalid, match=r"no recipes for 'riscv'; there are for x86_64, arm64"):
+    with pytest.raises(RecipeInvalid, match=r"no recipes for 'riscv'; there are for x86_64, arm64, gpu"):
         recipes("riscv")
 
 
-def test_quantizing_twice_names_the_legal_steps() -> None:
-    with pytest.raises(RecipeInvalid, match=r"quantizes twice .*; legal: one of Int8Dynamic or Int8Static"):
-        Recipe("both", (Clean(), Int8Dynamic(), Int8Static()))
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        (
+            (Clean(), Int8Dynamic(), Int8Static()),
+            r"quantizes twice .*; legal: one of MatMulInt8, Int8Dynamic or Int8St",
+        ),
+        ((Clean(), Clean()), "repeats Clean.*; legal: each step once"),
+        ((MatMulInt8(), SmoothQuant()), "has SmoothQuant after MatMulInt8; legal: SmoothQuant before MatMulInt8"),
+        ((SmoothQuant(), Clean()), "legal: Clean before SmoothQuant"),
+        (
+            (WeightBlocks(8), MatMulInt8()),
+            r"leaves nothing to MatMulInt8 .*; legal: WeightBlocks\(only=\.\.\.\) before",
+        ),
+    ],
+)
+def test_an_illegal_combination_names_the_legal_one(steps: tuple[Step, ...], words: str) -> None:
+    with pytest.raises(RecipeInvalid, match=words):
+        Recipe("wrong", steps)
 
 
-def test_a_repeated_step_is_refused() -> None:
-    with pytest.raises(RecipeInvalid, match="repeats Clean"):
-        Recipe("twice", (Clean(), Clean()))
+def test_blocks_for_some_nodes_may_come_before_int8_for_the_others() -> None:
+    assert Recipe("mixed", (WeightBlocks(8, only=WORST), MatMulInt8())).steps

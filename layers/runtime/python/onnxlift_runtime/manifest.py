@@ -38,18 +38,25 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """The quality gate's verdict, measured on held-out samples; ``reference`` is the fp32 model's figure."""
+    """The quality gate's verdict, measured on held-out samples; ``reference`` is the fp32 model's figure.
+
+    With ``confidence`` the true figure is on the better side of ``bound``, which is what ``max_drop`` was held to.
+    """
 
     metric: str
     reference: float
     measured: float
     max_drop: float
     samples: int
+    bound: float | None = None
+    confidence: float = 0.0
+    larger_is_better: bool = True
 
     @property
     def drop(self) -> float:
         """How much was lost; negative where the compressed model is better."""
-        return self.reference - self.measured
+        lost = self.reference - self.measured
+        return lost if self.larger_is_better else -lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +96,9 @@ class Manifest:
     ``max_batch_size`` 0 means the first dimension is no batch. ``version`` is a positive integer as text.
     ``optimize_at_load`` is false where the graph was optimised when it was packed.
     ``version_labels`` are TensorFlow Serving's labels that point at this version.
-    ``verified_on`` maps an instruction set to the agreement measured on it; a target that is missing was not verified.
+    ``verified_on`` maps an instruction set to the agreement measured on it, 1 where answers are those of the machine
+    that compressed; ``not_verified_on`` maps the architecture's others to the reason. ``further_quality`` holds the
+    verdicts on the gate's other metrics.
     """
 
     name: str
@@ -110,6 +119,8 @@ class Manifest:
     version_labels: tuple[str, ...] = ()
     session_options: Mapping[str, str] = field(default_factory=dict)
     verified_on: Mapping[str, float] = field(default_factory=dict)
+    not_verified_on: Mapping[str, str] = field(default_factory=dict)
+    further_quality: tuple[Quality, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -190,6 +201,8 @@ def _build(cls: type[T], data: Any, where: str) -> T:
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is types.UnionType:
+        return None if value is None else _convert(arguments[0], value, where)
     if is_dataclass(hint):
         return _build(typing.cast(type, hint), value, where)
     if origin is tuple and isinstance(value, list):

@@ -1,0 +1,134 @@
+"""One candidate, made and run in a process of its own: ``python -m onnxlift.compress.trial``.
+
+The request is one line of JSON on stdin, which stays open: where it closes, whoever asked is gone and so is this
+process. Files go to the candidate's folder; ``trial.json`` is written last and tells what came out, or why nothing did.
+"""
+
+import json
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
+
+import numpy as np
+import onnx
+
+from onnxlift.compress.activations import MASK, unpadded
+from onnxlift.compress.artifact import file_entries
+from onnxlift.compress.pack import pack
+from onnxlift.compress.recipes import steps_from_data
+from onnxlift.compress.samples import Array, Samples, read_stored
+from onnxlift.compress.signature import Signature, read_signature
+from onnxlift.compress.steps import Context
+from onnxlift.compress.workspace import Workspace
+from onnxlift_runtime.errors import OnnxliftError, RecipeInvalid, SamplesInvalid
+from onnxlift_runtime.manifest import Manifest
+from onnxlift_runtime.session import Session
+from onnxlift_runtime.tensors import bfloat16_to_float32
+
+RESULT_NAME: Final = "trial.json"
+FILES: Final = "files"
+_LONGEST_REASON: Final = 300
+
+
+def main() -> None:
+    """Read the request, make the candidate, answer the held-out samples, write the result."""
+    request = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_the_asker, daemon=True).start()
+    sys.path.extend(path for path in request["path"] if path not in sys.path)
+    started = perf_counter()
+    folder = Path(request["folder"])
+    try:
+        found = _trial(request, folder)
+    except MemoryError:
+        raise
+    except Exception as error:  # onnx, onnxruntime and numpy fail in their own ways on models nobody foresaw
+        found = {"reason": " ".join(f"{_prefix(error)}{error}".split())[:_LONGEST_REASON] or type(error).__name__}
+    unfinished = folder / f".{RESULT_NAME}"
+    unfinished.write_text(json.dumps({"seconds": perf_counter() - started, **found}), "utf-8")
+    unfinished.replace(folder / RESULT_NAME)
+
+
+def _trial(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    workspace, manifest = Workspace(Path(request["workspace"])), Manifest.from_json(request["manifest"])
+    files, optimize_at_load = folder / FILES, True
+    shutil.rmtree(files, ignore_errors=True)
+    if request["steps"]:
+        optimize_at_load = _build(request, workspace, manifest, files)
+    else:
+        shutil.copytree(workspace.fp32, files)
+    manifest = replace(manifest, optimize_at_load=optimize_at_load)
+    entries = file_entries(files)
+    session = Session(files, manifest, threads=request["threads"], verify=False)
+    held_out = read_stored(workspace.held_out, manifest.inputs)
+    seconds = {}
+    for rows in request["batches"]:
+        started = perf_counter()
+        np.save(folder / f"answers-{rows}.npy", answer(session, held_out, request["output"], rows))
+        seconds[rows] = perf_counter() - started
+    return {
+        "files": [[entry.path, entry.sha256, entry.size_bytes] for entry in entries],
+        "answer_seconds": seconds,
+        "optimize_at_load": optimize_at_load,
+    }
+
+
+def _build(request: Mapping[str, Any], workspace: Workspace, manifest: Manifest, files: Path) -> bool:
+    """Apply the steps and pack; returns whether the session must still optimise the graph when it opens."""
+    samples: Mapping[str, Array] = {}
+    if workspace.calibration.exists():
+        samples = read_stored(workspace.calibration, manifest.inputs).arrays
+    model = onnx.load(workspace.fp32 / manifest.model_file)
+    context = Context(samples, manifest.architecture)
+    for step in steps_from_data(request["steps"]):
+        model = step.apply(model, context)
+    files.mkdir(parents=True)
+    packed = pack(model, files, manifest.architecture)
+    wanted = Signature(manifest.inputs, manifest.outputs, 0)
+    if _names(read_signature(files / manifest.model_file)) != _names(wanted):
+        raise RecipeInvalid("it changes the model's inputs or outputs")
+    return packed.optimize_at_load
+
+
+def answer(session: Session, samples: Samples, output: str, rows: int) -> Array:
+    """One output for all samples, computed ``rows`` at a time; raises what ``Session.run`` raises."""
+    spec = next(spec for spec in session.manifest.outputs if spec.name == output)
+    feeds = served_feeds(samples, rows, trimmed=-1 not in spec.shape[1:])
+    answers = np.concatenate([session.run(feed, [output])[output] for feed in feeds])
+    if len(answers) != len(samples):
+        raise SamplesInvalid(f"output {output!r} has {len(answers)} rows for {len(samples)} samples")
+    if answers.dtype == object:
+        return answers.astype(np.bytes_)
+    return bfloat16_to_float32(answers) if spec.datatype == "BF16" else answers
+
+
+def served_feeds(samples: Samples, rows: int, *, trimmed: bool) -> Iterator[dict[str, Array]]:
+    """Feeds as callers send them: ``rows`` samples, text without the columns that none of them attends to.
+
+    ``trimmed`` false keeps all columns, for outputs that are as long as the text.
+    """
+    for feed in samples.batches(rows):
+        yield unpadded(feed) if trimmed and MASK in feed else feed
+
+
+def _names(signature: Signature) -> list[tuple[str, str]]:
+    return [(spec.name, spec.datatype) for spec in (*signature.inputs, *signature.outputs)]
+
+
+def _prefix(error: Exception) -> str:
+    return "" if isinstance(error, OnnxliftError) else f"{type(error).__name__}: "
+
+
+def _end_with_the_asker() -> None:
+    """Wait for the end of stdin, which comes when the other process ends in whatever way."""
+    sys.stdin.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
