@@ -21,6 +21,7 @@ from onnxlift_runtime.errors import ModelRefused
 Kind: TypeAlias = Literal["matrix", "kernel", "table"]
 
 _ROWS: Final = 48  # of each weight; the error is a mean over many more values than that
+_WORTH: Final = 0.98  # of the size; less is not told
 _SMALLEST_TABLE_BYTES: Final = 65_536
 _TABLE_BLOCKS: Final = (256, 128, 64, 32, 16)
 _FLOAT: Final = onnx.TensorProto.FLOAT
@@ -88,7 +89,8 @@ def estimates(found: Iterable[Weight], size_bytes: int, folder: Path) -> tuple[E
             totals[part] = totals.get(part, _Totals()) + _measure(weight, sample, form)
     made = [_estimate(name, [totals[part] for part in parts if part in totals], size_bytes) for name, parts in FAMILIES]
     several = {name for name, parts in FAMILIES if len(parts) > 1 and not all(part in totals for part in parts)}
-    return tuple(item for item in made if item.weights and item.family not in several)
+    worth = (item for item in made if item.family not in several and item.size_bytes < _WORTH * size_bytes)
+    return tuple(worth)
 
 
 # Families by the parts they store, from the mildest to the hardest.

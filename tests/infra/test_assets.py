@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.assets import layer_files, link_files
+from infra.assets import control_files, image_files, layer_files, link_files
+from infra.models import DeployedModel
+from tests import builders
 
 
 def test_link_files_lays_out_the_content_of_each_file(tmp_path: Path) -> None:
@@ -32,3 +34,15 @@ def test_layer_files_are_modules_alone(tmp_path: Path) -> None:
     files = layer_files(tmp_path)
 
     assert sorted(files) == ["python/onnxlift_runtime/__init__.py", "python/onnxlift_runtime/inner/deep.py"]
+
+
+def test_reports_beside_the_manifest_are_not_shipped(tmp_path: Path) -> None:
+    manifest = builders.write_artifact(tmp_path, builders.linear(), name="linear")
+    for name in ("report.json", "report.html"):
+        (tmp_path / "linear" / manifest.version / name).touch()
+    model = DeployedModel("linear", tmp_path / "linear", (manifest,), 1769, "service-linear-predict")
+
+    shipped = [*image_files(tmp_path, model), *control_files(tmp_path, [model])]
+
+    assert [name for name in shipped if "report" in name] == []
+    assert f"artifacts/linear/{manifest.version}/model.onnx" in shipped
