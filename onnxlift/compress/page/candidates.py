@@ -11,6 +11,7 @@ from onnxlift.compress.report import CandidateRow, Limit, Report
 from onnxlift.compress.units import NOTHING, milliseconds, ratio, size, three_digits
 
 _LEAST, _MOST = 1e-9, 1e15  # bytes or milliseconds; a cost beyond would leave no room for the others
+_LONGEST_STEP: Final = 72
 _WORDS: Final = {"chosen": "chosen", "lost": "lost", "failed": "failed", "skipped": "not tried"}
 
 
@@ -88,7 +89,7 @@ def _legend() -> list[Element | str]:
 def _missing(report: Report, shown: set[int]) -> Element | None:
     """Candidates without figures, beside the plots with their reasons."""
     items = [
-        element("li", f"{position} ", code(line.recipe), f" {_WORDS[line.status]}: {line.reason or 'no reason given'}")
+        element("li", f"{position} ", code(line.recipe), f": {line.reason or _WORDS[line.status]}")
         for position, line in enumerate(report.candidates, start=1)
         if position not in shown
     ]
@@ -111,7 +112,14 @@ def _row(report: Report, position: int, line: CandidateRow) -> Element:
 
 
 def _steps(line: CandidateRow) -> list[Element]:
-    return [element("small", step) for step in line.steps] or [element("small", "as it came")]
+    """One line for each step; a list of nodes in its settings shows in full on hover."""
+    return [_step(step) for step in line.steps] or [element("small", "as it came")]
+
+
+def _step(step: str) -> Element:
+    if len(step) <= _LONGEST_STEP:
+        return element("small", step)
+    return element("small", f"{step[: _LONGEST_STEP - 1]}…", title=step[:2000])
 
 
 def _size(report: Report, line: CandidateRow) -> list[Element | str]:

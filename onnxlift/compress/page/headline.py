@@ -21,12 +21,12 @@ def headline(report: Report) -> Element:
 
 def _sentence(report: Report) -> list[Element | str]:
     measured = sum(1 for row in report.candidates if row.figures)
-    tried = f"{measured} of {len(report.candidates)} candidates could be measured"
+    tried = f"Measured: {measured} of {len(report.candidates)} candidates."
     if report.chosen is None:
-        return [f"No recipe keeps the model within its quality limit; {tried}, and nothing was written."]
+        return [f"No recipe keeps the model within its quality limit, and nothing was written. {tried}"]
     if not report.chosen.steps:
-        return [f"The model ships as it came, in fp32: no recipe earned its place. {tried}."]
-    return ["Chosen: ", code(report.chosen.recipe), f", optimised for {report.optimize_for}. {tried}."]
+        return [f"The model ships as it came, in fp32: no recipe earned its place. {tried}"]
+    return ["Chosen: ", code(report.chosen.recipe), f", optimised for {report.optimize_for}. {tried}"]
 
 
 def _tiles(report: Report, chosen: CandidateRow) -> list[Element]:

@@ -51,7 +51,7 @@ class Losses:
         positive = [min(value, _LARGEST) for value in values if value >= _SMALLEST]
         if not positive:
             return cls(-3, -2, zero, near, far)
-        last = math.ceil(math.log10(max(positive)) - 1e-9)
+        last = math.floor(math.log10(max(positive)) + 1e-9) + 1  # so that there is room beyond the limit
         first = math.floor(math.log10(min(positive)) + 1e-9)
         return cls(min(max(first, last - _MOST_DECADES), last - 1), last, zero, near, far)
 

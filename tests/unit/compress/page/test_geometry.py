@@ -71,7 +71,7 @@ def test_losses_lie_within_the_plot(values: list[float]) -> None:
 
 
 def test_a_decade_of_loss_is_as_long_everywhere() -> None:
-    scale = Losses.over([0.001, 0.1], 40, 60, 300)
+    scale = Losses.over([0.001, 0.05], 40, 60, 300)
 
     first, second, third = (scale.place(value) for value in (0.001, 0.01, 0.1))
 
