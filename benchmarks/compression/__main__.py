@@ -79,7 +79,7 @@ def _build(variant: Variant, fp32: onnx.ModelProto, samples: Mapping[str, np.nda
     packed.mkdir()
     onnx.save(model, raw)
     opened = Opened(raw, optimized=False)
-    _say(f"built {variant.name} in {seconds:.0f} s")
+    _say(f"built {variant.name} in {seconds:.0f} s: {raw.stat().st_size / 1e6:.2f} MB")
     if not variant.ours:
         return Built(variant, opened, opened, (raw,), seconds)
     made = pack(model, packed)
@@ -132,7 +132,7 @@ def _sets(fresh: Any, other: Any) -> dict[str, Any]:
 
 
 def _closeness(item: Built, fresh: Any, other: Any, expected: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    everywhere = embed_everywhere(item.served.path, fresh, emulate=item.variant.name != "fp32")
+    everywhere = embed_everywhere(item.served.path, fresh, emulate=item.variant.emulable)
     here = {name: timing.run(item.served, feeds, minilm.OUTPUT) for name, feeds in _sets(fresh, other).items()}
     plain = here["fresh"] if item.raw is item.served else timing.run(item.raw, fresh, minilm.OUTPUT)
     avx2, vnni = everywhere.get(InstructionSet.AVX2), everywhere.get(InstructionSet.VNNI)
