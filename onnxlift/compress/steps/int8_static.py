@@ -26,7 +26,6 @@ METHODS: Final = {
 # The pairs that onnxruntime's CPU kernels compute in integers.
 LEGAL_TYPES: Final = (("uint8", "int8"), ("int8", "int8"), ("uint8", "uint8"))
 _TYPES: Final = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
-_HELD_OUTPUTS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,6 @@ class Int8Static:
             activation_type=_TYPES[self.activation_type],
             weight_type=_TYPES[self.weight_type],
             calibrate_method=METHODS[self.method],
-            extra_options={"CalibMaxIntermediateOutputs": _HELD_OUTPUTS} if self.method == "minmax" else {},
         )
 
 

@@ -190,3 +190,12 @@ def test_any_small_network_stays_close_when_quantized(
     changed = step.apply(model, Context({"x": rows}))
 
     assert np.abs(_run(changed, {"x": rows}) - _run(model, {"x": rows})).mean() < 0.05
+
+
+def test_static_ranges_come_from_every_run() -> None:
+    rows = np.concatenate([ROWS[:1] * 50, np.tile(ROWS[:32], (8, 1))[:255]])
+
+    quantized = Int8Static("minmax").apply(builders.mlp(), Context({"x": rows}))
+
+    [scale] = [tensor for tensor in quantized.graph.initializer if tensor.name == "x_scale"]
+    assert scale.float_data[0] * 255 == pytest.approx(np.ptp(rows), rel=0.01)
