@@ -14,6 +14,7 @@ from onnxlift.compress.report import CandidateRow, Machine, NodeSensitivity, Rep
 from onnxlift.compress.source import opset
 from onnxlift.compress.targets import native_name
 from onnxlift.compress.trials import Trial
+from onnxlift.compress.weights import layer_sizes
 from onnxlift.compress.workspace import samples_digest
 from onnxlift_runtime import __version__
 from onnxlift_runtime.manifest import Manifest, Measurements
@@ -65,6 +66,7 @@ def manifest_of(
 
 def report_of(
     prepared: Prepared,
+    trial: Trial,
     manifest: Manifest,
     rows: Sequence[CandidateRow],
     sensitivity: Sequence[NodeSensitivity],
@@ -73,6 +75,7 @@ def report_of(
     """Everything the search found."""
     model, bench = prepared.model, prepared.bench
     measured = manifest.measurements
+    graph = onnx.load(trial.model_folder / manifest.model_file, load_external_data=False)
     return Report(
         model=manifest.name,
         version=manifest.version,
@@ -84,6 +87,7 @@ def report_of(
         machine=Machine(measured.cpu, platform.machine(), measured.threads, measured.onnxruntime, __version__),
         candidates=tuple(rows),
         sensitivity=tuple(sensitivity),
+        layers=layer_sizes(prepared.source.proto, graph),
         samples=_sample_sets(prepared),
         files=manifest.files,
         notes=_notes(manifest, rows),

@@ -67,7 +67,7 @@ def compress(
         before = measurements(ground, prepared.bench.fp32, held_out)
         after = measurements(ground, trial, held_out)
         manifest = manifest_of(prepared, trial, winner, before, after)
-        report = report_of(prepared, manifest, explained, found.sensitivity, monotonic() - started)
+        report = report_of(prepared, trial, manifest, explained, found.sensitivity, monotonic() - started)
         target = config.artifact_folder(name)
         write_artifact(target, trial.model_folder, manifest, report_files(report))
     return Outcome(target, manifest, before, report)

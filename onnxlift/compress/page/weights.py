@@ -9,6 +9,7 @@ from onnxlift.compress.report import LayerSize, NodeSensitivity, Report
 from onnxlift.compress.units import NOTHING, ratio, size, three_digits
 
 _MOST_ROWS: Final = 40
+_SEEN: Final = 0.001  # of the longest bar; less could not be told from nothing
 
 
 def sensitivity(report: Report) -> Element | None:
@@ -75,7 +76,7 @@ def _sizes(caption: str, head: str, layers: Iterable[LayerSize], key: Callable[[
         totals[key(item)] = (before + item.before_bytes, after + item.after_bytes)
     groups = sorted(totals.items(), key=lambda group: max(group[1]), reverse=True)
     largest = max((max(both) for both in totals.values()), default=0) or 1
-    shown = groups[:_MOST_ROWS]
+    shown = [group for group in groups if max(group[1]) >= largest * _SEEN][:_MOST_ROWS]
     rows = (_size_row(name, before, after, largest) for name, (before, after) in shown)
     return element(
         "div",
