@@ -1,6 +1,7 @@
 """``onnxlift serve``: the deployed service on a local port."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import click
 
 from onnxlift.cli.options import config_option
 from onnxlift.config import load_config
+from onnxlift.topology import SWEEP_EVERY_S
+from onnxlift_runtime.layout import SWEEP_EVENT
 
 
 @click.command()
@@ -18,22 +21,66 @@ from onnxlift.config import load_config
 )
 @click.option("--threads", type=click.IntRange(0), default=0, help="Threads of one inference; 0 is one per processor.")
 @click.option("--quiet", is_flag=True, help="Write no line for each request.")
+@click.option(
+    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that work on queued jobs."
+)
+@click.option(
+    "--persist",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Keep jobs and objects in DIR, for the next start.",
+)
+@click.option(
+    "--sweep-every",
+    "sweep_every_s",
+    type=click.FloatRange(min=0.1),
+    default=SWEEP_EVERY_S,
+    show_default=True,
+    help="Seconds between two looks for jobs that were lost.",
+)
 @click.pass_context
-def command(ctx: click.Context, config_path: Path, host: str, port: int, threads: int, quiet: bool) -> None:
+def command(
+    ctx: click.Context,
+    config_path: Path,
+    host: str,
+    port: int,
+    threads: int,
+    quiet: bool,
+    workers: int,
+    persist: Path | None,
+    sweep_every_s: float,
+) -> None:
     """Serve all compressed models on a local HTTP port.
 
-    The same functions as in AWS answer, with the same limits. Ctrl-C or SIGTERM ends it.
+    The same functions as in AWS answer, with the same limits. Jobs run on S3, SQS, DynamoDB and EventBridge of this
+    machine, whose address is told for `aws --endpoint-url`. Ctrl-C or SIGTERM ends it.
     """
-    from onnxlift.local.gateway import Gateway  # `--help` loads no server and no runtime
+    from onnxlift.local.cloud import open_cloud  # `--help` loads no server and no runtime
+    from onnxlift.local.gateway import Gateway
+    from onnxlift.local.schedule import Schedule
     from onnxlift.local.server import address, listen, run
     from onnxlift.local.service import open_service
+    from onnxlift.local.worker import Workers
 
     config = load_config(config_path)
     _log_to_stderr(quiet)
-    with listen(host, port) as sock, open_service(config, threads=threads) as (wiring, inventory):
-        for line in inventory.lines():
+    with (
+        listen(host, port) as sock,
+        open_cloud(config_path, persist) as cloud,
+        open_service(config, cloud, threads=threads, workers=workers) as (wiring, inventory),
+    ):
+        for line in (*inventory.lines(), *cloud.lines(config.service)):
             click.echo(line)
-        status = run(Gateway(wiring), sock, lambda: click.echo(f"listening on {address(sock)}"))
+        sweep = Schedule(wiring.handlers["control"], SWEEP_EVENT, sweep_every_s)
+        with Workers(workers, config_path, os.environ) as started:
+
+            def ready() -> None:
+                click.echo(f"listening on {address(sock)}")
+                started.start()
+                sweep.start()
+
+            status = run(Gateway(wiring), sock, ready)
+            sweep.stop()
     sys.stdout.flush()
     ctx.exit(status)
 

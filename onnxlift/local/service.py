@@ -3,17 +3,21 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from onnxlift.config import Config
+from onnxlift.local.cloud import ACCOUNT, REGION, Cloud
 from onnxlift.local.inventory import Inventory, take_inventory
-from onnxlift.local.wiring import Wiring, load_handlers
+from onnxlift.local.wiring import API_FUNCTIONS, Wiring, load_handlers
+from onnxlift_runtime import layout
 from onnxlift_runtime.settings import Settings
 
 
 @contextlib.contextmanager
-def open_service(config: Config, *, threads: int = 0) -> Iterator[tuple[Wiring, Inventory]]:
+def open_service(
+    config: Config, cloud: Cloud, *, threads: int = 0, workers: int = 1
+) -> Iterator[tuple[Wiring, Inventory]]:
     """Hand the settings over through the environment, open every model, and tell what is served.
 
     As in AWS, the functions see the configured models alone. Raises ``ConfigInvalid`` where the functions are not
@@ -21,17 +25,39 @@ def open_service(config: Config, *, threads: int = 0) -> Iterator[tuple[Wiring, 
     """
     with tempfile.TemporaryDirectory(prefix="onnxlift-") as folder:
         models_dir = _link_models(config, Path(folder))
-        os.environ.update(settings(config, models_dir, threads).to_env())
-        handlers = load_handlers()
+        told = settings(config, models_dir, threads=threads, workers=workers).to_env()
+        _replace_environment(cloud.environment(os.environ) | told)
+        handlers = load_handlers(API_FUNCTIONS)
         from handlers.predict import engine  # only after `load_handlers` said that there is one
 
         opened = engine()
         yield Wiring(handlers, frozenset(opened.catalog.models)), take_inventory(config, models_dir, opened.failures)
 
 
-def settings(config: Config, models_dir: Path, threads: int) -> Settings:
-    """What the functions are told; the gateway writes the access log here, so theirs is kept to what goes wrong."""
-    return Settings(service=config.service, models_dir=models_dir, threads=threads, log_level="WARNING")
+def settings(config: Config, models_dir: Path, *, threads: int, workers: int) -> Settings:
+    """What the functions are told; the gateway writes the access log here, so theirs is kept to what goes wrong.
+
+    A webhook may go to this machine, where else would a developer receive it.
+    """
+    service = config.service
+    return Settings(
+        service=service,
+        models_dir=models_dir,
+        threads=threads,
+        log_level="WARNING",
+        jobs_table=layout.table_name(service),
+        data_bucket=layout.bucket_name(service, ACCOUNT, REGION),
+        event_bus=layout.bus_name(service),
+        private_webhooks=True,
+        batch_workers=workers,
+    )
+
+
+def _replace_environment(environ: Mapping[str, str]) -> None:
+    """Leave nothing that could lead a function to a real account."""
+    for name in set(os.environ) - set(environ):
+        del os.environ[name]
+    os.environ.update(environ)
 
 
 def _link_models(config: Config, folder: Path) -> Path:

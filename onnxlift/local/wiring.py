@@ -2,7 +2,7 @@
 
 import importlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -10,7 +10,9 @@ from onnxlift_runtime.errors import ConfigInvalid
 
 Handler: TypeAlias = Callable[[Mapping[str, Any], Any], Mapping[str, Any]]
 
-FUNCTIONS: Final = ("control", "predict")
+API_FUNCTIONS: Final = ("control", "predict")
+JOB_FUNCTIONS: Final = ("batch", "ingest")
+FUNCTIONS: Final = (*API_FUNCTIONS, *JOB_FUNCTIONS)
 _MODEL: Final = re.compile(r"/v[12]/models/(?P<model>[^/:]+)")
 
 
@@ -27,10 +29,10 @@ class Wiring:
         return "predict" if found and found["model"] in self.models else "control"
 
 
-def load_handlers() -> dict[str, Handler]:
-    """The handler of every function; raises ``ConfigInvalid`` outside a clone, where there are none."""
+def load_handlers(names: Iterable[str] = FUNCTIONS) -> dict[str, Handler]:
+    """The handlers of these functions; raises ``ConfigInvalid`` outside a clone, where there are none."""
     try:
-        return {name: importlib.import_module(f"handlers.{name}").handler for name in FUNCTIONS}
+        return {name: importlib.import_module(f"handlers.{name}").handler for name in names}
     except ModuleNotFoundError as error:
         if error.name not in {"handlers", *(f"handlers.{name}" for name in FUNCTIONS)}:
             raise

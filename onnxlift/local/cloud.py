@@ -1,0 +1,138 @@
+"""S3, SQS, DynamoDB and EventBridge on this machine: moto in a process of its own, with the service's resources made.
+
+``open_cloud`` is this side, ``python -m onnxlift.local.cloud`` the other. The socket listens before moto is loaded, so
+nobody has to wait for it: a request that comes early is answered late.
+"""
+
+import argparse
+import contextlib
+import logging
+import os
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from onnxlift.config import Config, load_config
+from onnxlift.local import child
+from onnxlift_runtime import layout
+
+if TYPE_CHECKING:
+    from werkzeug.serving import BaseWSGIServer
+
+HOST: Final = "127.0.0.1"
+BACKLOG: Final = 256
+ACCOUNT: Final = "123456789012"  # moto's
+REGION: Final = "us-east-1"
+_CREDENTIALS: Final = {
+    "AWS_ACCESS_KEY_ID": "local",
+    "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """Where it answers: what ``aws --endpoint-url`` takes."""
+
+    url: str
+
+    def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """``environ`` with every AWS setting replaced by those that lead here, and to no real account."""
+        others = {name: value for name, value in environ.items() if not name.startswith("AWS_")}
+        return {**others, **_CREDENTIALS, "AWS_ENDPOINT_URL": self.url}
+
+    def lines(self, service: str) -> tuple[str, ...]:
+        """What a user needs to reach it."""
+        return (
+            f"jobs: bucket {layout.bucket_name(service, ACCOUNT, REGION)}, queue {layout.public_queue_name(service)}, "
+            f"table {layout.table_name(service)}",
+            f"AWS endpoint {self.url} (for any access key, region {REGION})",
+        )
+
+
+def queue_arn(name: str) -> str:
+    """The ARN of a queue."""
+    return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
+
+
+@contextlib.contextmanager
+def open_cloud(config_path: Path, persist: Path | None = None) -> Iterator[Cloud]:
+    """Start it with the resources of a configuration; with ``persist``, what was in it before is there again."""
+    with socket.create_server((HOST, 0), backlog=BACKLOG) as sock:
+        arguments = [str(config_path), "--socket", str(sock.fileno())]
+        if persist is not None:
+            arguments += ["--persist", str(persist)]
+        with child.running("onnxlift.local.cloud", arguments, os.environ, (sock.fileno(),)):
+            yield Cloud(f"http://{HOST}:{sock.getsockname()[1]}")
+
+
+def main() -> None:
+    """Serve until the parent is gone, then save what is to be kept."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--socket", type=int, required=True)
+    parser.add_argument("--persist", type=Path)
+    arguments = parser.parse_args()
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    stopped = threading.Event()
+    child.when_orphaned(stopped.set)
+    serve(load_config(arguments.config), socket.socket(fileno=arguments.socket), arguments.persist, stopped)
+
+
+def serve(config: Config, sock: socket.socket, persist: Path | None, stopped: threading.Event) -> None:
+    """Make the resources behind a port that nobody knows, then answer on ``sock`` until ``stopped``."""
+    from onnxlift.local import resources, snapshot  # boto3 loads while the first requests already queue
+
+    application = _application()
+    with _serving(application, None) as private:
+        url = f"http://{HOST}:{private.server_port}"
+        resources.create(config, url)
+        if persist is not None:
+            snapshot.restore(config.service, url, persist)
+        with _serving(application, sock):
+            while not stopped.wait(snapshot.EVERY_S):
+                if persist is not None:
+                    snapshot.save(config.service, url, persist)
+        if persist is not None:
+            snapshot.save(config.service, url, persist)
+
+
+def _application() -> Any:
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+    from onnxlift.local.turnstile import Turnstile
+
+    return Turnstile(DomainDispatcherApplication(create_backend_app))
+
+
+@contextlib.contextmanager
+def _serving(application: Any, sock: socket.socket | None) -> Iterator["BaseWSGIServer"]:
+    """Answer on ``sock``, or on a free port, with a thread for each connection."""
+    from moto.moto_server.werkzeug_app import MotoRequestHandler
+    from werkzeug.serving import make_server
+
+    class Handler(MotoRequestHandler):
+        """Keeps connections open, which saves boto3 a thread and a handshake for each call."""
+
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+    fd = None if sock is None else sock.fileno()
+    server = make_server(HOST, 0, application, threaded=True, request_handler=Handler, fd=fd)
+    thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+
+
+if __name__ == "__main__":
+    main()
