@@ -1,6 +1,6 @@
 """The quality gate: what figures a candidate must reach, on every instruction set and batch size; pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,27 +19,33 @@ _ROUNDING: Final = 1e-9
 
 @dataclass(frozen=True)
 class Gate:
-    """The conditions, and what the fp32 model answers [samples, ...] to the held-out samples."""
+    """The conditions, and what the fp32 model answers [samples, ...] to the held-out samples at each batch size.
+
+    A text model may answer differently beside longer text, so a candidate is compared at the same batch size.
+    """
 
     conditions: Conditions
-    reference: Array
+    references: Mapping[int, Array]
     labels: Array | None
     limits: tuple[Limit, ...]
 
     @classmethod
-    def of(cls, conditions: Conditions, reference: Array, labels: Array | None) -> "Gate":
-        """Take the fp32 model's own figures; raises ``SamplesInvalid`` where a metric does not fit its answers."""
-        limits = []
+    def of(cls, conditions: Conditions, references: Mapping[int, Array], labels: Array | None) -> "Gate":
+        """Take the fp32 model's own figures, those of the largest batch.
+
+        Raises ``SamplesInvalid`` where a metric does not fit its answers.
+        """
+        limits, reference = [], references[max(references)]
         for item in conditions.limits:
             larger = item.metric not in ERROR_METRICS
             own = estimate(item.metric, reference, reference, labels, conditions.confidence).measured
             allowed = own - item.allowed_loss if larger else own + item.allowed_loss
             limits.append(Limit(item.metric, own, allowed, conditions.confidence, larger))
-        return cls(conditions, reference, labels, tuple(limits))
+        return cls(conditions, references, labels, tuple(limits))
 
     def judge(self, answers: Array, rows: int, instruction_set: str) -> tuple[Figure, ...]:
         """A figure with its bound for each limit; raises ``QualityGateFailed`` where an answer is NaN."""
-        return self._figures(self.reference, answers, self.labels, rows, instruction_set)
+        return self._figures(self.references[rows], answers, self.labels, rows, instruction_set)
 
     def judge_some(
         self, picked: Array, here: Array, there: Array, known: Sequence[Figure], rows: int, instruction_set: str
@@ -50,8 +56,8 @@ class Gate:
         the two is added to ``known``, the figures of all samples on this machine.
         """
         labels = None if self.labels is None else self.labels[picked]
-        first = self._figures(self.reference[picked], here, labels, rows, instruction_set)
-        second = self._figures(self.reference[picked], there, labels, rows, instruction_set)
+        first = self._figures(self.references[rows][picked], here, labels, rows, instruction_set)
+        second = self._figures(self.references[rows][picked], there, labels, rows, instruction_set)
         full = {figure.metric: figure for figure in known if figure.batch_size == rows}
         figures = []
         for limit, before, after in zip(self.limits, first, second, strict=True):

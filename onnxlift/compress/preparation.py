@@ -53,7 +53,7 @@ def prepare(config: Config, name: str, deadline: float) -> Iterator[Prepared]:
         _fill(workspace, source, held_out, calibration)
         ground = Ground(workspace, draft, draft.outputs[0].name, batches, source.size_bytes)
         fp32 = _answered(ground, quality.samples)
-        gate = Gate.of(quality, fp32.answers(batches[-1]), held_out.labels)
+        gate = Gate.of(quality, {rows: fp32.answers(rows) for rows in batches}, held_out.labels)
         targets, missing = find_targets(model.targets, [spec.datatype for spec in (*draft.inputs, *draft.outputs)])
         yield Prepared(model, source, calibration, Bench(ground, fp32, gate, held_out, targets, missing, deadline))
 

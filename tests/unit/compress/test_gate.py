@@ -20,7 +20,7 @@ LABELS = REFERENCE.argmax(axis=1)
 
 def _gate(**conditions: Any) -> Gate:
     quality = Quality.model_validate({"samples": Path("h.npz"), "metric": "cosine", "max_drop": 0.01, **conditions})
-    return Gate.of(quality, REFERENCE, LABELS)
+    return Gate.of(quality, {1: REFERENCE, 32: REFERENCE}, LABELS)
 
 
 def _noisy(size: float) -> np.ndarray:
