@@ -81,7 +81,7 @@ class Plot:
             element("line", class_="limit", x1=_LEFT, x2=_RIGHT, y1=y, y2=y),
             element(
                 "text",
-                f"limit {three_digits(self.allowed)}",
+                f"limit {_loss(self.allowed)}",
                 class_="limit-text",
                 x=_RIGHT - 4,
                 y=y - 5,
