@@ -22,6 +22,7 @@
     ├── InferenceFailed
     ├── LeaseLost
     ├── StoreUnavailable
+    ├── WebhookFailed
     ├── ArtifactError
     │   ├── ArtifactMissing
     │   └── ArtifactCorrupt
@@ -169,6 +170,17 @@ class StoreUnavailable(OnnxliftError):
     """The table, the bucket or a queue did not answer."""
 
     status = 503
+    retryable = True
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "2"}
+
+
+class WebhookFailed(OnnxliftError):
+    """A webhook's receiver could not be reached, may not be, or did not accept the message."""
+
+    status = 502
     retryable = True
 
 

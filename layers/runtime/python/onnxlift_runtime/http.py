@@ -21,6 +21,8 @@ from onnxlift_runtime.settings import Limits
 
 JSON: Final = "application/json"
 OCTET_STREAM: Final = "application/octet-stream"
+# Of the binary tensor data extension: how many bytes of a body are JSON.
+HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 ANONYMOUS: Final = "anonymous"
 MAX_MESSAGE_CHARACTERS: Final = 1_000  # an error repeats the caller's own words, which can be as long as the body
 _ASCII: Final = bytes(range(128))

@@ -104,6 +104,9 @@ class Job:
     result: Payload | None = None
     error: str = ""
     delivery: Delivery = field(default_factory=Delivery)
+    webhook_tries: int = 0
+    webhook_error: str = ""
+    webhook_delivered_ms: int = 0
 
     @property
     def final(self) -> bool:
@@ -174,6 +177,16 @@ def release(job: Job, held: Job, error: str, now_ms: int) -> Job:
     return _next(job, status=JobStatus.QUEUED, lease_owner="", lease_until_ms=0, error=error)
 
 
+def reclaim(job: Job, now_ms: int) -> Job:
+    """Take a job from a worker that let its lease run out; without attempts left it has failed.
+
+    Raises ``JobConflict`` while somebody works on it, or where nobody does.
+    """
+    if job.status is not JobStatus.RUNNING or now_ms < job.lease_until_ms:
+        raise JobConflict(f"job {job.id} is {job.status}, and not held beyond its lease")
+    return release(job, job, "the worker stopped before it had an answer", now_ms)
+
+
 def abandon(job: Job, error: str, now_ms: int) -> Job:
     """End a job whose message will not come again; raises ``JobConflict`` while a worker still holds it."""
     if job.final:
@@ -215,7 +228,18 @@ def retry(job: Job, now_ms: int) -> Job:
         expires_ms=now_ms + (job.expires_ms - job.created_ms),
         finished_ms=0,
         error="",
+        webhook_tries=0,
+        webhook_error="",
+        webhook_delivered_ms=0,
     )
+
+
+def note_webhook(job: Job, ended: Job, error: str, now_ms: int) -> Job:
+    """Keep how a try went to deliver the webhook of an end, "" for well; raises ``JobConflict`` after a retry."""
+    if not job.final or job.finished_ms != ended.finished_ms:
+        raise JobConflict(f"job {job.id} did not end at {ended.finished_ms}, or was retried since")
+    delivered_ms = job.webhook_delivered_ms if error else now_ms
+    return _next(job, webhook_tries=job.webhook_tries + 1, webhook_error=error, webhook_delivered_ms=delivered_ms)
 
 
 def _check_lease(job: Job, held: Job) -> None:

@@ -1,5 +1,6 @@
 """Names that the CDK app creates, the functions use and the local run imitates: each stands once."""
 
+import hashlib
 from typing import Final
 
 BY_CALLER: Final = "by_caller"
@@ -65,3 +66,8 @@ SWEEP_EVENT: Final = {"task": "sweep"}
 # Seconds before each further try of a webhook; the first of the schedule that Standard Webhooks recommends.
 WEBHOOK_DELAYS_S: Final = (5, 300, 1_800, 7_200, 18_000)
 WEBHOOK_TRIES: Final = 1 + len(WEBHOOK_DELAYS_S)
+
+
+def uploads_prefix(caller: str) -> str:
+    """Where a caller's uploads lie; a reference below any other prefix does not exist for it."""
+    return f"{UPLOADS_PREFIX}{hashlib.sha256(caller.encode(errors='backslashreplace')).hexdigest()[:32]}/"

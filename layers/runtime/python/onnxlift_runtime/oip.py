@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from onnxlift_runtime import http
 from onnxlift_runtime.datatypes import datatype
 from onnxlift_runtime.errors import InputMismatch, MalformedRequest, ShapeMismatch
 from onnxlift_runtime.manifest import Manifest, TensorSpec
@@ -25,7 +26,7 @@ from onnxlift_runtime.wire import (
     specs_by_name,
 )
 
-HEADER_LENGTH: Final = "Inference-Header-Content-Length"
+HEADER_LENGTH: Final = http.HEADER_LENGTH
 _INTEGER: Final = re.compile(r"-?[0-9]{1,19}")
 _DATA_FIELDS: Final = "'data', 'binary_data_size' in 'parameters', 'shared_memory_region' in 'parameters'"
 

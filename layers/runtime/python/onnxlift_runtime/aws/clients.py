@@ -5,6 +5,7 @@ caller itself did wrong stays botocore's ``ClientError``.
 """
 
 import functools
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 import boto3
@@ -40,7 +41,11 @@ _BUSY: Final = {
 
 @functools.cache
 def _client(service: str) -> Any:
-    return announce_failures(boto3.client(service, config=_CONFIG))
+    # Signed URLs must name the bucket's region: its global address answers them with a redirect that breaks the
+    # signature. An endpoint of one's own, which AWS_ENDPOINT_URL names, has no such addresses.
+    own = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    config = _CONFIG.merge(Config(s3={"addressing_style": "path" if own else "virtual"}))
+    return announce_failures(boto3.client(service, config=config))
 
 
 def announce_failures(client: Any) -> Any:

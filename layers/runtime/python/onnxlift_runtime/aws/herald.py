@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from botocore.exceptions import ClientError
 
 from onnxlift_runtime import telemetry
-from onnxlift_runtime.aws import clients, notices
+from onnxlift_runtime.aws import clients, notices, outputs
 from onnxlift_runtime.aws.objects import result_key
 from onnxlift_runtime.aws.service import JobService
 from onnxlift_runtime.errors import StoreUnavailable
@@ -37,7 +37,7 @@ class Herald:
 
 def open_herald(settings: Settings, service: JobService) -> Herald:
     """The herald that the settings ask for."""
-    ways: list[Way] = [lambda job: _reply(service, job)]
+    ways: list[Way] = [lambda job: outputs.deliver(service, job), lambda job: _reply(service, job)]
     if settings.event_bus:
         ways.append(lambda job: _publish_event(settings, job))
     if settings.topic:

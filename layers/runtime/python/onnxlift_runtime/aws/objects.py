@@ -4,11 +4,12 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
-from onnxlift_runtime.errors import MalformedRequest, NotFound, PayloadTooLarge
+from onnxlift_runtime.errors import MalformedRequest, NotFound, PayloadTooLarge, StoreUnavailable
+from onnxlift_runtime.http import HEADER_LENGTH
 from onnxlift_runtime.jobs import Job, Payload
-from onnxlift_runtime.layout import PAYLOADS_PREFIX, RESULTS_PREFIX
+from onnxlift_runtime.layout import PAYLOADS_PREFIX, RESULTS_PREFIX, uploads_prefix
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 INLINE_MAX_BYTES: Final = 64 * 1024
 PRESIGNED_FOR_S: Final = 900
 PIECE_BYTES: Final = 8 * 1024 * 1024
+# What a reader of the object itself needs to understand it; S3 gives it back as ``x-amz-meta-…``.
+_TOLD_HEADERS: Final = {HEADER_LENGTH.lower()}
 _MISSING: Final = {"NoSuchKey", "404", "NoSuchVersion"}
 
 
@@ -39,6 +42,7 @@ class ObjectStore:
             Key=key,
             Body=payload.body or b"",
             ContentType=payload.headers.get("Content-Type", "application/octet-stream"),
+            Metadata={name.lower(): value for name, value in payload.headers.items() if name.lower() in _TOLD_HEADERS},
         )
         version = answer.get("VersionId") or ""
         return Payload(payload.headers, payload.sha256, payload.size_bytes, None, self.bucket, key, version)
@@ -58,10 +62,20 @@ class ObjectStore:
             raise PayloadTooLarge(
                 f"object {payload.key!r} has {answer['ContentLength']} bytes, at most {max_bytes} are read"
             )
-        body = answer["Body"].read()
+        try:
+            body = answer["Body"].read()
+        except BotoCoreError as error:
+            raise StoreUnavailable(f"object {payload.key!r} broke off while it was read: {error}") from error
         if payload.sha256 and hashlib.sha256(body).hexdigest() != payload.sha256:
             raise MalformedRequest(f"object {payload.key!r} is not the one that was announced: its SHA-256 differs")
         return body
+
+    def fetch_upload(self, reference: str, caller: str, max_bytes: int) -> bytes:
+        """The bytes that a caller uploaded; raises ``NotFound`` for another caller's, and ``PayloadTooLarge``."""
+        prefix, _, name = reference.rpartition("/")
+        if f"{prefix}/" != uploads_prefix(caller) or not name:
+            raise NotFound(f"upload {reference!r} does not exist")
+        return self.fetch(Payload({}, "", 0, None, self.bucket, reference), max_bytes)
 
     def copy(self, payload: Payload, key: str) -> None:
         """Write a payload's body under another key; one by reference is copied inside S3, up to its 5 GB."""

@@ -1,0 +1,96 @@
+"""Inputs that were uploaded beforehand: a request names them, and here they take their place in it.
+
+An input then has neither ``data`` nor ``binary_data_size`` but the parameter ``upload``, with the reference that
+``POST /v2/uploads`` gave. The object is the tensor's raw bytes, as the binary tensor data extension has them.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from onnxlift_runtime.errors import MalformedRequest, PayloadTooLarge
+from onnxlift_runtime.oip import HEADER_LENGTH
+from onnxlift_runtime.payload import decode_json, decompress, encode_json
+from onnxlift_runtime.settings import Limits
+
+UPLOAD: Final = "upload"
+Headers = Mapping[str, str]
+# Gives the bytes of a reference, at most so many.
+Fetch = Callable[[str, int], bytes]
+
+_LENGTH: Final = HEADER_LENGTH.lower()
+
+
+def names_uploads(headers: Headers, body: bytes, limits: Limits) -> bool:
+    """Whether some input of a request stands elsewhere; whatever cannot be read names none."""
+    try:
+        document, _ = _split(headers, body, limits)
+    except MalformedRequest:
+        return False
+    return any(_reference(entry) is not None for entry in _inputs(document))
+
+
+def fill_in(headers: Headers, body: bytes, fetch: Fetch, limits: Limits) -> tuple[Headers, bytes]:
+    """Put the bytes of every upload into the request, as if they had come with it; returns its headers and body.
+
+    Raises ``MalformedRequest``, ``PayloadTooLarge`` and whatever ``fetch`` raises. A request without uploads, or one
+    that cannot be read, comes back as it is.
+    """
+    if not names_uploads(headers, body, limits):
+        return headers, body
+    document, blobs = _split(headers, body, limits)
+    pieces: list[bytes | memoryview] = []
+    room = limits.max_tensor_bytes
+    for entry in _inputs(document):
+        reference = _reference(entry)
+        if reference is None:
+            size = _sent_bytes(entry)
+            pieces.append(blobs[:size])
+            blobs = blobs[size:]
+            continue
+        pieces.append(fetch(reference, room))
+        room -= len(pieces[-1])
+        _replace(entry, len(pieces[-1]))
+    json_part = encode_json(document)
+    plain = {name: value for name, value in headers.items() if name != "content-encoding"}
+    return {**plain, _LENGTH: str(len(json_part))}, b"".join([json_part, *pieces, blobs])
+
+
+def _split(headers: Headers, body: bytes, limits: Limits) -> tuple[Any, memoryview]:
+    """The JSON of a request that mentions uploads, and the bytes behind it."""
+    try:
+        plain = memoryview(decompress(body, headers.get("content-encoding", ""), limits.max_decompressed_bytes))
+    except PayloadTooLarge:
+        return None, memoryview(b"")  # whoever reads the request itself says so
+    length = headers.get(_LENGTH, "")
+    end = int(length) if length.isascii() and length.isdigit() and len(length) < len(str(2**63)) else len(plain)
+    head = plain[:end]
+    if b'"upload"' not in bytes(head):
+        return None, plain
+    return decode_json(head, max_bytes=limits.max_json_bytes), plain[end:]
+
+
+def _inputs(document: Any) -> Iterator[dict[str, Any]]:
+    inputs = document.get("inputs") if isinstance(document, dict) else None
+    yield from (entry for entry in inputs if isinstance(entry, dict)) if isinstance(inputs, list) else ()
+
+
+def _parameters(entry: Mapping[str, Any]) -> dict[str, Any]:
+    parameters = entry.get("parameters")
+    return parameters if isinstance(parameters, dict) else {}
+
+
+def _reference(entry: Mapping[str, Any]) -> str | None:
+    reference = _parameters(entry).get(UPLOAD)
+    return reference if isinstance(reference, str) else None
+
+
+def _sent_bytes(entry: Mapping[str, Any]) -> int:
+    size = _parameters(entry).get("binary_data_size")
+    return size if isinstance(size, int) and size > 0 else 0
+
+
+def _replace(entry: dict[str, Any], size_bytes: int) -> None:
+    if entry.get("data") is not None or "binary_data_size" in _parameters(entry):
+        raise MalformedRequest(f"input {entry.get('name')!r} has both an 'upload' and data of its own; expected one")
+    entry["parameters"] = {name: value for name, value in _parameters(entry).items() if name != UPLOAD}
+    entry["parameters"]["binary_data_size"] = size_bytes
