@@ -18,7 +18,6 @@ import onnxruntime as ort
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.digits import SEEDS
 from onnxlift.compress.steps import Context, Step
 from onnxlift.compress.steps.clean import Clean
 from onnxlift.compress.steps.int8_static import Int8Static
@@ -62,8 +61,9 @@ def main() -> None:
     folder = Path(sys.argv[1])
     names = sys.argv[2:] or list(RECIPES)
     table = Table("recipe", "points lost, mean (worst)", "weights", "KB", "KB gzipped", "× fp32, batch 1", "batch 32")
+    seeds = sorted(int(path.stem.removeprefix("seed-")) for path in folder.glob("seed-*.onnx"))
     for name in names:
-        table.add_row(name, *_cells([_row(folder, seed, RECIPES[name]) for seed in SEEDS]))
+        table.add_row(name, *_cells([_row(folder, seed, RECIPES[name]) for seed in seeds]))
     Console(width=140).print(table)
 
 
