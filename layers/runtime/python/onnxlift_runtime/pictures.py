@@ -23,7 +23,8 @@ _SIGNATURES: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 def decode_picture(body: bytes, manifest: Manifest, limits: Limits) -> dict[str, Array]:
     """One picture as a batch of one; raises ``MalformedRequest``, ``PayloadTooLarge`` and the ``InputMismatch`` family.
 
-    The layout, channels first or last, is the one whose channel dimension the model fixes at 1, 3 or 4.
+    The layout, channels first or last, is the one whose channel dimension the model fixes at 1, 3 or 4;
+    first, as ONNX has them, where both could be it.
     """
     if not body.startswith(_SIGNATURES):
         raise MalformedRequest("the file is neither a JPEG nor a PNG picture")
@@ -63,10 +64,10 @@ def _pixels(body: bytes, spec: TensorSpec, limits: Limits) -> Array:
 def _layout(spec: TensorSpec) -> tuple[int, bool]:
     """How many channels the model takes, and whether they come before height and width."""
     shape = spec.shape[-3:]
-    if len(spec.shape) in {3, 4} and shape[-1] in _MODES:
-        return shape[-1], False
     if len(spec.shape) in {3, 4} and shape[0] in _MODES:
         return shape[0], True
+    if len(spec.shape) in {3, 4} and shape[-1] in _MODES:
+        return shape[-1], False
     raise ShapeMismatch(
         f"input {spec.name!r} takes {list(spec.shape)}, a picture needs 3 or 4 dimensions with 1, 3 or 4 channels"
     )

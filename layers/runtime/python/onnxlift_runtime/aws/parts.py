@@ -12,7 +12,7 @@ ordinary attempt at the whole job: claimed under a lease, written under a key of
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from onnxlift_runtime import jobs
 from onnxlift_runtime.aws.objects import result_key
@@ -70,13 +70,16 @@ def cancel(service: JobService, whole: Job) -> None:
 def join(service: JobService, whole_id: str, owner: str, lease_ms: int) -> Job | None:
     """Join the answers of all parts in their order; returns the whole as it ended.
 
-    None where there is nothing to do: parts are still missing, or the job has ended or is another's.
+    None where parts are still to come; where the whole was retried, its failed parts are retried first.
     Raises ``JobConflict`` where another holds it, whose death the message must outlive.
     """
     whole = service.get(whole_id, service.table.get(whole_id).caller)
     if whole.final:
         return whole
-    if not _complete(service.table.read_note(_note_id(whole_id))):
+    note = service.table.read_note(_note_id(whole_id))
+    if whole.status is JobStatus.QUEUED and whole.revision > 1:  # somebody retried it
+        note = _retry_parts(service, whole, note)
+    if not _complete(note):
         return None
     held = service.table.change(whole_id, lambda job: jobs.claim(job, owner, service.clock(), lease_ms))
     try:
@@ -89,11 +92,30 @@ def _join_held(service: JobService, held: Job) -> Job:
     try:
         result = service.store.write(_answers(service, held), _ANSWER, result_key(held))
     except OnnxliftError as error:
-        if error.retryable:
+        why, leave = str(error), jobs.release if error.retryable else jobs.fail
+        whole = service.table.change(held.id, lambda job: leave(job, held, why, service.clock()))
+        if not whole.final:
             raise
-        why = str(error)
-        return service.table.change(held.id, lambda job: jobs.fail(job, held, why, service.clock()))
+        return whole
     return service.table.change(held.id, lambda job: jobs.succeed(job, held, result, service.clock()))
+
+
+def _retry_parts(service: JobService, whole: Job, note: dict[str, Any]) -> dict[str, Any]:
+    """Queue the parts that did not succeed again, once for each retry of the whole; returns the note as it then is.
+
+    They are first taken out of the note and then queued: whoever starts over finds the same ones still to be queued.
+    """
+    found = [service.table.get(part_id) for part_id in _part_ids(service, whole.id)]
+    failed = [part for part in found if part.final and part.status is not JobStatus.SUCCEEDED]
+    if failed and note.get("retried") != whole.revision:
+        numbers = [str(part.delivery.part) for part in failed]
+        values = {":failed": {"NS": numbers}, ":revision": {"N": str(whole.revision)}}
+        update = "DELETE ended :failed SET retried = :revision"
+        note = service.table.note(_note_id(whole.id), UpdateExpression=update, ExpressionAttributeValues=values) or {}
+    for part in failed:
+        if part.delivery.part not in note.get("ended", ()):
+            service.retry(part.id, part.caller)
+    return note
 
 
 def _answers(service: JobService, whole: Job) -> Iterator[bytes]:
@@ -136,7 +158,7 @@ def _note_id(whole_id: str) -> str:
     return f"parts#{whole_id}"
 
 
-def _note(service: JobService, whole_id: str, update: str, values: dict[str, object]) -> None:
+def _note(service: JobService, whole_id: str, update: str, values: dict[str, Any]) -> None:
     """Change the note of a whole job; where it then is complete, ask for the join, once more than needed at worst."""
     expires_s = (service.clock() + 2 * KEPT_AFTER_END_MS) // 1000
     setting = "expire_at_s = :expires"
@@ -153,6 +175,6 @@ def _note(service: JobService, whole_id: str, update: str, values: dict[str, obj
             return
 
 
-def _complete(note: dict[str, object]) -> bool:
+def _complete(note: dict[str, Any]) -> bool:
     ended, parts = note.get("ended"), note.get("parts")
     return isinstance(ended, set) and len(ended) == parts

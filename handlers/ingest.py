@@ -1,0 +1,50 @@
+"""The function that makes jobs of what comes by bucket and by queue, and joins those that were split."""
+
+import functools
+import os
+import traceback
+from collections.abc import Mapping
+from typing import Any, Final
+
+from onnxlift_runtime import telemetry
+from onnxlift_runtime.aws.connection import connect
+from onnxlift_runtime.aws.herald import open_herald
+from onnxlift_runtime.aws.ingest import Ingest
+from onnxlift_runtime.catalog import Catalog
+from onnxlift_runtime.layout import public_queue_name
+from onnxlift_runtime.manifest import read_manifests
+from onnxlift_runtime.settings import Settings
+
+# Longer than the function may run, so that no second process joins what the first still writes.
+LEASE_MS: Final = 16 * 60 * 1000
+
+
+def handler(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
+    """Take the messages of an SQS event; answers with those that must come again (``ReportBatchItemFailures``).
+
+    The public queue holds callers' messages, the ingest queue S3's notifications and jobs to be joined.
+    """
+    failed = [record["messageId"] for record in event["Records"] if not _take(record)]
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+
+
+@functools.cache
+def ingest() -> Ingest:
+    """What this process ingests with, made on the first call."""
+    settings = Settings.from_env(os.environ)
+    telemetry.configure(settings.log_level)
+    service = connect(settings)
+    herald = open_herald(settings, service)
+    owner = os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME", f"process-{os.getpid()}")
+    catalog = Catalog.of(read_manifests(settings.models_dir))
+    return Ingest(service, catalog, herald.tell, public_queue_name(settings.service), owner, LEASE_MS)
+
+
+def _take(record: Mapping[str, Any]) -> bool:
+    """Whether a message is done with; the failure of one leaves the others alone."""
+    try:
+        ingest().take(record)
+    except Exception:
+        telemetry.log("error", "message not taken", message_id=record["messageId"], trace=traceback.format_exc())
+        return False
+    return True

@@ -1,0 +1,280 @@
+"""Objects in the bucket and messages on the public queue: one job and one answer each, however often they come."""
+
+import io
+import json
+import pickle
+import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from onnxlift_runtime import jobs
+from onnxlift_runtime.aws import outputs
+from onnxlift_runtime.aws.service import JobService
+from onnxlift_runtime.jobs import JobStatus
+from tests.unit.runtime.aws.inboxes import Inbox, notification, npy, npz
+
+ROWS = np.array([[1, 2], [3, 4]], dtype=np.float32)
+CALL = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [5, 6]}]}
+
+
+@pytest.fixture
+def inbox(service: JobService, tmp_path: Path) -> Inbox:
+    return Inbox.open(service, tmp_path)
+
+
+def test_an_array_comes_back_as_an_archive_under_the_same_path(inbox: Inbox) -> None:
+    inbox.drop("in/tiny/some folder/a+b ü.npy", npy(ROWS))
+
+    (name, body), *others = inbox.out().items()
+    assert (name, others) == ("tiny/some folder/a+b ü.npy.npz", [])
+    assert np.load(io.BytesIO(body))["y"].tolist() == ROWS.tolist()
+    assert [job.status for job in inbox.jobs()] == [JobStatus.SUCCEEDED]
+
+
+def test_every_format_is_answered_in_its_own_kind(inbox: Inbox) -> None:
+    inbox.drop("in/pair/p.npz", npz(a=ROWS, b=np.array([[7], [8]])))
+    inbox.drop("in/tiny/j.json", json.dumps(CALL).encode())
+    inbox.drop("in/tiny/t.json", b'{"instances": [[1, 2]]}')
+    inbox.drop("in/tiny/l.jsonl", b"[1, 2]\n\n[3]\n" + json.dumps(CALL).encode())
+    inbox.drop("in/words/w.txt", "Grüße".encode())
+
+    out = inbox.out()
+    assert np.load(io.BytesIO(out["pair/p.npz.npz"]))["b_out"].tolist() == [[7], [8]]
+    assert json.loads(out["tiny/j.json.json"])["outputs"][0]["data"] == [5, 6]
+    assert json.loads(out["tiny/t.json.json"]) == {"predictions": [[1, 2]]}
+    assert json.loads(out["words/w.txt.json"])["outputs"][0]["data"] == ["Grüße"]
+    lines = [json.loads(line) for line in out["tiny/l.jsonl.jsonl"].splitlines()]
+    assert lines[0] == {"predictions": [[1, 2]]}
+    assert "line 3: input 'x' has shape [1,1]" in lines[1]["error"]
+    assert lines[2]["outputs"][0]["data"] == [5, 6]
+    assert len(out) == 5
+
+
+def test_a_picture_is_answered_as_json(inbox: Inbox) -> None:
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    picture = io.BytesIO()
+    image.new("RGB", (2, 1), (1, 2, 3)).save(picture, "PNG")
+
+    inbox.drop("in/pixels/i.PNG", picture.getvalue())
+
+    assert json.loads(inbox.out()["pixels/i.PNG.json"])["outputs"][0]["data"] == [1, 1, 2, 2, 3, 3]
+
+
+def _pickled() -> bytes:
+    return npy(np.array([{"a": 1}], dtype=object))
+
+
+BAD: dict[str, Callable[[], bytes]] = {
+    "in/tiny/empty.npy": lambda: b"",
+    "in/tiny/truncated.npy": lambda: npy(ROWS)[:-3],
+    "in/tiny/header-cut.npy": lambda: npy(ROWS)[:20],
+    "in/tiny/pickled.npy": _pickled,
+    "in/tiny/pickle.npy": lambda: pickle.dumps([1, 2]),
+    "in/tiny/bomb.npz": lambda: npz(x=np.zeros((10**6, 2), np.float32)),
+    "in/tiny/not-zip.npz": lambda: b"PK nothing",
+    "in/tiny/shape.npy": lambda: npy(np.zeros((1, 3), np.float32)),
+    "in/tiny/type.npy": lambda: npy(ROWS.astype(np.float64)),
+    "in/nobody/a.npy": lambda: npy(ROWS),
+    "in/tiny/a.docx": lambda: b"x",
+    "in/tiny/noextension": lambda: b"x",
+    "in/orphan.npy": lambda: npy(ROWS),
+    "in/tiny/a.json": lambda: b"{",
+    "in/tiny/deep.json": lambda: b"[" * 9_000,
+    "in/tiny/a.jsonl": lambda: b"{\n[1]\n",
+    "in/tiny/blank.jsonl": lambda: b"\n\n",
+    "in/tiny/a.txt": lambda: b"text for a model of numbers",
+    "in/pixels/a.png": lambda: b"no picture",
+    "in/pixels/cut.png": lambda: b"\x89PNG\r\n\x1a\n" + b"\0" * 20,
+    "in/tiny/a.png": lambda: b"\x89PNG\r\n\x1a\n",
+    "in/tiny/a.parquet": lambda: b"PAR1",
+}
+
+
+@pytest.mark.parametrize("key", BAD)
+def test_a_bad_object_becomes_a_failed_job_and_says_why(inbox: Inbox, key: str) -> None:
+    inbox.drop(key, BAD[key]())
+
+    (name, body), *others = inbox.out().items()
+    (job,) = inbox.jobs()
+    assert (name, others) == (key.removeprefix("in/") + ".error.json", [])
+    assert job.status is JobStatus.FAILED
+    assert json.loads(body)["error"] == job.error
+    assert len(job.error) > 15
+
+
+def test_an_object_that_is_too_large_is_refused_unread(inbox: Inbox) -> None:
+    inbox.ingest.take_own(notification("in/tiny/huge.npy", 2**40, version="v"))
+
+    assert "at most" in inbox.jobs()[0].error
+
+
+@pytest.mark.parametrize("key", ["in/tiny/folder/", "other/a.npy"])
+def test_what_is_no_input_is_left_alone(inbox: Inbox, key: str) -> None:
+    inbox.drop(key, b"")
+
+    assert (inbox.jobs(), inbox.out()) == ([], {})
+
+
+def test_an_event_delivered_five_times_and_out_of_order_gives_one_job_for_each_version(inbox: Inbox) -> None:
+    events = [inbox.put("in/tiny/a.npy", npy(ROWS + index)) for index in range(3)]
+    deliveries = events * 5
+    random.Random(7).shuffle(deliveries)
+
+    for event in deliveries:
+        inbox.ingest.take_own(event)
+        if event is events[2]:
+            inbox.settle()
+    inbox.settle()
+
+    assert [job.status for job in inbox.jobs()] == [JobStatus.SUCCEEDED] * 3
+    assert [job.attempt for job in inbox.jobs()] == [1] * 3
+    assert list(inbox.out()) == ["tiny/a.npy.npz"]
+    assert np.load(io.BytesIO(inbox.out()["tiny/a.npy.npz"]))["y"].tolist() == (ROWS + 2).tolist()
+
+
+@pytest.mark.parametrize("last_is_good", [True, False])
+def test_the_newest_version_decides_what_stands_in_out(inbox: Inbox, last_is_good: bool) -> None:
+    bodies = [npy(ROWS), b"broken"] if not last_is_good else [b"broken", npy(ROWS)]
+    events = [inbox.put("in/tiny/a.npy", body) for body in bodies]
+
+    for event in (*reversed(events), *events):
+        inbox.ingest.take_own(event)
+        inbox.settle()
+
+    assert list(inbox.out()) == ["tiny/a.npy" + (".npz" if last_is_good else ".error.json")]
+
+
+def test_an_answer_that_was_overwritten_by_an_older_one_is_written_again(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older, newer = (inbox.put("in/tiny/a.npy", npy(ROWS + index)) for index in range(2))
+    write = outputs._write
+    done: list[str] = []
+
+    def write_late(service: JobService, job: jobs.Job) -> None:
+        if not done:  # the older job's writer is held up until the newer answer stands
+            done.append(job.id)
+            inbox.ingest.take_own(newer)
+            inbox.settle()
+        write(service, job)
+
+    monkeypatch.setattr(outputs, "_write", write_late)
+    inbox.ingest.take_own(older)
+    inbox.settle()
+
+    assert np.load(io.BytesIO(inbox.out()["tiny/a.npy.npz"]))["y"].tolist() == (ROWS + 1).tolist()
+
+
+def test_one_event_delivered_at_once_to_many_gives_one_job(inbox: Inbox) -> None:
+    event = inbox.put("in/tiny/a.npy", npy(ROWS))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(inbox.ingest.take_own, [event] * 8))
+    inbox.settle()
+
+    assert [job.attempt for job in inbox.jobs()] == [1]
+
+
+def test_events_of_both_forms_name_the_same_object(inbox: Inbox) -> None:
+    key = "in/tiny/a b+c.npy"
+    own = json.loads(inbox.put(key, npy(ROWS)))["Records"][0]["s3"]["object"]
+    found = {"key": key, "size": own["size"], "etag": own["eTag"], "sequencer": own["sequencer"]}
+    detail = {"bucket": {"name": "data"}, "object": {**found, "version-id": own["versionId"]}}
+    bridge = {"detail-type": "Object Created", "detail": detail, "time": "2026-01-01T00:00:00Z"}
+
+    inbox.ingest.take_own(json.dumps(bridge))
+    inbox.ingest.take_own(json.dumps({"Records": [_record(own)]}))
+
+    assert len(inbox.jobs()) == 1
+
+
+def _record(found: dict[str, Any]) -> dict[str, Any]:
+    return {"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "data"}, "object": found}}
+
+
+@pytest.mark.parametrize("body", ['{"Event": "s3:TestEvent"}', '{"Records": [{"eventName": "ObjectRemoved:Delete"}]}'])
+def test_notifications_of_something_else_are_taken_and_forgotten(inbox: Inbox, body: str) -> None:
+    inbox.ingest.take_own(body)
+
+    assert inbox.jobs() == []
+
+
+def test_a_message_is_answered_as_a_job_of_its_sender(inbox: Inbox) -> None:
+    job = inbox.message({"model": "tiny", **CALL, "reply_to": "https://queue"})
+    inbox.settle()
+
+    done = inbox.service.get(job.id, "sqs:sender")
+    assert (done.status, done.delivery.reply_queue) == (JobStatus.SUCCEEDED, "https://queue")
+    assert done.result is not None
+    assert json.loads(done.result.body or b"")["outputs"][0]["data"] == [5, 6]
+
+
+def test_a_message_delivered_twice_at_once_is_one_job(inbox: Inbox) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: inbox.message({"model": "tiny", **CALL}), range(8)))
+    inbox.settle()
+    inbox.message({"model": "tiny", **CALL})
+
+    assert len({job.id for job in made}) == 1
+    assert [job.attempt for job in inbox.jobs("sqs:sender")] == [1]
+
+
+def test_a_message_may_name_an_object(inbox: Inbox) -> None:
+    inbox.put("uploads/mine", npy(ROWS))
+
+    job = inbox.message({"model": "tiny", "s3": {"key": "uploads/mine", "format": "npy"}})
+    inbox.settle()
+
+    assert inbox.service.get(job.id, "sqs:sender").status is JobStatus.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("document", "why"),
+    [
+        ("{", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ([1], "expected an object"),
+        ({}, "both or neither"),
+        ({"model": "tiny", "input": []}, "unknown member 'input'"),
+        ({"inputs": []}, "no 'model'"),
+        ({"model": 1, "inputs": []}, "'model' is a whole number"),
+        ({"model": "nobody", **CALL}, "'nobody' does not exist"),
+        ({"model": "tiny", "version": 9, **CALL}, "no version '9'"),
+        ({"model": "tiny", "s3": {"key": "results/tiny/x"}}, "read are objects below"),
+        ({"model": "tiny", "s3": {"key": "uploads/x", "bucket": "other"}}, "only 'data' is read"),
+        ({"model": "tiny", "s3": {"key": "uploads/x.npy"}}, "does not exist"),
+        ({"model": "tiny", "s3": {"key": "uploads/x", "format": "exe"}}, "allowed: npy"),
+        ({"model": "tiny", "s3": {"key": "uploads/x", "etag": ""}}, "unknown member 'etag'"),
+        ({"model": "tiny", "reply_to": "queue", **CALL}, "the URL of an SQS queue"),
+        ({"model": "tiny", "ttl_s": 1, **CALL}, "allowed: 60"),
+        ({"model": "t" * 300, **CALL}, "300 characters"),
+    ],
+)
+def test_a_malformed_message_is_a_failed_job_with_a_reason(inbox: Inbox, document: Any, why: str) -> None:
+    inbox.message(document)
+    inbox.message(document)
+
+    (job,) = inbox.jobs("sqs:sender")
+    assert job.status is JobStatus.FAILED
+    assert why in job.error
+    assert inbox.teller.jobs == [job, job]
+
+
+def test_a_refused_message_is_told_to_the_queue_it_names(inbox: Inbox) -> None:
+    job = inbox.message({"model": "tiny", "reply_to": "https://queue", "typo": 1})
+
+    assert (job.model, job.delivery.reply_queue) == ("tiny", "https://queue")
+
+
+def test_an_idempotency_key_holds_over_messages_and_refuses_other_inputs(inbox: Inbox) -> None:
+    first = inbox.message({"model": "tiny", "idempotency_key": "k", **CALL}, "m-1")
+    again = inbox.message({"model": "tiny", "idempotency_key": "k", **CALL}, "m-2")
+    other = inbox.message({"model": "tiny", "idempotency_key": "k", "inputs": []}, "m-3")
+
+    assert first.id == again.id
+    assert (other.status, "used for another request" in other.error) == (JobStatus.FAILED, True)
