@@ -6,19 +6,24 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from onnxlift_runtime import catalog, openapi, page, telemetry
 from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.edge import answer_event
 from onnxlift_runtime.errors import MalformedRequest, PathNotFound
 from onnxlift_runtime.http import Request, Response, Route, dispatch
+from onnxlift_runtime.layout import JOIN, SWEEP_EVENT
 from onnxlift_runtime.manifest import read_manifests
-from onnxlift_runtime.settings import Settings
+from onnxlift_runtime.settings import Limits, Settings
 from onnxlift_runtime.wire import expect_mapping
+
+if TYPE_CHECKING:
+    from onnxlift_runtime.aws.endpoints import Desk
 
 Params = Mapping[str, str | None]
 
+_TIERS: Final = ("lambda", JOIN)
 _MODEL_PATH: Final = re.compile(r"/v[12]/models/([^/:]+)")
 # The page holds its own style and nothing else: a model's name or label cannot make it load or run anything.
 _PAGE_HEADERS: Final = {
@@ -28,8 +33,11 @@ _PAGE_HEADERS: Final = {
 
 
 def handler(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
-    """Answer one API Gateway REST, HTTP API or function URL event; every failure is an answer, never an exception."""
-    return answer_event(event, _answer)
+    """Answer one API Gateway REST, HTTP API or function URL event; every failure is an answer, never an exception.
+
+    The schedule's own event has the jobs swept instead, and is answered with what was done.
+    """
+    return _sweep() if event == SWEEP_EVENT else answer_event(event, _answer)
 
 
 def _answer(request: Request) -> Response:
@@ -53,7 +61,12 @@ class Service:
     def document(self) -> openapi.Document:
         """The OpenAPI document, made when it is first asked for."""
         settings = self.settings
-        return openapi.describe(self.models, title=settings.service, api_key_required=settings.api_key_required)
+        return openapi.describe(
+            self.models,
+            title=settings.service,
+            api_key_required=settings.api_key_required,
+            jobs=bool(settings.jobs_table),
+        )
 
 
 @functools.cache
@@ -62,6 +75,40 @@ def service() -> Service:
     settings = Settings.from_env(os.environ)
     telemetry.configure(settings.log_level)
     return Service(settings, Catalog.of(read_manifests(settings.models_dir)))
+
+
+@functools.cache
+def desk() -> "Desk":
+    """What the endpoints of jobs work with; boto3 takes 200 ms to load, which only they need."""
+    from onnxlift_runtime.aws.connection import connect
+    from onnxlift_runtime.aws.endpoints import Desk
+    from onnxlift_runtime.aws.herald import open_herald
+
+    settings = service().settings
+    connected = connect(settings)
+    return Desk(connected, open_herald(settings, connected), service().models, settings, Limits())
+
+
+@functools.cache
+def _job_routes() -> tuple[Route, ...]:
+    from onnxlift_runtime.aws.endpoints import routes
+
+    return routes(desk())
+
+
+def _jobs(request: Request, _params: Params) -> Response:
+    if not service().settings.jobs_table:
+        raise PathNotFound("this service has no jobs")
+    return dispatch(_job_routes(), request)
+
+
+def _sweep() -> dict[str, Any]:
+    from onnxlift_runtime.aws.sweep import sweep
+
+    queues = [(model, tier) for model in service().models.models for tier in _TIERS]
+    done = sweep(desk().service, desk().herald, queues)
+    telemetry.log("info", "jobs swept", **done)
+    return done
 
 
 def _server_metadata(_request: Request, _params: Params) -> Response:
@@ -109,5 +156,6 @@ _ROUTES: Final = tuple(
         ("POST", r"/v2/repository/index", _repository_index),
         ("GET", r"/openapi\.json", _openapi),
         ("GET", r"/docs/?", _docs),
+        *((method, r"/v2/(?:jobs|uploads|webhooks)(?:/.*)?", _jobs) for method in ("GET", "POST")),
     )
 )

@@ -23,6 +23,7 @@ from onnxlift_runtime.wire import WireTensor, expect, expect_mapping
 
 Params = Mapping[str, str | None]
 
+INFER_PATH: Final = r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer"
 _MODEL: Final = r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?"
 
 
@@ -37,7 +38,7 @@ def routes(engine: Engine) -> tuple[Route, ...]:
         ("GET", _MODEL, _model_metadata),
         ("GET", _MODEL + "/ready", _model_ready),
         ("GET", _MODEL + "/config", _model_config),
-        ("POST", _MODEL + "/infer", _infer),
+        ("POST", INFER_PATH, infer),
         ("GET", r"/v1/models/?", _model_list),
         ("GET", r"(?i:/v1/models/.*)", _serving_get),
         ("POST", r"(?i:/v1/models/.*)", _serving_post),
@@ -88,7 +89,7 @@ def _model_config(engine: Engine, _request: Request, params: Params) -> Response
     return Response.json(catalog.model_config(_find(engine, params)))
 
 
-def _infer(engine: Engine, request: Request, params: Params) -> Response:
+def infer(engine: Engine, request: Request, params: Params) -> Response:
     """Open Inference Protocol inference, tensors as JSON or binary in both directions."""
     call = decode_call(engine.limits, _find(engine, params), request.headers, request.body)
     return encode_call(call, engine.run(call.manifest, call.arrays, call.output_names))

@@ -7,7 +7,7 @@ to the functions, and the tests that call every endpoint in it.
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from onnxlift_runtime import __version__, catalog, examples, schemas
+from onnxlift_runtime import __version__, catalog, deferred, examples, schemas
 from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.errors import (
     InferenceFailed,
@@ -33,8 +33,8 @@ _BINARY_HEADERS: Final = (
 )
 
 
-def describe(models: Catalog, *, title: str, api_key_required: bool) -> Document:
-    """The OpenAPI document of a service; ``api_key_required`` adds the key to every operation."""
+def describe(models: Catalog, *, title: str, api_key_required: bool, jobs: bool = False) -> Document:
+    """The OpenAPI document of a service; ``api_key_required`` adds the key to every operation, ``jobs`` their paths."""
     document: Document = {
         "openapi": "3.0.1",
         "info": {"title": title, "version": __version__, "description": _INTRODUCTION},
@@ -51,7 +51,7 @@ def describe(models: Catalog, *, title: str, api_key_required: bool) -> Document
         scheme = {"type": "apiKey", "name": API_KEY_HEADER, "in": "header"}
         document["components"]["securitySchemes"] = {"api_key": scheme}
         document["security"] = [{"api_key": []}]
-    return document
+    return deferred.extend(document) if jobs else document
 
 
 _INTRODUCTION: Final = (

@@ -130,5 +130,13 @@ def describe(job: Job, *, position: int | None = None, estimated_start_ms: int |
         "position": position,
         "estimated_start_ms": estimated_start_ms,
         "result": f"/v2/jobs/{job.id}/result" if job.status is JobStatus.SUCCEEDED else None,
+        "webhook": _describe_webhook(job) if job.delivery.webhook else None,
     }
     return {name: value for name, value in told.items() if value is not None}
+
+
+def _describe_webhook(job: Job) -> dict[str, Any]:
+    """How the delivery of a job's webhook goes: ``error`` is that of the last try."""
+    told: dict[str, Any] = {"url": job.delivery.webhook, "tries": job.webhook_tries}
+    told |= {"error": job.webhook_error} if job.webhook_error else {}
+    return told | ({"delivered_ms": job.webhook_delivered_ms} if job.webhook_delivered_ms else {})

@@ -1,0 +1,61 @@
+"""What the schedule does each minute: end what waited too long, take jobs from dead workers, resend lost messages."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from botocore.exceptions import ClientError
+
+from onnxlift_runtime import jobs, telemetry
+from onnxlift_runtime.aws.endpoints import tell
+from onnxlift_runtime.aws.herald import Herald
+from onnxlift_runtime.aws.service import JobService
+from onnxlift_runtime.errors import JobConflict, JobNotFound
+from onnxlift_runtime.jobs import Job, JobStatus
+from onnxlift_runtime.queueing import plan_sweep
+
+
+def sweep(service: JobService, herald: Herald, queues: Iterable[tuple[str, str]]) -> dict[str, int]:
+    """Sweep the queues of these models and tiers; returns how many jobs each thing was done to.
+
+    Sweeping twice at once does no harm: each change is conditional, and a second message is.
+    """
+    done: Counter[str] = Counter()
+    for model, tier in queues:
+        try:
+            messages = service.queues.messages(model, tier)
+        except ClientError as error:
+            telemetry.log("error", "queue not swept", model=model, tier=tier, why=str(error))
+            continue
+        plan = plan_sweep(service.table.unfinished(f"{model}#{tier}"), messages, service.clock())
+        for name, some, action in (
+            ("expired", plan.expired, _expire),
+            ("reclaimed", plan.lapsed, _reclaim),
+            ("resent", plan.lost, _resend),
+        ):
+            done[name] += sum(_try(action, service, herald, job) for job in some)
+    return dict(done)
+
+
+def _try(action: Callable[[JobService, Herald, Job], None], service: JobService, herald: Herald, job: Job) -> bool:
+    """Whether there was something to do: the index is a moment late, and others may have been faster."""
+    try:
+        action(service, herald, job)
+    except (JobConflict, JobNotFound):
+        return False
+    return True
+
+
+def _expire(service: JobService, herald: Herald, job: Job) -> None:
+    tell(service, herald, service.table.change(job.id, lambda found: jobs.expire(found, service.clock())))
+
+
+def _reclaim(service: JobService, herald: Herald, job: Job) -> None:
+    taken = service.table.change(job.id, lambda found: jobs.reclaim(found, service.clock()))
+    if taken.status is JobStatus.QUEUED:
+        service.queues.send(taken)
+    else:
+        tell(service, herald, taken)
+
+
+def _resend(service: JobService, _herald: Herald, job: Job) -> None:
+    service.queues.send(job)
