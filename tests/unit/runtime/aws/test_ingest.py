@@ -156,12 +156,12 @@ def test_an_answer_that_was_overwritten_by_an_older_one_is_written_again(
     write = outputs._write
     done: list[str] = []
 
-    def write_late(service: JobService, job: jobs.Job) -> None:
+    def write_late(service: JobService, job: jobs.Job, suffixes: frozenset[str]) -> None:
         if not done:  # the older job's writer is held up until the newer answer stands
             done.append(job.id)
             inbox.ingest.take_own(newer)
             inbox.settle()
-        write(service, job)
+        write(service, job, suffixes)
 
     monkeypatch.setattr(outputs, "_write", write_late)
     inbox.ingest.take_own(older)
@@ -278,3 +278,20 @@ def test_an_idempotency_key_holds_over_messages_and_refuses_other_inputs(inbox: 
 
     assert first.id == again.id
     assert (other.status, "used for another request" in other.error) == (JobStatus.FAILED, True)
+
+
+def test_an_answer_leaves_no_delete_markers_where_nothing_stood(inbox: Inbox) -> None:
+    inbox.drop("in/tiny/a.npy", npy(ROWS))
+
+    client = inbox.service.store._client
+    assert "DeleteMarkers" not in client.list_object_versions(Bucket="data", Prefix="out/")
+
+
+def test_an_object_in_a_bucket_that_keeps_one_version_is_told_apart_by_its_order(inbox: Inbox) -> None:
+    inbox.put("in/tiny/a.npy", npy(ROWS))
+
+    for sequencer in ("1", "2", "2"):
+        inbox.ingest.take_own(notification("in/tiny/a.npy", version="null", sequencer=sequencer))
+    inbox.settle()
+
+    assert [job.status for job in inbox.jobs()] == [JobStatus.SUCCEEDED] * 2

@@ -51,8 +51,9 @@ def _from_bridge(event: Mapping[str, Any]) -> Iterator[Dropped]:
 
 
 def _dropped(bucket: str, key: str, found: Mapping[str, Any], version: str, time: str) -> Dropped:
-    """``order`` is the time where there is no sequencer, as from S3's imitations."""
+    """``order`` ends with the time, for S3's imitations, whose sequencer is absent or always the same."""
     sequencer = str(found.get("sequencer") or "").upper()
     mark = str(found.get("eTag") or found.get("etag") or "")
-    order = sequencer.ljust(_ORDER_DIGITS, "0") if sequencer else time
-    return Dropped(bucket, key, int(found.get("size") or 0), version, order, mark)
+    order = f"{sequencer.ljust(_ORDER_DIGITS, '0')}@{time}"
+    named = "" if version == "null" else version  # what every version is called while a bucket keeps only one
+    return Dropped(bucket, key, int(found.get("size") or 0), named, order, mark)

@@ -4,7 +4,6 @@ Each function may be called again for the same job, in any order with others, an
 """
 
 import json
-from typing import Final
 
 from onnxlift_runtime.aws import parts
 from onnxlift_runtime.aws.service import JobService, describe
@@ -12,8 +11,6 @@ from onnxlift_runtime.errors import JobNotFound
 from onnxlift_runtime.inbox import ERROR_SUFFIX, SUFFIXES
 from onnxlift_runtime.jobs import KEPT_AFTER_END_MS, Job, JobStatus, Payload
 from onnxlift_runtime.layout import JOIN
-
-_ALL_SUFFIXES: Final = (*SUFFIXES.values(), ERROR_SUFFIX)
 
 
 def deliver(service: JobService, job: Job) -> None:
@@ -32,46 +29,56 @@ def _write_newest(service: JobService, job: Job) -> None:
     A note in the table says who is the newest. Whoever writes looks again afterwards: had a newer job come in between,
     its answer may have been overwritten and is written once more.
     """
-    newest = _register(service, job)
+    newest, suffixes = _register(service, job)
     while newest.final:  # one that was retried writes its answer when it ends again
-        _write(service, newest)
-        written, newest = newest, _register(service, newest)
+        _write(service, newest, suffixes)
+        written, (newest, suffixes) = newest, _register(service, newest)
         if newest.id == written.id:
             return
 
 
-def _register(service: JobService, job: Job) -> Job:
-    """Stand as the newest job of an output key unless a newer one does; returns the one that does."""
+def _register(service: JobService, job: Job) -> tuple[Job, frozenset[str]]:
+    """Stand as the newest job of an output key unless a newer one does.
+
+    Returns the one that does, and the suffixes under which an answer may stand by now.
+    """
     note_id = f"output#{job.delivery.output_key}"
     expires_s = (service.clock() + 2 * KEPT_AFTER_END_MS) // 1000
     note = service.table.note(
         note_id,
-        UpdateExpression="SET #order = :order, job = :job, expire_at_s = :expires",
+        UpdateExpression="SET #order = :order, job = :job, expire_at_s = :expires ADD suffixes :suffixes",
         ConditionExpression="attribute_not_exists(id) OR #order <= :order",
         ExpressionAttributeNames={"#order": "order"},
         ExpressionAttributeValues={
             ":order": {"S": job.delivery.output_order},
             ":job": {"S": job.id},
             ":expires": {"N": str(expires_s)},
+            ":suffixes": {"SS": [_suffix(job)]},
         },
     )
-    if note is not None:
-        return job
+    note = note or service.table.read_note(note_id)
     try:
-        return service.table.get(service.table.read_note(note_id)["job"])
+        newest = job if note["job"] == job.id else service.table.get(note["job"])
     except JobNotFound:  # the newer job's record has gone, and its answer with it
-        return job
+        newest = job
+    return newest, frozenset(note["suffixes"])
 
 
-def _write(service: JobService, job: Job) -> None:
-    key = job.delivery.output_key
-    suffix = ERROR_SUFFIX
-    if job.status is JobStatus.SUCCEEDED and job.result is not None:
-        suffix = SUFFIXES.get(job.result.headers.get("Content-Type", ""), ".bin")
-        service.store.copy(job.result, key + suffix)
-    else:
+def _suffix(job: Job) -> str:
+    if job.status is not JobStatus.SUCCEEDED or job.result is None:
+        return ERROR_SUFFIX
+    return SUFFIXES.get(job.result.headers.get("Content-Type", ""), ".bin")
+
+
+def _write(service: JobService, job: Job, suffixes: frozenset[str]) -> None:
+    """Write the answer, then remove those of other kinds; one that never stood there would leave a delete marker."""
+    key, suffix = job.delivery.output_key, _suffix(job)
+    if suffix == ERROR_SUFFIX or job.result is None:
         service.store.put(_explanation(job), key + suffix)
-    service.store.delete([key + other for other in _ALL_SUFFIXES if other != suffix])
+    else:
+        service.store.copy(job.result, key + suffix)
+    if others := [key + other for other in sorted(suffixes - {suffix})]:
+        service.store.delete(others)
 
 
 def _explanation(job: Job) -> Payload:
