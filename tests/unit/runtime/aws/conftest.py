@@ -25,7 +25,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[JobService]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     with mock_aws():
         dynamodb, s3, sqs = (boto3.client(name) for name in ("dynamodb", "s3", "sqs"))
-        _create_table(dynamodb)
+        create_table(dynamodb)
         s3.create_bucket(Bucket="data")
         s3.put_bucket_versioning(Bucket="data", VersioningConfiguration={"Status": "Enabled"})
         sqs.create_queue(QueueName=queue_name(SERVICE, MODEL, "lambda"))
@@ -34,7 +34,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[JobService]:
         yield replace(plain, clock=lambda: next(clock))
 
 
-def _create_table(dynamodb: object) -> None:
+def create_table(dynamodb: object) -> None:
     kinds = {TABLE_KEY: "S", TABLE_SORT: "N", **dict.fromkeys(TABLE_INDEXES.values(), "S")}
     dynamodb.create_table(  # type: ignore[attr-defined]
         TableName="jobs",
