@@ -63,10 +63,10 @@ def encode_secret(secret: bytes) -> str:
 def is_public(address: Address) -> bool:
     """Whether an address belongs to the public internet: not private, link-local, metadata, loopback or reserved."""
     if isinstance(address, ipaddress.IPv6Address):
-        carried = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
-        if carried is None and address in _NAT64:
-            carried = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
-        if carried is not None and not is_public(carried):
+        if address.ipv4_mapped or address in _NAT64:
+            return is_public(ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF))
+        tunneled = address.sixtofour or (address.teredo or (None, None))[1]
+        if tunneled is not None and not is_public(tunneled):
             return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
