@@ -10,13 +10,13 @@ from onnxlift_runtime.manifest import MANIFEST_NAME
 Files = Mapping[str, Path]
 
 DOCKERFILE: Final = "handlers/Dockerfile"
-CONTROL_MODELS: Final = "models"  # where the zip of `control` keeps the manifests
+SHIPPED_MODELS: Final = "models"  # where the zips keep the manifests
 _RUNTIME: Final = "layers/runtime/python/onnxlift_runtime"
 
 
 def image_files(root: Path, model: DeployedModel) -> Files:
     """The build context of a model's image, laid out as in the repository: path there → file here."""
-    named = (DOCKERFILE, "handlers/__init__.py", "handlers/predict.py", "requirements/runtime.txt")
+    named = (DOCKERFILE, "handlers/__init__.py", "handlers/predict.py", "handlers/batch.py", "requirements/runtime.txt")
     artifacts = {
         f"artifacts/{model.name}/{manifest.version}/{name}": model.folder / manifest.version / name
         for manifest in model.manifests
@@ -25,16 +25,16 @@ def image_files(root: Path, model: DeployedModel) -> Files:
     return {**{name: root / name for name in named}, **_modules(root / _RUNTIME, _RUNTIME), **artifacts}
 
 
-def control_files(root: Path, models: Iterable[DeployedModel]) -> Files:
-    """The zip of the ``control`` function: itself, and what it tells about the models."""
+def zip_files(root: Path, function: str, models: Iterable[DeployedModel]) -> Files:
+    """The zip of a function: itself, and what it must know about the models."""
     manifests = {
-        f"{CONTROL_MODELS}/{model.name}/{manifest.version}/{MANIFEST_NAME}": model.folder
+        f"{SHIPPED_MODELS}/{model.name}/{manifest.version}/{MANIFEST_NAME}": model.folder
         / manifest.version
         / MANIFEST_NAME
         for model in models
         for manifest in model.manifests
     }
-    named = ("handlers/__init__.py", "handlers/control.py")
+    named = ("handlers/__init__.py", f"handlers/{function}.py")
     return {**{name: root / name for name in named}, **manifests}
 
 

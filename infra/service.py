@@ -1,4 +1,4 @@
-"""The whole service from one configuration file: a stack for each model, then the API in front of them."""
+"""The whole service from one configuration file: its data, a stack for each model, jobs and the API in front."""
 
 import tempfile
 from collections.abc import Mapping
@@ -6,9 +6,11 @@ from pathlib import Path
 
 import aws_cdk as cdk
 
-from infra.assets import control_files, image_files, layer_files, link_files
+from infra.assets import image_files, layer_files, link_files, zip_files
 from infra.models import read_models
 from infra.stacks.api import ApiStack
+from infra.stacks.data import DataStack
+from infra.stacks.jobs import JobsStack
 from infra.stacks.model import ModelStack
 from onnxlift.config import CONFIG_NAME, Config, load_config
 
@@ -35,10 +37,12 @@ def _environment(environ: Mapping[str, str]) -> cdk.Environment:
 def compose(scope: cdk.App | cdk.Stage, config: Config, root: Path, scratch: Path, env: cdk.Environment) -> None:
     """Add the service's stacks to ``scope``; assets are laid out below ``scratch``, which must live until synthesis."""
     models, missing = read_models(config)
+    prefix, layer = config.service, link_files(layer_files(root), scratch / "layer")
+    data = DataStack(scope, f"{prefix}-data", config=config, env=env)
     stacks = [
         ModelStack(
             scope,
-            f"{config.service}-model-{model.name}",
+            f"{prefix}-model-{model.name}",
             config=config,
             model=model,
             context=link_files(image_files(root, model), scratch / "images" / model.name),
@@ -46,16 +50,22 @@ def compose(scope: cdk.App | cdk.Stage, config: Config, root: Path, scratch: Pat
         )
         for model in models
     ]
+    code = {name: link_files(zip_files(root, name, models), scratch / name) for name in ("control", "ingest", "notify")}
+    jobs = JobsStack(scope, f"{prefix}-jobs", config=config, code=code, layer=layer, env=env)
     api = ApiStack(
         scope,
-        f"{config.service}-api",
+        f"{prefix}-api",
         config=config,
         models=models,
         missing=missing,
-        code=link_files(control_files(root, models), scratch / "control"),
-        layer=link_files(layer_files(root), scratch / "layer"),
+        code=code["control"],
+        layer=layer,
         env=env,
     )
     for stack in stacks:
-        api.add_stack_dependency(stack, "the API may call a function only once it is there")
+        stack.add_stack_dependency(data, "its functions start with the table and the bucket there")
+        for later in (jobs, api):
+            later.add_stack_dependency(stack, "the functions and queues of a model are used only once they are there")
+    jobs.add_stack_dependency(data, "what is dropped into the bucket comes here")
+    api.add_stack_dependency(jobs, "the API answers once everything behind it is there")
     cdk.Tags.of(scope).add("onnxlift:service", config.service)

@@ -17,6 +17,7 @@ from onnxlift_runtime.errors import ConfigInvalid
 CONFIG_NAME: Final = "onnxlift.toml"
 
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+QueueName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,80}$")]
 Label: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
 RecipeName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,59}$")]
 Architecture: TypeAlias = Literal["x86_64", "arm64"]
@@ -192,6 +193,10 @@ class Jobs(_Table):
     keep_days: Annotated[int, Field(ge=1, le=365)] = Field(
         14, description="Days after which payloads and results above 64 KB are deleted."
     )
+    reply_queues: tuple[QueueName, ...] = Field(
+        (), description="Queues of the same account and region that callers may name in reply_to."
+    )
+    topic: bool = Field(False, description="Whether an SNS topic is told when a job ends, in SageMaker's form.")
 
 
 class Config(_Table):

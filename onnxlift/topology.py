@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from onnxlift.config import Config
-from onnxlift_runtime.layout import IN_PREFIX, ingest_queue_name, public_queue_name, queue_name
+from onnxlift_runtime.layout import (
+    IN_PREFIX,
+    WEBHOOK_TRIES,
+    ingest_queue_name,
+    public_queue_name,
+    queue_name,
+    webhook_queue_name,
+)
 
 LAMBDA: Final = "lambda"
 MAX_RECEIVES: Final = 5
@@ -15,9 +22,10 @@ MAX_MESSAGE_BYTES: Final = 1024 * 1024
 VISIBILITY_FACTOR: Final = 6  # of the function's timeout: AWS's own advice for queues that feed a function
 CONTROL_TIMEOUT_S: Final = 29
 INGEST_TIMEOUT_S: Final = 300
+NOTIFY_TIMEOUT_S: Final = 60
 SWEEP_EVERY_S: Final = 60
-# Days after which what lies below a prefix is deleted; what callers drop and what they are given stays.
-EXPIRE_DAYS: Final = {"uploads/": 2, "payloads/": 14, "results/": 14}
+# An upload stands as an input of a request or a job, which both come soon after it.
+UPLOADS_KEPT_DAYS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +67,8 @@ def service_sources(config: Config) -> tuple[Source, ...]:
     return (
         Source(public_queue_name(service), "ingest", INGEST_TIMEOUT_S, 10, 10),
         Source(ingest_queue_name(service), "ingest", INGEST_TIMEOUT_S, 10, 10),
+        # One at a time, because a receiver that does not answer takes up all the time that there is.
+        Source(webhook_queue_name(service), "notify", NOTIFY_TIMEOUT_S, 1, 10, max_receives=WEBHOOK_TRIES),
     )
 
 

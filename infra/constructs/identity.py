@@ -1,4 +1,4 @@
-"""What a function may do, which is to write its own log."""
+"""What a function may do: write its own log, and what its stack allows it."""
 
 from typing import Final
 
@@ -40,3 +40,8 @@ class FunctionIdentity(Construct):
                 actions=["logs:CreateLogStream", "logs:PutLogEvents"], resources=[self.log_group.log_group_arn]
             )
         )
+
+    def allow(self, *statements: iam.PolicyStatement) -> None:
+        """Let the role do more."""
+        for statement in statements:
+            self.role.add_to_policy(statement)

@@ -1,23 +1,30 @@
 """The API in front of all models."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from aws_cdk import Annotations, ArnFormat, CfnOutput, CfnParameter, CfnRule, CfnRuleAssertion, Fn, Stack
+from aws_cdk import Annotations, ArnFormat, CfnOutput, CfnParameter, CfnRule, CfnRuleAssertion, Duration, Fn, Stack
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from infra.assets import CONTROL_MODELS
-from infra.constructs.control import CODE_FOLDER, ControlFunction
+from infra.assets import SHIPPED_MODELS
 from infra.constructs.gateway import Gateway
-from infra.constructs.predict import LIVE
+from infra.constructs.model import LIVE
+from infra.constructs.permissions import READ, SEND, WRITE, Permissions
+from infra.constructs.zip import CODE_FOLDER, ZipFunction
 from infra.models import DeployedModel
 from infra.openapi import MAX_RESOURCES, Document, Targets, gateway_document, resource_count
+from infra.settings import function_settings
 from onnxlift.config import Config
+from onnxlift.topology import CONTROL_TIMEOUT_S, SWEEP_EVERY_S
+from onnxlift_runtime import layout
 from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.openapi import describe
-from onnxlift_runtime.settings import Limits, Settings
+from onnxlift_runtime.settings import Limits
+
+CONTROL_MEMORY_MB: Final = 512
 
 
 class ApiStack(Stack):
@@ -40,14 +47,20 @@ class ApiStack(Stack):
         **stack: Any,
     ) -> None:
         super().__init__(scope, id, description=f"onnxlift: API of {config.service}", **stack)
-        control = ControlFunction(
+        control = ZipFunction(
             self,
             "Control",
+            name="control",
+            description="Answers for the service: its models, its jobs, and how to call it",
             code=code,
             layer=layer,
-            settings=control_settings(config),
+            settings=function_settings(config, CODE_FOLDER / SHIPPED_MODELS),
+            memory_mb=CONTROL_MEMORY_MB,
+            timeout_s=CONTROL_TIMEOUT_S,
             retention_days=config.api.log_retention_days,
         )
+        self._allow_jobs(control, config)
+        self._add_sweep(control)
         aliases = {model.name: self._alias_arn(model) for model in models}
         targets = Targets(
             self._uri(control.alias.function_arn), {name: self._uri(arn) for name, arn in aliases.items()}
@@ -61,6 +74,35 @@ class ApiStack(Stack):
         if gateway.key is not None:
             told = "Show the key: aws apigateway get-api-key --include-value --api-key ID"
             CfnOutput(self, "KeyId", value=gateway.key.key_id, description=told)
+
+    def _allow_jobs(self, control: ZipFunction, config: Config) -> None:
+        permissions = Permissions(self, config)
+        control.allow(
+            *permissions.telling(),
+            permissions.webhook_secret(),
+            permissions.indexes(*layout.TABLE_INDEXES),
+            permissions.objects(READ, layout.UPLOADS_PREFIX),
+            permissions.absence(),
+            permissions.objects(WRITE, layout.UPLOADS_PREFIX, layout.PAYLOADS_PREFIX),
+            permissions.queues((*SEND, "sqs:GetQueueAttributes"), *permissions.job_queues()),
+        )
+
+    def _add_sweep(self, control: ZipFunction) -> None:
+        """Look for lost jobs; a look that fails is not repeated, the next one comes soon."""
+        events.Rule(
+            self,
+            "Sweep",
+            description="Look for jobs that were lost, waited too long, or whose worker died",
+            schedule=events.Schedule.rate(Duration.seconds(SWEEP_EVERY_S)),
+            targets=[
+                targets.LambdaFunction(
+                    control.alias,
+                    event=events.RuleTargetInput.from_object(layout.SWEEP_EVENT),
+                    retry_attempts=0,
+                    max_event_age=Duration.seconds(SWEEP_EVERY_S),
+                )
+            ],
+        )
 
     def _alias_arn(self, model: DeployedModel) -> str:
         """The alias by its name: an import from the model's stack would forbid that the model ever moves or goes."""
@@ -105,15 +147,6 @@ class ApiStack(Stack):
         condition = Fn.condition_equals(parameter.value_as_string, "")
         assertions = [CfnRuleAssertion(assert_=condition, assert_description=text) for text in missing.values()]
         CfnRule(self, "EveryModelIsCompressed", assertions=assertions)
-
-
-def control_settings(config: Config) -> Settings:
-    """What the ``control`` function is told."""
-    return Settings(
-        service=config.service,
-        models_dir=Path(CODE_FOLDER / CONTROL_MODELS),
-        api_key_required=config.api.api_key_required,
-    )
 
 
 def _document(config: Config, models: Sequence[DeployedModel], targets: Targets) -> Document:

@@ -5,14 +5,19 @@ from typing import Any
 from aws_cdk import Stack
 from constructs import Construct
 
-from infra.constructs.predict import PredictFunction
+from infra.constructs.model import ModelFunction
+from infra.constructs.permissions import CONSUME, READ, SEND, WRITE, Permissions
+from infra.constructs.queue import FeedingQueue
 from infra.models import DeployedModel
+from infra.settings import function_settings
 from onnxlift.config import Config
-from onnxlift_runtime.settings import Settings
+from onnxlift.placement import API_TIMEOUT_MS
+from onnxlift.topology import job_source
+from onnxlift_runtime import layout
 
 
 class ModelStack(Stack):
-    """The function of one model; ``context`` is the folder its image is built from."""
+    """The functions of one model and the queue of its jobs; ``context`` is the folder its image is built from."""
 
     def __init__(
         self,
@@ -25,16 +30,53 @@ class ModelStack(Stack):
         **stack: Any,
     ) -> None:
         super().__init__(scope, id, description=f"onnxlift: model {model.name} of {config.service}", **stack)
-        PredictFunction(
+        self._config, self._model, self._context = config, model, context
+        source = job_source(config, model.name)
+        answers = f"Answers for model {model.name}"
+        predict = self._add_function(
+            "predict", description=answers, timeout_ms=API_TIMEOUT_MS, physical_name=model.function_name
+        )
+        batch = self._add_function(
+            source.function, description=f"Works on jobs of model {model.name}", timeout_ms=source.timeout_s * 1000
+        )
+        self._allow_submitting(predict, source.queue)
+        self._allow_working(batch, source.queue)
+        FeedingQueue(self, "Jobs", source=source).feed(batch.alias)
+
+    def _add_function(
+        self, name: str, *, description: str, timeout_ms: int, physical_name: str | None = None
+    ) -> ModelFunction:
+        return ModelFunction(
             self,
-            "Predict",
-            model=model,
-            context=context,
-            settings=predict_settings(config),
-            retention_days=config.api.log_retention_days,
+            name.capitalize(),
+            name=name,
+            description=description,
+            model=self._model,
+            context=self._context,
+            settings=function_settings(self._config),
+            timeout_ms=timeout_ms,
+            retention_days=self._config.api.log_retention_days,
+            physical_name=physical_name,
         )
 
+    def _allow_submitting(self, predict: ModelFunction, queue: str) -> None:
+        permissions = Permissions(self, self._config)
+        predict.allow(
+            permissions.table("GetItem", "PutItem"),
+            permissions.indexes(layout.BY_QUEUE),
+            permissions.objects(READ, layout.UPLOADS_PREFIX, layout.RESULTS_PREFIX),
+            permissions.absence(),
+            permissions.objects(WRITE, layout.PAYLOADS_PREFIX),
+            permissions.queues((*SEND, "sqs:GetQueueAttributes"), queue),
+        )
 
-def predict_settings(config: Config) -> Settings:
-    """What a predict function is told."""
-    return Settings(service=config.service)
+    def _allow_working(self, batch: ModelFunction, queue: str) -> None:
+        permissions = Permissions(self, self._config)
+        reads = (layout.PAYLOADS_PREFIX, layout.UPLOADS_PREFIX, layout.IN_PREFIX)
+        batch.allow(
+            *permissions.telling(),
+            permissions.objects(READ, *reads),
+            permissions.absence(),
+            permissions.objects(WRITE, layout.RESULTS_PREFIX),
+            permissions.queues(CONSUME, queue),
+        )

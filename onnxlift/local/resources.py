@@ -1,6 +1,7 @@
 """The table, bucket, queues, bus and rule of a service, made in a moto server as the CDK app makes them in AWS."""
 
 import json
+import secrets
 from collections.abc import Iterable
 from typing import Any
 
@@ -33,6 +34,8 @@ def create(config: Config, endpoint_url: str) -> None:
     _create_bucket(client("s3", endpoint_url), layout.bucket_name(service, ACCOUNT, REGION))
     _create_queues(sqs, sources(config, config.models))
     _create_rule(client("events", endpoint_url), service)
+    secret = {"Name": layout.webhook_secret_name(service), "SecretString": secrets.token_urlsafe(32)}
+    client("secretsmanager", endpoint_url).create_secret(**secret)
 
 
 def _create_table(dynamodb: Any, name: str) -> None:

@@ -48,6 +48,7 @@ def settings(config: Config, models_dir: Path, *, threads: int, workers: int) ->
         jobs_table=layout.table_name(service),
         data_bucket=layout.bucket_name(service, ACCOUNT, REGION),
         event_bus=layout.bus_name(service),
+        webhook_secret=layout.webhook_secret_name(service),
         private_webhooks=True,
         batch_workers=workers,
     )

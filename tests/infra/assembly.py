@@ -45,11 +45,46 @@ class Assembly:
         (name,) = self.resources(stack, kind)
         return name
 
+    def having(self, stack: str, kind: str, name: str, value: str) -> Resource:
+        """The properties of the only resource of a type in which one property is this text."""
+        found = [resource["Properties"] for resource in self.resources(stack, kind).values()]
+        (properties,) = (each for each in found if flat(each.get(name, "")) == value)
+        chosen: Resource = properties
+        return chosen
+
+    def allowed(self, stack: str, function: str) -> set[tuple[str, str]]:
+        """What the role of a construct may do: every action with each of its resources."""
+        policies = self.resources(stack, "AWS::IAM::Policy").items()
+        (policy,) = (resource for name, resource in policies if name.startswith(f"{function}Identity"))
+        return {
+            (
+                action,
+                re.sub(r"^arn:<AWS::Partition>:(\w+):(<AWS::Region>:<AWS::AccountId>|:):?", r"\1 ", flat(resource)),
+            )
+            for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+            for action in _as_list(statement["Action"])
+            for resource in _as_list(statement["Resource"])
+        }
+
     def asset_files(self, resource: Resource) -> set[str]:
         """Every file of a resource's asset, relative to the asset's folder."""
         (digest,) = set(re.findall(r"[0-9a-f]{64}", json.dumps(resource["Properties"])))
         folder = self.folder / f"asset.{digest}"
         return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def flat(value: Any) -> str:
+    """A CloudFormation string as text; references stay recognisable."""
+    if isinstance(value, dict) and "Fn::Join" in value:
+        separator, parts = value["Fn::Join"]
+        return str(separator).join(map(flat, parts))
+    if isinstance(value, dict):
+        return f"<{value.get('Ref') or value['Fn::GetAtt'][0]}>"
+    return str(value)
 
 
 def synthesise(config: Path, out: Path, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -29,6 +29,14 @@ stage = "v9"
 api_key_required = true
 throttle = { rate = 7, burst = 9 }
 log_retention_days = 14
+
+[jobs]
+timeout_s = 120
+batch_size = 4
+concurrency = 3
+keep_days = 9
+reply_queues = ["answers"]
+topic = true
 """
 
 BARE = """

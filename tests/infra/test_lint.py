@@ -18,5 +18,5 @@ def test_cfn_lint_finds_nothing_in_any_template(shop: Assembly, bare: Assembly) 
         check=False,
     )
 
-    assert len(templates) == 5
+    assert len(templates) == 9
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -1,32 +1,48 @@
 """What the stack of one model makes."""
 
+import json
 import re
+from collections import Counter
 from pathlib import PurePosixPath
 
 import pytest
 
 from onnxlift_runtime.settings import Settings
-from tests.infra.assembly import ROOT, Assembly
+from tests.infra.assembly import ROOT, Assembly, Resource, flat
 
 DIGITS, PAIR = "shop-model-digits", "shop-model-pair"
 RUNTIME = "layers/runtime/python/onnxlift_runtime"
 
 
-def test_a_service_is_one_stack_per_model_and_one_api(shop: Assembly) -> None:
-    assert shop.stacks == ["shop-api", DIGITS, PAIR]
+def functions(assembly: Assembly, stack: str) -> dict[str, Resource]:
+    """The functions of a stack by the name of their handler."""
+    found = assembly.resources(stack, "AWS::Lambda::Function").values()
+    return {resource["Properties"]["ImageConfig"]["Command"][0].split(".")[1]: resource for resource in found}
 
 
-def test_a_stack_holds_a_published_function_and_nothing_beside_it(shop: Assembly) -> None:
-    kinds = sorted(resource["Type"] for resource in shop.template(DIGITS)["Resources"].values())
+def predict(assembly: Assembly, stack: str) -> Resource:
+    properties: Resource = functions(assembly, stack)["predict"]["Properties"]
+    return properties
 
-    assert kinds == [
-        "AWS::IAM::Policy",
-        "AWS::IAM::Role",
-        "AWS::Lambda::Alias",
-        "AWS::Lambda::Function",
-        "AWS::Lambda::Version",
-        "AWS::Logs::LogGroup",
-    ]
+
+def test_a_service_is_its_data_one_stack_per_model_jobs_and_one_api(shop: Assembly) -> None:
+    assert shop.stacks == ["shop-api", "shop-data", "shop-jobs", DIGITS, PAIR]
+
+
+def test_a_stack_holds_two_published_functions_and_the_queue_of_one(shop: Assembly) -> None:
+    kinds = Counter(resource["Type"] for resource in shop.template(DIGITS)["Resources"].values())
+
+    assert kinds == {
+        "AWS::IAM::Policy": 2,
+        "AWS::IAM::Role": 2,
+        "AWS::Lambda::Alias": 2,
+        "AWS::Lambda::EventSourceMapping": 1,
+        "AWS::Lambda::Function": 2,
+        "AWS::Lambda::Version": 2,
+        "AWS::Logs::LogGroup": 2,
+        "AWS::SQS::Queue": 2,
+        "AWS::SQS::QueuePolicy": 2,
+    }
 
 
 @pytest.mark.parametrize(
@@ -39,7 +55,7 @@ def test_a_stack_holds_a_published_function_and_nothing_beside_it(shop: Assembly
 def test_the_function_has_what_placement_and_manifest_say(
     shop: Assembly, stack: str, name: str, architecture: str, memory_mb: int
 ) -> None:
-    function = shop.only(stack, "AWS::Lambda::Function")
+    function = predict(shop, stack)
 
     assert function["PackageType"] == "Image"
     assert function["FunctionName"] == name
@@ -48,50 +64,55 @@ def test_the_function_has_what_placement_and_manifest_say(
     assert function["Timeout"] == 29
 
 
-def test_the_environment_is_what_settings_read_back(shop: Assembly) -> None:
-    variables = shop.only(DIGITS, "AWS::Lambda::Function")["Environment"]["Variables"]
+def test_both_functions_are_told_where_their_jobs_are(shop: Assembly) -> None:
+    expected = Settings(
+        service="shop",
+        api_key_required=True,
+        jobs_table="shop-jobs",
+        data_bucket="shop-<AWS::AccountId>-<AWS::Region>",
+        event_bus="shop",
+        topic="arn:<AWS::Partition>:sns:<AWS::Region>:<AWS::AccountId>:shop-jobs",
+        webhook_secret="shop-webhooks",
+        batch_workers=3,
+    )
 
-    assert variables == Settings(service="shop").to_env()
-    assert Settings.from_env(variables) == Settings(service="shop")
+    for function in functions(shop, DIGITS).values():
+        variables = function["Properties"]["Environment"]["Variables"]
+        told = {name: flat(value) for name, value in variables.items()}
+        assert told == expected.to_env()
+        assert Settings.from_env(told) == expected
 
 
 def test_the_alias_live_points_at_a_published_version(shop: Assembly) -> None:
-    (function,) = shop.resources(DIGITS, "AWS::Lambda::Function")
-    (version,) = shop.resources(DIGITS, "AWS::Lambda::Version")
+    versions = set(shop.resources(DIGITS, "AWS::Lambda::Version"))
 
-    alias = shop.only(DIGITS, "AWS::Lambda::Alias")
+    aliases = [found["Properties"] for found in shop.resources(DIGITS, "AWS::Lambda::Alias").values()]
 
-    assert alias["Name"] == "live"
-    assert alias["FunctionName"] == {"Ref": function}
-    assert alias["FunctionVersion"] == {"Fn::GetAtt": [version, "Version"]}
+    assert [alias["Name"] for alias in aliases] == ["live", "live"]
+    assert {alias["FunctionVersion"]["Fn::GetAtt"][0] for alias in aliases} == versions
 
 
-def test_the_role_may_write_to_its_own_log_group_and_nothing_else(shop: Assembly) -> None:
-    (log_group,) = shop.resources(DIGITS, "AWS::Logs::LogGroup")
+def test_both_functions_run_one_image(shop: Assembly) -> None:
+    images = {json.dumps(function["Properties"]["Code"]) for function in functions(shop, DIGITS).values()}
 
-    role, policy = shop.only(DIGITS, "AWS::IAM::Role"), shop.only(DIGITS, "AWS::IAM::Policy")
-
-    assert set(role) == {"AssumeRolePolicyDocument", "Tags"}
-    assert role["AssumeRolePolicyDocument"]["Statement"] == [
-        {"Action": "sts:AssumeRole", "Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}}
-    ]
-    assert policy["PolicyDocument"]["Statement"] == [
-        {
-            "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
-            "Effect": "Allow",
-            "Resource": {"Fn::GetAtt": [log_group, "Arn"]},
-        }
-    ]
+    assert len(images) == 1
 
 
-def test_the_log_is_kept_as_long_as_configured_and_goes_with_the_stack(shop: Assembly) -> None:
-    (log_group,) = shop.resources(DIGITS, "AWS::Logs::LogGroup").items()
+def test_batch_may_run_as_long_as_configured_with_the_memory_of_predict(shop: Assembly) -> None:
+    batch = functions(shop, DIGITS)["batch"]["Properties"]
 
-    function = shop.only(DIGITS, "AWS::Lambda::Function")
+    assert (batch["Timeout"], batch["MemorySize"]) == (120, 1769)
 
-    assert function["LoggingConfig"] == {"LogGroup": {"Ref": log_group[0]}}
-    assert log_group[1]["Properties"]["RetentionInDays"] == 14
-    assert log_group[1]["DeletionPolicy"] == "Delete"
+
+def test_the_logs_are_kept_as_long_as_configured_and_go_with_the_stack(shop: Assembly) -> None:
+    groups = shop.resources(DIGITS, "AWS::Logs::LogGroup")
+
+    used = {function["Properties"]["LoggingConfig"]["LogGroup"]["Ref"] for function in functions(shop, DIGITS).values()}
+
+    assert used == set(groups)
+    assert {(group["Properties"]["RetentionInDays"], group["DeletionPolicy"]) for group in groups.values()} == {
+        (14, "Delete")
+    }
 
 
 def test_no_stack_exports_or_imports_anything(shop: Assembly) -> None:
@@ -102,13 +123,14 @@ def test_no_stack_exports_or_imports_anything(shop: Assembly) -> None:
 
 
 def test_the_image_is_built_from_exactly_what_it_needs(shop: Assembly) -> None:
-    (function,) = shop.resources(DIGITS, "AWS::Lambda::Function").values()
+    function = functions(shop, DIGITS)["predict"]
 
     files = shop.asset_files(function)
 
     assert {name for name in files if not name.startswith(RUNTIME)} == {
         "handlers/Dockerfile",
         "handlers/__init__.py",
+        "handlers/batch.py",
         "handlers/predict.py",
         "requirements/runtime.txt",
         "artifacts/digits/1/manifest.json",
@@ -121,7 +143,7 @@ def test_the_image_is_built_from_exactly_what_it_needs(shop: Assembly) -> None:
 
 
 def test_the_context_holds_everything_that_the_dockerfile_copies(shop: Assembly) -> None:
-    (function,) = shop.resources(DIGITS, "AWS::Lambda::Function").values()
+    function = functions(shop, DIGITS)["predict"]
     files = {PurePosixPath(name) for name in shop.asset_files(function)}
 
     copied = re.findall(r"^COPY (?!--from)(\S+) ", (ROOT / "handlers" / "Dockerfile").read_text(), re.MULTILINE)

@@ -61,6 +61,16 @@ def webhook_queue_name(service: str) -> str:
     return f"{service}-webhooks"
 
 
+def webhook_secret_name(service: str) -> str:
+    """The secret that webhooks are signed with."""
+    return f"{service}-webhooks"
+
+
+def topic_name(service: str) -> str:
+    """The SNS topic that is told when a job ends, where a service wants one."""
+    return f"{service}-jobs"
+
+
 # What the schedule hands the ``control`` function each minute, instead of a request.
 SWEEP_EVENT: Final = {"task": "sweep"}
 # Seconds before each further try of a webhook; the first of the schedule that Standard Webhooks recommends.

@@ -1,36 +1,39 @@
-"""The function that answers for the service as a whole."""
+"""A function without a model in it."""
 
 from pathlib import PurePosixPath
 from typing import Final
 
 from aws_cdk import Duration, SymlinkFollowMode
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra.constructs.identity import FunctionIdentity
-from infra.constructs.predict import LIVE
+from infra.constructs.model import LIVE
 from onnxlift_runtime.settings import Settings
 
 CODE_FOLDER: Final = PurePosixPath("/var/task")  # where Lambda unpacks a function's zip
-MEMORY_MB: Final = 512
-TIMEOUT_S: Final = 10
 
 
-class ControlFunction(Construct):
-    """A zip function on the shared runtime layer, published behind the alias ``live``."""
+class ZipFunction(Construct):
+    """The function ``handlers.<name>`` on the shared runtime layer, published behind the alias ``live``."""
 
     def __init__(
         self,
         scope: Construct,
         id: str,  # noqa: A002
         *,
+        name: str,
+        description: str,
         code: str,
         layer: str,
         settings: Settings,
+        memory_mb: int,
+        timeout_s: int,
         retention_days: int,
     ) -> None:
         super().__init__(scope, id)
-        identity = FunctionIdentity(self, "Identity", retention_days=retention_days)
+        self._identity = FunctionIdentity(self, "Identity", retention_days=retention_days)
         runtime = lambda_.LayerVersion(
             self,
             "Runtime",
@@ -41,16 +44,20 @@ class ControlFunction(Construct):
         self.function = lambda_.Function(
             self,
             "Function",
-            description="Answers for the service: what there is, whether it lives, how to call it",
+            description=description,
             code=lambda_.Code.from_asset(code, follow_symlinks=SymlinkFollowMode.ALWAYS),
-            handler="handlers.control.handler",
+            handler=f"handlers.{name}.handler",
             runtime=lambda_.Runtime.PYTHON_3_13,
             architecture=lambda_.Architecture.ARM_64,
             layers=[runtime],
-            memory_size=MEMORY_MB,
-            timeout=Duration.seconds(TIMEOUT_S),
-            role=identity.role,
-            log_group=identity.log_group,
+            memory_size=memory_mb,
+            timeout=Duration.seconds(timeout_s),
+            role=self._identity.role,
+            log_group=self._identity.log_group,
             environment=settings.to_env(),
         )
         self.alias = lambda_.Alias(self, "Live", alias_name=LIVE, version=self.function.current_version)
+
+    def allow(self, *statements: iam.PolicyStatement) -> None:
+        """Let the function's role do more."""
+        self._identity.allow(*statements)
