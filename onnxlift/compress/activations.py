@@ -64,6 +64,8 @@ def _exposed(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
 def _options() -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    # Several candidates run at once; threads that wait by spinning would take the processors from each other.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
 
 

@@ -132,7 +132,7 @@ def _sensitivity(
         return ()
     heard(Progress("finding the sensitive nodes", 0, 3 * len(wanted), budget_s=budget))
     ground = prepared.bench.ground
-    return rank(ground.workspace.folder, prepared.source.proto, prepared.calibration, ground.output)
+    return rank(ground.workspace, prepared.source.proto, prepared.calibration, ground.output)
 
 
 def _predictions(

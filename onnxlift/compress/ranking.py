@@ -1,6 +1,6 @@
 """What each node of a model loses when it alone is compressed: measured once, kept with the search."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,119 +8,152 @@ from typing import Final
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from pydantic import TypeAdapter
 
-from onnxlift.compress.activations import feeds
-from onnxlift.compress.graph import Graph, attributes
+from onnxlift.compress.activations import feeds, second_moments
+from onnxlift.compress.graph import Graph, Projection, attributes
+from onnxlift.compress.overrides import Overrides
 from onnxlift.compress.prediction import INT8
 from onnxlift.compress.report import NodeSensitivity, PrecisionError
+from onnxlift.compress.rounding import compensation
 from onnxlift.compress.samples import Samples
-from onnxlift.compress.steps import Context, Step
+from onnxlift.compress.shared import begin
+from onnxlift.compress.steps import Context
 from onnxlift.compress.steps.clean import Clean
 from onnxlift.compress.steps.embeddings import Embeddings
 from onnxlift.compress.steps.matmul_int8 import MatMulInt8
 from onnxlift.compress.steps.smooth_quant import SmoothQuant
 from onnxlift.compress.steps.weight_blocks import WeightBlocks
-from onnxlift_runtime.errors import OnnxliftError
+from onnxlift.compress.workspace import Workspace
 from onnxlift_runtime.session import processor_count
 
-_SAMPLES: Final = 16
-# A grid of 8 bits is 16 times as fine, its error 256 times as small; its blocks are wider.
-_EIGHT_OF_FOUR: Final = 1 / 128
+_SAMPLES: Final = 12
+_MOMENT_SAMPLES: Final = 64
 _FILE: Final = "sensitivity.json"
 _ADAPTER: Final = TypeAdapter(tuple[NodeSensitivity, ...])
+_BLOCKS: Final = {"8-bit": WeightBlocks(8), "4-bit": WeightBlocks(4, 32, symmetric=False)}
+_TABLES: Final = {"8-bit": Embeddings(8), "4-bit": Embeddings(4, 32, symmetric=False)}
 
 
 @dataclass(frozen=True)
 class _Case:
-    """One node at one precision: the step that brings it there, on the plain or the smoothed model."""
+    """One node at one precision: how to make the weight it then has, and where to try it."""
 
     node: str
     precision: str
-    step: Step
-    smoothed: bool = False
+    weight: Callable[[], np.ndarray]
+    session: Overrides
+    expected: Sequence[np.ndarray]
+
+    def loss(self) -> float | None:
+        """What is lost; None where this node cannot be changed alone."""
+        try:
+            found = _loss(self.expected, self.session.answers(self.node, self.weight()))
+        except Exception:  # one node that cannot be changed alone is only not known
+            return None
+        return found if np.isfinite(found) else None
 
 
-def rank(folder: Path, model: onnx.ModelProto, calibration: Samples, output: str) -> tuple[NodeSensitivity, ...]:
-    """Bring one node after the other to int8 and 4 bits, and compare the first output on a few samples.
+def rank(
+    workspace: Workspace, model: onnx.ModelProto, calibration: Samples, output: str
+) -> tuple[NodeSensitivity, ...]:
+    """Bring one node after the other to int8, 8 and 4 bits, and compare the first output on a few samples.
 
-    The result is kept in ``folder``. Nodes carry the names they have after ``Clean``. Empty where a model cannot be
+    The result is kept in the workspace. Nodes carry the names they have after ``Clean``. Empty where a model cannot be
     taken apart like this.
     """
-    path = folder / _FILE
+    path = workspace.folder / _FILE
     if path.exists():
         return _ADAPTER.validate_json(path.read_bytes())
-    found = _rank(model, calibration, output)
+    found = _rank(workspace.beginnings, model, calibration, output)
     unfinished = path.with_suffix(".part")
     unfinished.write_bytes(_ADAPTER.dump_json(found))
     unfinished.replace(path)
     return found
 
 
-def _rank(model: onnx.ModelProto, calibration: Samples, output: str) -> tuple[NodeSensitivity, ...]:
+def _rank(folder: Path, model: onnx.ModelProto, calibration: Samples, output: str) -> tuple[NodeSensitivity, ...]:
+    context = Context(calibration.arrays)
     try:
-        plain = Clean().apply(model, Context())
-        smoothed = _smoothed(plain, calibration)
+        plain, _ = begin(folder, model, (Clean(),), context)
+        cases = [*_plain_cases(plain, calibration, output), *_smooth_cases(folder, model, calibration, output)]
     except Exception:  # what the steps cannot work on is told by the recipes that need them
         return ()
-    cases = list(_cases(plain, smoothed is not None))
-    runs = [{**feed} for feed in _runs(plain, calibration)]
-    expected = _answers(plain, runs, output)
-
-    def measure(case: _Case) -> float | None:
-        try:
-            start = smoothed if case.smoothed and smoothed is not None else plain
-            changed = case.step.apply(start, Context())
-            return _loss(expected, _answers(changed, runs, output))
-        except Exception:  # one node that cannot be changed alone is only not known
-            return None
-
     with ThreadPoolExecutor(processor_count()) as pool:
-        losses = list(pool.map(measure, cases))
+        losses = list(pool.map(_Case.loss, cases))
     errors: dict[str, list[PrecisionError]] = {}
     for case, loss in zip(cases, losses, strict=True):
-        if loss is not None and np.isfinite(loss):
+        if loss is not None:
             errors.setdefault(case.node, []).append(PrecisionError(case.precision, loss))
-            if case.precision == "4-bit":
-                errors[case.node].append(PrecisionError("8-bit", loss * _EIGHT_OF_FOUR))
     graph = Graph(plain)
     return tuple(_described(graph, node, tuple(found)) for node, found in errors.items())
 
 
-def _smoothed(model: onnx.ModelProto, calibration: Samples) -> onnx.ModelProto | None:
-    few = calibration.limit(4 * _SAMPLES).arrays
-    try:
-        return SmoothQuant().apply(model, Context(few))
-    except OnnxliftError:
-        return None
-
-
-def _cases(model: onnx.ModelProto, has_smoothed: bool) -> Iterator[_Case]:
-    """Roundings to nearest, which need no samples."""
+def _plain_cases(model: onnx.ModelProto, calibration: Samples, output: str) -> list[_Case]:
+    """Every projection in 8-bit and 4-bit blocks, every table in 8 and 4 bits."""
     graph = Graph(model)
-    names = [item.name for item in graph.projections()]
-    for name in names:
-        others = tuple(other for other in names if other != name)
-        if has_smoothed:
-            yield _Case(name, INT8, MatMulInt8("nearest", exclude=others), smoothed=True)
-        yield _Case(name, "4-bit", WeightBlocks(4, 32, symmetric=False, method="nearest", only=(name,)))
-    lookups = [node.name for node in graph.nodes if node.op_type == "Gather"]
-    for name in lookups:
-        others = tuple(other for other in lookups if other != name)
-        yield _Case(name, "4-bit", Embeddings(4, 32, symmetric=False, fit="nearest", exclude=others))
+    projections = list(graph.projections())
+    lookups = [node for node in graph.nodes if _TABLES["8-bit"].suits(graph, node)]
+    names = [*(item.name for item in projections), *(node.name for node in lookups)]
+    runs = list(feeds(model, calibration.limit(_SAMPLES).arrays))
+    session = Overrides(model, names, runs, output)
+    expected = session.answers()
+    moments, factors = _statistics(model, projections, calibration)
+
+    def in_blocks(item: Projection, step: WeightBlocks) -> np.ndarray:
+        restored = step.quantize(item.weight, moments[item.input], factors[item.input]).restore()
+        return _as_stored(item, restored[:, : len(item.weight)].T)
+
+    def table(node: onnx.NodeProto, step: Embeddings) -> np.ndarray:
+        array = graph.constant(node.input[0])
+        assert array is not None
+        return step.quantize(array)[0].restore()[:, : array.shape[1]]
+
+    cases = [
+        _Case(item.name, precision, lambda item=item, step=step: in_blocks(item, step), session, expected)  # type: ignore[misc]
+        for item in projections
+        for precision, step in _BLOCKS.items()
+    ]
+    return cases + [
+        _Case(node.name, precision, lambda node=node, step=step: table(node, step), session, expected)  # type: ignore[misc]
+        for node in lookups
+        for precision, step in _TABLES.items()
+    ]
 
 
-def _runs(model: onnx.ModelProto, calibration: Samples) -> Iterator[Mapping[str, np.ndarray]]:
-    return feeds(model, calibration.limit(_SAMPLES).arrays)
+def _smooth_cases(folder: Path, model: onnx.ModelProto, calibration: Samples, output: str) -> list[_Case]:
+    """Every projection in int8, its input rounded too, after activations were smoothed."""
+    try:
+        smoothed, _ = begin(folder, model, (Clean(), SmoothQuant()), Context(calibration.arrays))
+        projections = list(Graph(smoothed).projections())
+        runs = list(feeds(smoothed, calibration.limit(_SAMPLES).arrays))
+        session = Overrides(smoothed, [item.name for item in projections], runs, output, rounded=True)
+        expected = session.answers()
+        moments, factors = _statistics(smoothed, projections, calibration)
+    except Exception:  # as above; blocks can be looked at without it
+        return []
+
+    def in_int8(item: Projection) -> np.ndarray:
+        whole, scale = MatMulInt8().quantize(item.weight, moments[item.input], factors[item.input])
+        return _as_stored(item, whole.astype(np.float32) * scale)
+
+    return [
+        _Case(item.name, INT8, lambda item=item: in_int8(item), session, expected)  # type: ignore[misc]
+        for item in projections
+    ]
 
 
-def _answers(model: onnx.ModelProto, runs: Sequence[Mapping[str, np.ndarray]], output: str) -> list[np.ndarray]:
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return [session.run([output], dict(feed))[0] for feed in runs]
+def _statistics(
+    model: onnx.ModelProto, projections: Sequence[Projection], calibration: Samples
+) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
+    """The second moment of each projection's input, and its ``compensation``."""
+    names = tuple(dict.fromkeys(item.input for item in projections))
+    moments = second_moments(model, names, calibration.limit(_MOMENT_SAMPLES).arrays) if names else {}
+    return moments, {name: compensation(moment) for name, moment in moments.items()}
+
+
+def _as_stored(item: Projection, weight: np.ndarray) -> np.ndarray:
+    return weight.T if item.transposed else weight
 
 
 def _loss(expected: Sequence[np.ndarray], answers: Sequence[np.ndarray]) -> float:

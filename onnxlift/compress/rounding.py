@@ -44,4 +44,18 @@ def compensation(moment: np.ndarray) -> np.ndarray:
     damped[dead, dead] = 1
     if not dead.all():
         damped[np.diag_indices_from(damped)] += _DAMPING * np.diag(damped)[~dead].mean()
-    return np.ascontiguousarray(np.linalg.cholesky(np.linalg.inv(damped)).T)
+    # Upwards from the last input, so that one Cholesky factor and its inverse do instead of an inverse and its factor.
+    lower = np.linalg.cholesky(np.ascontiguousarray(damped[::-1, ::-1]))
+    return np.ascontiguousarray(_inverse(lower)[::-1, ::-1])
+
+
+def _inverse(lower: np.ndarray) -> np.ndarray:
+    """The inverse of a lower triangular matrix, half by half; numpy's own takes it for a full one."""
+    if len(lower) <= _BLOCK:
+        return np.tril(np.linalg.inv(lower))
+    half = len(lower) // 2
+    first, last = _inverse(lower[:half, :half]), _inverse(lower[half:, half:])
+    found = np.zeros_like(lower)
+    found[:half, :half], found[half:, half:] = first, last
+    found[half:, :half] = -last @ (lower[half:, :half] @ first)
+    return found

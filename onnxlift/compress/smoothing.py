@@ -92,15 +92,17 @@ def expected_error(ranges: Ranges, weight: np.ndarray, scale: np.ndarray, shift:
 
 @dataclass(frozen=True)
 class _Size:
-    """The weights' magnitudes [channels, outputs] and their squares summed over outputs."""
+    """The weights' magnitudes [outputs, channels] and their squares summed over outputs."""
 
     magnitude: np.ndarray
     squares: np.ndarray
 
     @classmethod
     def of(cls, weight: np.ndarray) -> "_Size":
-        magnitude = np.abs(weight).astype(np.float64)
-        return cls(magnitude, (magnitude**2).sum(axis=1))
+        magnitude = np.ascontiguousarray(
+            np.abs(weight).T.astype(np.float64)
+        )  # searched along channels, again and again
+        return cls(magnitude, (magnitude**2).sum(axis=0))
 
 
 def _error(ranges: Ranges, size: _Size, point: np.ndarray) -> tuple[float, np.ndarray]:
@@ -130,9 +132,9 @@ def _activation_error(ranges: Ranges, size: _Size, scale: np.ndarray, shift: np.
 
 def _weight_error(ranges: Ranges, size: _Size, scale: np.ndarray, shift: np.ndarray) -> tuple[float, np.ndarray]:
     rows = ranges.rows.sum()
-    scaled = size.magnitude * scale[:, None]
-    largest = scaled.argmax(axis=0)
-    noise = _COMPENSATED * scaled[largest, np.arange(scaled.shape[1])] ** 2 / (12 * 127**2)
+    scaled = size.magnitude * scale
+    largest = scaled.argmax(axis=1)
+    noise = _COMPENSATED * scaled[np.arange(len(scaled)), largest] ** 2 / (12 * 127**2)
     power = (ranges.squares - 2 * shift * ranges.total + rows * shift**2) / scale**2
     slope = np.stack([-2 * noise.sum() * power, 2 * noise.sum() * (rows * shift - ranges.total) / scale])
     np.add.at(slope[0], largest, 2 * noise * power.sum())

@@ -117,7 +117,8 @@ def _run(target: Target, trial: Trial, ground: Ground, samples: Samples) -> Mapp
     feeds = {rows: list(served_feeds(samples, rows, trimmed=trimmed)) for rows in ground.batches}
     every = [feed for rows in ground.batches for feed in feeds[rows]]
     model = trial.model_folder / ground.draft.model_file
-    results = iter(run_on(target.road.instructions, model, every, ground.draft.session_options))
+    options, optimize = ground.draft.session_options, trial.optimize_at_load
+    results = iter(run_on(target.road.instructions, model, every, options, optimize_at_load=optimize))
     answers = {rows: np.concatenate([next(results)[ground.output] for _ in feeds[rows]]) for rows in ground.batches}
     if any(len(array) != len(samples) for array in answers.values()):
         raise SamplesInvalid(f"output {ground.output!r} has not one row for each sample on {target.name}")

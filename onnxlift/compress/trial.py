@@ -23,6 +23,7 @@ from onnxlift.compress.artifact import file_entries
 from onnxlift.compress.pack import pack
 from onnxlift.compress.recipes import steps_from_data
 from onnxlift.compress.samples import Array, Samples, read_stored
+from onnxlift.compress.shared import begin
 from onnxlift.compress.signature import Signature, read_signature
 from onnxlift.compress.steps import Context
 from onnxlift.compress.workspace import Workspace
@@ -85,7 +86,8 @@ def _build(request: Mapping[str, Any], workspace: Workspace, manifest: Manifest,
         samples = read_stored(workspace.calibration, manifest.inputs).arrays
     model = onnx.load(workspace.fp32 / manifest.model_file)
     context = Context(samples, manifest.architecture)
-    for step in steps_from_data(request["steps"]):
+    model, steps = begin(workspace.beginnings, model, steps_from_data(request["steps"]), context)
+    for step in steps:
         model = step.apply(model, context)
     files.mkdir(parents=True)
     packed = pack(model, files, manifest.architecture)

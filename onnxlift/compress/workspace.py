@@ -1,6 +1,6 @@
 """Where a search keeps what it made, under a key of everything the outcome depends on, so that it can go on later.
 
-``<cache>/<model>/<key>/`` holds ``fp32/``, ``calibration.npz``, ``heldout.npz`` and ``candidates/<recipe>-<digest>/``
+``<cache>/<model>/<key>/`` holds ``fp32/``, ``beginnings/``, ``calibration.npz``, ``heldout.npz`` and ``candidates/<recipe>-<digest>/``
 with each candidate's files, answers and ``trial.json``, which is written last.
 """
 
@@ -33,6 +33,11 @@ class Workspace:
     def fp32(self) -> Path:
         """The folder of the fp32 model."""
         return self.folder / "fp32"
+
+    @property
+    def beginnings(self) -> Path:
+        """The folder of what many recipes begin with."""
+        return self.folder / "beginnings"
 
     @property
     def calibration(self) -> Path:

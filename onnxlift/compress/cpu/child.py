@@ -1,6 +1,9 @@
-"""Run as a script by another Python, perhaps of another CPU: ``child.py MODEL FEEDS.npz OUTPUTS.npz [KEY=VALUE...]``.
+"""Run as a script by another Python, perhaps of another CPU.
 
-Needs numpy and onnxruntime, nothing of ours. One thread; session entries come as KEY=VALUE.
+``child.py MODEL FEEDS.npz OUTPUTS.npz OPTIMIZE [KEY=VALUE...]``
+
+Needs numpy and onnxruntime, nothing of ours. One thread; OPTIMIZE 0 takes the graph as it is, as what was optimised
+ahead is served; session entries come as KEY=VALUE.
 """
 
 import sys
@@ -11,10 +14,12 @@ import onnxruntime as ort
 
 def main() -> None:
     """Run every feed and write every output."""
-    model, before, after, *entries = sys.argv[1:]
+    model, before, after, optimize, *entries = sys.argv[1:]
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
+    if optimize == "0":
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     for entry in entries:
         options.add_session_config_entry(*entry.split("=", 1))
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -24,11 +24,14 @@ def run_on(
     feeds: Sequence[Mapping[str, np.ndarray]],
     session_options: Mapping[str, str] | None = None,
     timeout_s: float = _TIMEOUT_S,
+    *,
+    optimize_at_load: bool = True,
 ) -> list[dict[str, np.ndarray]]:
     """Run every feed on ``instructions`` and return the outputs by name, feed by feed.
 
-    ``session_options`` are the manifest's. Raises ``ModelUnavailable`` with the reason when there is no road to these
-    instructions, and ``InferenceFailed`` with the process's last line when it fails or takes longer than ``timeout_s``.
+    ``session_options`` and ``optimize_at_load`` are the manifest's. Raises ``ModelUnavailable`` with the reason when
+    there is no road to these instructions, and ``InferenceFailed`` with the process's last line when it fails or takes
+    longer than ``timeout_s``.
     """
     road = available(instructions)
     if not road:
@@ -38,7 +41,8 @@ def run_on(
         arrays = {f"{index}/{name}": array for index, feed in enumerate(feeds) for name, array in feed.items()}
         np.savez(before, **arrays)  # type: ignore[arg-type]
         options = [f"{key}={value}" for key, value in (session_options or {}).items()]
-        _wait([*_python(road), str(_CHILD), str(model.resolve()), str(before), str(after), *options], road, timeout_s)
+        request = [str(model.resolve()), str(before), str(after), str(int(optimize_at_load)), *options]
+        _wait([*_python(road), str(_CHILD), *request], road, timeout_s)
         return _read(after, len(feeds))
 
 

@@ -41,17 +41,18 @@ class Embeddings:
     def apply(self, model: onnx.ModelProto, _context: Context) -> onnx.ModelProto:
         """Return a model with packed tables; raises ``RecipeInvalid`` when it has none that is large enough."""
         graph = Graph(model)
-        found = [node.name for node in graph.nodes if node.name not in self.exclude and self._suits(graph, node)]
+        found = [node.name for node in graph.nodes if node.name not in self.exclude and self.suits(graph, node)]
         if not found:
             raise RecipeInvalid(
                 f"embeddings needs a Gather on a float table of at least {self.smallest_bytes} bytes; there is none"
             )
-        stored: dict[str, tuple[str, list[str]]] = {}
+        stored: dict[str, tuple[str, list[str], int]] = {}
         for name in found:
             self._replace(graph, graph.node(name), stored)
         return graph.finish()
 
-    def _suits(self, graph: Graph, node: onnx.NodeProto) -> bool:
+    def suits(self, graph: Graph, node: onnx.NodeProto) -> bool:
+        """Whether a node looks rows up in a table that this step can store."""
         if node.op_type != "Gather" or attributes(node).get("axis", 0) != 0:
             return False
         table = graph.constant(node.input[0])
@@ -63,15 +64,19 @@ class Embeddings:
             and table.shape[1] % min(_BLOCKS) == 0
         )
 
-    def _replace(self, graph: Graph, node: onnx.NodeProto, stored: dict[str, tuple[str, list[str]]]) -> None:
+    def quantize(self, table: np.ndarray) -> tuple[Blocks, int]:
+        """The stored table, and how many columns share a scale."""
+        block = max(size for size in _BLOCKS if size <= self.block and table.shape[1] % size == 0)
+        return quantize(table, Grid(self.bits, block, self.symmetric, np.float16), self.fit), block
+
+    def _replace(self, graph: Graph, node: onnx.NodeProto, stored: dict[str, tuple[str, list[str], int]]) -> None:
         name, indices, output = node.input[0], node.input[1], node.output[0]
         table = graph.constant(name)
         assert table is not None
-        block = max(size for size in _BLOCKS if size <= self.block and table.shape[1] % size == 0)
         if name not in stored:
-            grid = Grid(self.bits, block, self.symmetric, np.float16)
-            stored[name] = self._store(graph, name, quantize(table, grid, self.fit))
-        whole, others = stored[name]
+            blocks, block = self.quantize(table)
+            stored[name] = (*self._store(graph, name, blocks), block)
+        whole, others, block = stored[name]
         half = graph.fresh(f"{output}/float16")
         graph.remove_node(node.name)
         graph.add_node(
