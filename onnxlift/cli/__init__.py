@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "compress": "Compress models as hard as their quality limit allows.",
     "inspect": "Show what is in a model FILE, and what may be compressed.",
     "invoke": "Run MODEL once and show its outputs.",
+    "jobs": "List jobs, and show, fetch, cancel or retry one.",
     "serve": "Serve all compressed models on a local HTTP port.",
 }
 FAILED: Final = 1

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, TypedDict
 
 import click
 
-from onnxlift.cli.options import json_option
+from onnxlift.cli.options import api_key_option, json_option, url_option
+from onnxlift_runtime.errors import JobConflict
 
 if TYPE_CHECKING:
-    from onnxlift.client import Answer, ModelMetadata
+    from onnxlift.client import Answer, JobRecord, Jobs, ModelMetadata
 
-LOCAL_URL: Final = "http://127.0.0.1:8080"
 Assignment = tuple[str, str]
+
+
+class Call(TypedDict):
+    """How a model is to be run, at once or as a job."""
+
+    version: str | None
+    binary: bool
+    classes: dict[str, int]
 
 
 def _split(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[Assignment, ...]:
@@ -40,11 +48,11 @@ def _split(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
     metavar="NAME=VALUE",
     help="A number, a list such as [[1,2]], text, or @FILE (.npy, .npz, .json; '@FILE[0:8]' takes rows). Repeatable.",
 )
-@click.option("--url", default=LOCAL_URL, show_default=True, envvar="ONNXLIFT_URL", help="The service, stage included.")
+@url_option
 @click.option("--version", "version", help="The model's version; the newest when absent.")
 @click.option("--top", type=click.IntRange(1), help="Show the best K classes of each output, with their labels.")
 @click.option("--binary/--no-binary", default=True, show_default=True, help="Send tensors as raw bytes or as JSON.")
-@click.option("--api-key", envvar="ONNXLIFT_API_KEY", help="Sent as x-api-key; better set as ONNXLIFT_API_KEY.")
+@api_key_option
 @click.option(
     "--timeout", "timeout_s", type=click.FloatRange(min=0.001), default=30, show_default=True, help="Seconds."
 )
@@ -57,6 +65,8 @@ def _split(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
     metavar="NAME=FILE.npy",
     help="Save an output. Repeatable.",
 )
+@click.option("--async", "as_job", is_flag=True, help="Make a job of it, and print its id.")
+@click.option("--wait", "wait", is_flag=True, help="With --async: follow the job, and show its outputs when it ends.")
 @json_option
 def command(
     model: str,
@@ -68,22 +78,52 @@ def command(
     api_key: str | None,
     timeout_s: float,
     files: tuple[Assignment, ...],
+    as_job: bool,
+    wait: bool,
     as_json: bool,
 ) -> None:
     """Run MODEL once and show its outputs."""
-    from onnxlift.client import Client, read_input  # `--help` loads no numpy and no HTTP client
+    from onnxlift.client import Client, Jobs, read_input  # `--help` loads no numpy and no HTTP client
 
     if top and files:
         raise click.UsageError("--output saves tensors, --top asks for classes instead: use one of them")
+    if wait and not as_job:
+        raise click.UsageError("--wait follows a job: it needs --async")
     with Client(url, api_key=api_key, timeout_s=timeout_s) as client:
         metadata = client.metadata(model, version)
         _check_outputs(metadata, files)
         specs = {name: metadata.input(name) for name, _ in inputs}
         arrays = {name: (specs[name].datatype, read_input(text, specs[name])) for name, text in inputs}
         classes = _scored_outputs(metadata, top) if top else {}
-        answer = client.infer(model, arrays, version=version, binary=binary, classes=classes)
+        call: Call = {"version": version, "binary": binary, "classes": classes}
+        if as_job:
+            record = Jobs(client).submit(model, arrays, **call)
+            if not wait:
+                _show_job(record, as_json=as_json)
+                return
+            answer = _follow(Jobs(client), record, timeout_s)
+        else:
+            answer = client.infer(model, arrays, **call)
     _save(answer, files)
     _show(answer, as_classes=bool(top), as_json=as_json)
+
+
+def _show_job(record: JobRecord, *, as_json: bool) -> None:
+    from onnxlift.cli import records
+
+    click.echo(records.one_as_json(record) if as_json else record.id)
+
+
+def _follow(jobs: Jobs, record: JobRecord, timeout_s: float) -> Answer:
+    """The outputs of a job once it has ended; raises ``JobConflict`` where it ended without, or has not ended."""
+    from onnxlift.cli.records import describe, status_line
+
+    with status_line() as tell:
+        ended = jobs.wait(record.id, timeout_s, tell)
+    if not ended.succeeded:
+        why = ended.error or f"not ended after {timeout_s:g} s; `onnxlift jobs show {ended.id}` tells how it goes on"
+        raise JobConflict(f"{describe(ended)}: {why}")
+    return jobs.result(ended.id)
 
 
 def _check_outputs(metadata: ModelMetadata, files: tuple[Assignment, ...]) -> None:

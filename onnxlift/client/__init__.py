@@ -3,11 +3,13 @@
 ::
 
     text or files ─ values ─▶ arrays ─ Client.infer ─▶ Answer: arrays by output name, and classes with their labels
-                                     └ Client.predict ─▶ nested lists
+                                     ├ Client.predict ─▶ nested lists
+                                     └ Jobs.submit ─▶ JobRecord, followed and fetched later
 """
 
-from onnxlift.client.answer import Answer, ScoredClass
+from onnxlift.client.answer import Answer, ScoredClass, decode_answer
 from onnxlift.client.connection import Client, ModelMetadata
+from onnxlift.client.jobs import JobRecord, Jobs
 from onnxlift.client.values import read_input
 
-__all__ = ["Answer", "Client", "ModelMetadata", "ScoredClass", "read_input"]
+__all__ = ["Answer", "Client", "JobRecord", "Jobs", "ModelMetadata", "ScoredClass", "decode_answer", "read_input"]

@@ -70,11 +70,11 @@ class Client:
 
     def models(self) -> tuple[str, ...]:
         """The names of the service's models."""
-        return tuple(_document(self._call("GET", "/v2/models"))["models"])
+        return tuple(read_document(self.call("GET", "/v2/models"))["models"])
 
     def metadata(self, model: str, version: str | None = None) -> ModelMetadata:
         """Inputs, outputs and versions of a model."""
-        document = _document(self._call("GET", _path(model, version)))
+        document = read_document(self.call("GET", model_path(model, version)))
         try:
             inputs, outputs = map(_specs, (document["inputs"], document["outputs"]))
             return ModelMetadata(document["name"], tuple(document.get("versions", ())), inputs, outputs)
@@ -95,29 +95,36 @@ class Client:
         ``inputs`` maps a name to (datatype, array with the batch dimension); ``binary`` sends and asks for raw
         tensors instead of JSON; ``classes`` asks for the best k classes of the outputs it names instead of tensors.
         """
-        tensors = [encode(array, name, datatype, binary=binary) for name, (datatype, array) in inputs.items()]
-        body, json_length = encode_request(tensors, binary_output=binary, classes=classes or {})
-        headers = {"Content-Type": JSON}
-        if binary:
-            headers = {"Content-Type": OCTET_STREAM, HEADER_LENGTH: str(json_length)}
-        answer = self._call("POST", _path(model, version) + "/infer", body, headers)
+        body, headers = encode_inference(inputs, binary=binary, classes=classes or {})
+        answer = self.call("POST", model_path(model, version) + "/infer", body, headers)
         return decode_answer(answer.content, answer.headers)
 
     def predict(self, model: str, instances: Any) -> Any:
         """Run a model over TensorFlow Serving's REST API in row format; returns its ``predictions``."""
         body = encode_json({"instances": instances})
-        answer = self._call("POST", f"/v1/models/{quote(model, safe='')}:predict", body, {"Content-Type": JSON})
-        document = _document(answer)
+        answer = self.call("POST", f"/v1/models/{quote(model, safe='')}:predict", body, {"Content-Type": JSON})
+        document = read_document(answer)
         if "predictions" not in document:
             raise ServiceUnreachable(f"{self.url} answered without 'predictions'")
         return document["predictions"]
 
-    def _call(
+    def call(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> httpx.Response:
+        """Any call of the service, for what has no method here; redirects are not followed."""
         answer = self._send(method, path, body, headers)
         if answer.status_code >= _CLIENT_ERROR:
             raise ServiceRefused(answer.status_code, _told(answer))
+        return answer
+
+    def fetch(self, url: str) -> httpx.Response:
+        """What lies at a URL that the service gave, without this client's key."""
+        try:
+            answer = httpx.get(url, timeout=self._http.timeout, trust_env=False)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ServiceUnreachable(f"no answer from {url.partition('?')[0]}: {error}") from error
+        if answer.status_code >= _CLIENT_ERROR:
+            raise ServiceRefused(answer.status_code, answer.text[:200] or answer.reason_phrase)
         return answer
 
     def _send(
@@ -133,12 +140,25 @@ class Client:
             ) from error
 
 
-def _path(model: str, version: str | None) -> str:
+def encode_inference(
+    inputs: Mapping[str, tuple[str, Array]], *, binary: bool, classes: Mapping[str, int]
+) -> tuple[bytes, dict[str, str]]:
+    """The body of an inference request and the headers that give it meaning."""
+    tensors = [encode(array, name, datatype, binary=binary) for name, (datatype, array) in inputs.items()]
+    body, json_length = encode_request(tensors, binary_output=binary, classes=classes)
+    if binary:
+        return body, {"Content-Type": OCTET_STREAM, HEADER_LENGTH: str(json_length)}
+    return body, {"Content-Type": JSON}
+
+
+def model_path(model: str, version: str | None) -> str:
+    """The path of a model, or of one version of it."""
     path = f"/v2/models/{quote(model, safe='')}"
     return f"{path}/versions/{quote(version, safe='')}" if version else path
 
 
-def _document(answer: httpx.Response) -> Mapping[str, Any]:
+def read_document(answer: httpx.Response) -> Mapping[str, Any]:
+    """The JSON object of an answer; raises ``ServiceUnreachable`` for any other body."""
     try:
         document = decode_json(answer.content)
     except OnnxliftError as error:
@@ -151,7 +171,7 @@ def _document(answer: httpx.Response) -> Mapping[str, Any]:
 def _told(answer: httpx.Response) -> str:
     """The service's own words, or the start of whatever else came back."""
     try:
-        document = _document(answer)
+        document = read_document(answer)
         return str(document.get("error") or document.get("message") or document)
     except ServiceUnreachable:
         return answer.text[:200] or answer.reason_phrase

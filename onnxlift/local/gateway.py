@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from onnxlift.local.context import LambdaContext
 from onnxlift.local.wiring import Handler, Wiring
 from onnxlift_runtime.errors import OnnxliftError, PayloadTooLarge
-from onnxlift_runtime.http import Request, Response
+from onnxlift_runtime.http import ANONYMOUS, Request, Response
 from onnxlift_runtime.settings import Limits
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -126,7 +126,9 @@ def _header_bytes(scope: Mapping[str, Any]) -> int:
 
 def _request(scope: Mapping[str, Any], headers: Mapping[str, str], body: bytes) -> Request:
     query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
-    return Request(scope["method"], scope["path"], headers, query, body)
+    # API Gateway knows keys by their ids; here any key is known, so that one can play several callers.
+    caller = f"key:{headers['x-api-key']}" if headers.get("x-api-key") else ANONYMOUS
+    return Request(scope["method"], scope["path"], headers, query, body, caller=caller)
 
 
 async def _receive_body(headers: Mapping[str, str], receive: Receive, max_bytes: int) -> bytes | None:
