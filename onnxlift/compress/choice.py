@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from onnxlift.compress.report import CandidateRow
+from onnxlift.compress.units import size
 from onnxlift_runtime.errors import QualityGateFailed
 
 # Less than this is no reason to prefer a candidate that is further down in the list of recipes.
@@ -74,4 +75,6 @@ def _loss(row: CandidateRow, winner: CandidateRow, optimize_for: str) -> str:
         return f"only {1 - value / best:.1%} smaller than {winner.recipe}, which is preferred"
     if optimize_for != "size" and value * (1 - NOISE) <= best:
         return f"about the {optimize_for} of {winner.recipe}, which is smaller"
+    if optimize_for == "size":
+        return f"{size(row.size_bytes)}, {winner.recipe} passes with {size(winner.size_bytes)}"
     return f"{value / best:.2f} × the {optimize_for} of {winner.recipe}"

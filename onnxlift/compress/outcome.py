@@ -11,6 +11,7 @@ import onnx
 from onnxlift.compress.preparation import Prepared
 from onnxlift.compress.recipes import FP32
 from onnxlift.compress.report import CandidateRow, Machine, NodeSensitivity, Report, SampleSet
+from onnxlift.compress.search import TIME_IS_OVER
 from onnxlift.compress.source import opset
 from onnxlift.compress.targets import native_name
 from onnxlift.compress.trials import Trial
@@ -101,6 +102,11 @@ def _notes(manifest: Manifest, rows: Sequence[CandidateRow]) -> tuple[str, ...]:
     notes = [f"not verified on {name}: {reason}" for name, reason in manifest.not_verified_on.items()]
     if manifest.recipe == FP32.name and len(rows) > 1:
         notes.append("the model ships as fp32: no recipe made it better within its quality limit")
+    if late := [row for row in rows if row.reason.endswith(TIME_IS_OVER)]:
+        notes.append(
+            f"the search's time was over before {len(late)} of {len(rows)} recipes were judged; with more of it "
+            "(search_budget_s, --budget) a better one may be found, and the search goes on where it was"
+        )
     return tuple(notes)
 
 

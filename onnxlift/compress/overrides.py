@@ -40,7 +40,7 @@ class Overrides:
         if node is not None and weight is not None:
             changes[self._weights[node]] = np.ascontiguousarray(weight, np.float32)
             if node in self._switches:
-                changes[self._switches[node]] = np.ones((), np.float32)
+                changes[self._switches[node]] = np.ones(1, np.float32)
         return [self._session.run([self._output], {**run, **changes})[0] for run in self._runs]
 
 
@@ -60,14 +60,14 @@ def _rounded(graph: Graph, name: str) -> str:
     node = graph.node(name)
     value = node.input[0]
     made = {part: graph.fresh(f"{name}/{part}") for part in ("whole", "scale", "zero", "near", "off", "part", "given")}
-    switch = graph.add_constant(f"{name}/switch", np.zeros((), np.float32))
+    switch = graph.add_constant(f"{name}/switch", np.zeros(1, np.float32))
     node.input[0] = made["given"]
     graph.add_node("DynamicQuantizeLinear", [value], [made["whole"], made["scale"], made["zero"]])
     graph.add_node("DequantizeLinear", [made["whole"], made["scale"], made["zero"]], [made["near"]])
     graph.add_node("Sub", [made["near"], value], [made["off"]])
     graph.add_node("Mul", [made["off"], switch], [made["part"]])
     graph.add_node("Add", [value, made["part"]], [made["given"]])
-    _declare(graph, switch, ())
+    _declare(graph, switch, (1,))
     graph.reindex()
     return switch
 

@@ -10,7 +10,7 @@ from typing import Final
 from onnxlift.compress.artifact import write_artifact
 from onnxlift.compress.choice import choose, usable
 from onnxlift.compress.outcome import Outcome, manifest_of, report_of
-from onnxlift.compress.prediction import Prediction, predict, unpromising, worst
+from onnxlift.compress.prediction import Prediction, by_promise, predict, unpromising, worst
 from onnxlift.compress.preparation import Prepared, prepare
 from onnxlift.compress.presets import recipe, recipes
 from onnxlift.compress.ranking import rank
@@ -106,7 +106,8 @@ def _searched(
         skipped = unpromising(resolved, predictions, _allowed(model)) if AUTO in names else {}
         unresolved = {item.name: f"the model has not {item.protect + 1} nodes" for item in resolved if _lacks(item)}
         skipped = {**skipped, **unresolved}
-        tried = [item for item in resolved if item.name not in skipped]
+        able = [item for item in resolved if item.name not in skipped]
+        tried = by_promise(able, predictions, _allowed(model), smallest=model.optimize_for == "size")
         board = search(prepared.bench, tried, heard, budget, strict=AUTO in names)
         rows = tuple(_row(item, board, skipped, predictions) for item in resolved)
         yield _Found(prepared, board, rows, nodes)

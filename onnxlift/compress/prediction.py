@@ -19,7 +19,10 @@ INT8: Final = "int8"
 # How far a sum may be off before a recipe is given up unseen: rounding with compensation loses less than predicted.
 HOPELESS: Final = 6.0
 _TABLE: Final = "Gather"
-_CLOSER: Final = 0.95
+# One recipe beats another unseen only where the sum cannot be wrong about it.
+_SMALLER: Final = 0.98
+_CLOSER: Final = 0.5
+_SURE: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def precisions(recipe: Recipe, nodes: Sequence[NodeSensitivity]) -> Mapping[str,
     given: dict[str, tuple[str, float]] = {}
     for step in recipe.steps:
         if isinstance(step, Embeddings):
-            reached = [node for node in nodes if node.operator == _TABLE and node.node not in step.exclude]
+            reached = [node for node in nodes if _is_table(node, step)]
             entry = (f"{step.bits}-bit", _share(step.bits, step.block, 16, symmetric=step.symmetric))
         elif isinstance(step, WeightBlocks):
             reached = [node for node in nodes if _is_open(node, step.exclude, step.only)]
@@ -92,10 +95,30 @@ def unpromising(
     return reasons
 
 
+def by_promise(
+    recipes: Iterable[Recipe], predictions: Mapping[str, Prediction], allowed: float | None, *, smallest: bool
+) -> list[Recipe]:
+    """The recipes in the order in which to try them, so that a search that is cut short has seen what matters.
+
+    First what will surely pass, then what may, then what nobody predicted, then what needs luck. With ``smallest`` the
+    smaller ones of a group first, else the preferred ones; without an ``allowed`` error all are one group.
+    """
+
+    def key(recipe: Recipe) -> tuple[int, float]:
+        found = predictions.get(recipe.name)
+        if found is None or allowed is None:
+            return 2, 0.0
+        if found.error > allowed:
+            return 3, found.error
+        return int(found.error > _SURE * allowed), float(found.size_bytes) if smallest else 0.0
+
+    return sorted(recipes, key=key)
+
+
 def _beats(other: Recipe, recipe: Recipe, predictions: Mapping[str, Prediction]) -> bool:
     first, second = predictions[other.name], predictions[recipe.name]
     tags_hold = other.isa_safe >= recipe.isa_safe and other.batch_stable >= recipe.batch_stable
-    return tags_hold and first.size_bytes < second.size_bytes * _CLOSER and first.error < second.error * _CLOSER
+    return tags_hold and first.size_bytes < second.size_bytes * _SMALLER and first.error < second.error * _CLOSER
 
 
 def _is_known(recipe: Recipe, step: object) -> bool:
@@ -104,6 +127,10 @@ def _is_known(recipe: Recipe, step: object) -> bool:
     return type(step).__name__ in ("Clean", "SmoothQuant", "Embeddings", "WeightBlocks") or (
         isinstance(step, MatMulInt8) and smoothed
     )
+
+
+def _is_table(node: NodeSensitivity, step: Embeddings) -> bool:
+    return node.operator == _TABLE and node.node not in step.exclude and node.size_bytes >= step.smallest_bytes
 
 
 def _is_open(node: NodeSensitivity, exclude: Sequence[str], only: Sequence[str] = ()) -> bool:

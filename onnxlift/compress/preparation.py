@@ -13,7 +13,7 @@ from onnxlift.compress.search import Bench
 from onnxlift.compress.signature import Signature, read_signature, with_classes
 from onnxlift.compress.source import SourceModel, opset, read_source
 from onnxlift.compress.storage import save_model
-from onnxlift.compress.targets import find_targets
+from onnxlift.compress.targets import find_targets, working
 from onnxlift.compress.trials import Ground, Trial, run_trials
 from onnxlift.compress.workspace import Workspace, open_workspace, samples_digest, search_key
 from onnxlift.config import Config, Model
@@ -55,6 +55,8 @@ def prepare(config: Config, name: str, deadline: float) -> Iterator[Prepared]:
         fp32 = _answered(ground, quality.samples)
         gate = Gate.of(quality, {rows: fp32.answers(rows) for rows in batches}, held_out.labels)
         targets, missing = find_targets(model.targets, [spec.datatype for spec in (*draft.inputs, *draft.outputs)])
+        targets, failing = working(targets, ground, fp32, held_out)
+        missing = {**missing, **failing}
         yield Prepared(model, source, calibration, Bench(ground, fp32, gate, held_out, targets, missing, deadline))
 
 

@@ -11,17 +11,25 @@ from typing import Any, Final, Literal
 from onnxlift.compress.recipes import FP32, WORST, Recipe
 from onnxlift.compress.steps.clean import Clean
 from onnxlift.compress.steps.embeddings import Embeddings
+from onnxlift.compress.steps.float16 import Float16
 from onnxlift.compress.steps.int8_dynamic import Int8Dynamic
 from onnxlift.compress.steps.int8_static import Int8Static
 from onnxlift.compress.steps.matmul_int8 import MatMulInt8, Saturation
+from onnxlift.compress.steps.prune import Prune
+from onnxlift.compress.steps.prune_structured import PruneStructured
 from onnxlift.compress.steps.smooth_quant import SmoothQuant
 from onnxlift.compress.steps.weight_blocks import WeightBlocks
 from onnxlift.compress.traits import Traits
 from onnxlift_runtime.errors import RecipeInvalid
 
-_TABLES: Final[Mapping[str, Embeddings]] = {
-    "": Embeddings(8),
-    "-tables4": Embeddings(4, block=32, symmetric=False),
+# A table this small saves little in 4 bits; that of positions is read by every text, and each row counts.
+_LARGE_TABLE_BYTES: Final = 2**20
+_TABLES: Final[Mapping[str, tuple[Embeddings, ...]]] = {
+    "": (Embeddings(8),),
+    "-tables4": (
+        Embeddings(4, block=32, symmetric=False, smallest_bytes=_LARGE_TABLE_BYTES),
+        Embeddings(8, required=False),
+    ),
 }
 _FOUR_BITS: Final = WeightBlocks(4, block=32, symmetric=False)
 
@@ -33,6 +41,7 @@ def x86_64() -> tuple[Recipe, ...]:
     """
     return (
         *_static("uint8", reduce_range=True),
+        *_pruned("uint8", reduce_range=True),
         *_int8("avoid"),
         _smooth("int8-smooth-vnni", "ignore", isa_safe=False),
         *_plain("avoid", reduce_range=True),
@@ -45,6 +54,7 @@ def arm64() -> tuple[Recipe, ...]:
     """Recipes for Lambda on arm64, whose dot products sum in 32 bits and take signed activations."""
     return (
         *_static("int8", reduce_range=False),
+        *_pruned("int8", reduce_range=False),
         *_int8("ignore"),
         *_plain("ignore", reduce_range=False),
         *_blocks(),
@@ -53,8 +63,8 @@ def arm64() -> tuple[Recipe, ...]:
 
 
 def gpu() -> tuple[Recipe, ...]:
-    """Recipes for the GPU worker, where the smaller file starts sooner and weights in blocks need no calibration."""
-    return (*_blocks(), FP32)
+    """Recipes for the GPU worker, which multiplies float16 fastest; weights in blocks make smaller files."""
+    return (Recipe("float16", (Clean(), Float16())), *_blocks(), FP32)
 
 
 PRESETS: Final[Mapping[str, Callable[[], tuple[Recipe, ...]]]] = {"x86_64": x86_64, "arm64": arm64, "gpu": gpu}
@@ -102,6 +112,17 @@ def _static(activations: Literal["int8", "uint8"], *, reduce_range: bool) -> tup
     )
 
 
+def _pruned(activations: Literal["int8", "uint8"], *, reduce_range: bool) -> tuple[Recipe, ...]:
+    """For convolutions: narrower layers, and layers whose zeros cost nothing where the file is shipped compressed."""
+    static = Int8Static(activation_type=activations, reduce_range=reduce_range)
+    found = (
+        ("structured-int8-static", PruneStructured(), static),
+        ("prune-int8-static", Prune(sparsity=0.8), static),
+        ("structured", PruneStructured()),
+    )
+    return tuple(Recipe(name, (Clean(), *steps), needs=frozenset({"convolutions"})) for name, *steps in found)
+
+
 def _int8(saturation: Saturation) -> tuple[Recipe, ...]:
     """Int8 products from smoothed activations: all of them, with the worst in blocks, with small or large tables."""
     return tuple(
@@ -114,7 +135,7 @@ def _int8(saturation: Saturation) -> tuple[Recipe, ...]:
 
 def _smooth(name: str, saturation: Saturation, protect: int = 0, tables: str = "", *, isa_safe: bool = True) -> Recipe:
     protected = (WeightBlocks(8, only=WORST),) if protect else ()
-    steps = (Clean(), SmoothQuant(), _TABLES[tables], *protected, MatMulInt8(saturation=saturation))
+    steps = (Clean(), SmoothQuant(), *_TABLES[tables], *protected, MatMulInt8(saturation=saturation))
     tags = {"protect": protect, "isa_safe": isa_safe, "batch_stable": False}
     return _of_projections(name, *steps, with_tables=bool(tables), **tags)
 
@@ -132,11 +153,11 @@ def _blocks() -> tuple[Recipe, ...]:
     """Weights alone in few bits: slower than int8, the same on every instruction set and for every batch."""
     mixed = (WeightBlocks(8, only=WORST), _FOUR_BITS)
     return tuple(
-        _of_projections(f"{name}{tables}", Clean(), _TABLES[tables], *steps, with_tables=bool(tables), **settings)
+        _of_projections(f"{name}{tables}", Clean(), *_TABLES[tables], *steps, with_tables=bool(tables), **settings)
         for tables in _TABLES
         for name, steps, settings in (
             ("blocks8", (WeightBlocks(8),), {}),
-            ("blocks4-mix12", mixed, {"protect": 12, "precision": "4-bit"}),
+            ("blocks4-mix9", mixed, {"protect": 9, "precision": "4-bit"}),
             ("blocks4", (_FOUR_BITS,), {}),
         )
     )

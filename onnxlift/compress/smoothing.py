@@ -99,9 +99,8 @@ class _Size:
 
     @classmethod
     def of(cls, weight: np.ndarray) -> "_Size":
-        magnitude = np.ascontiguousarray(
-            np.abs(weight).T.astype(np.float64)
-        )  # searched along channels, again and again
+        # Searched along channels again and again, so those lie side by side.
+        magnitude = np.ascontiguousarray(np.abs(weight).T.astype(np.float64))
         return cls(magnitude, (magnitude**2).sum(axis=0))
 
 

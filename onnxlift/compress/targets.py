@@ -15,7 +15,7 @@ from onnxlift.compress.report import Agreement, Figure
 from onnxlift.compress.samples import Array, Samples
 from onnxlift.compress.trial import served_feeds
 from onnxlift.compress.trials import Ground, Trial
-from onnxlift_runtime.errors import SamplesInvalid
+from onnxlift_runtime.errors import InferenceFailed, ModelUnavailable, SamplesInvalid
 
 # qemu-user takes 30 to 60 times as long, and three seconds to start.
 _SLOWDOWN: Final = 50
@@ -58,6 +58,20 @@ def find_targets(names: Sequence[str], datatypes: Sequence[str]) -> tuple[tuple[
         else:
             reached.append(Target(road))
     return tuple(reached), missing
+
+
+def working(
+    targets: Sequence[Target], ground: Ground, fp32: Trial, held_out: Samples
+) -> tuple[tuple[Target, ...], dict[str, str]]:
+    """The targets on which the fp32 model answers one batch, and the reasons of those on which nothing can be seen."""
+    found, failing = [], {}
+    for target in targets:
+        try:
+            _run(target, fp32, ground, held_out.take(range(min(len(held_out), ground.batches[0]))), ground.batches[:1])
+            found.append(target)
+        except (InferenceFailed, ModelUnavailable) as error:
+            failing[target.name] = f"not available because the fp32 model fails there too: {error}"
+    return tuple(found), failing
 
 
 def native_name() -> str:
@@ -103,7 +117,7 @@ def _answers(target: Target, trial: Trial, ground: Ground, held_out: Samples, pi
     digest = hashlib.sha256(repr((trial.files, picked.tolist(), ground.batches)).encode()).hexdigest()[:16]
     path = trial.folder / f"{target.name}-{digest}.npz"
     if not path.exists():
-        found = _run(target, trial, ground, held_out.take(picked))
+        found = _run(target, trial, ground, held_out.take(picked), ground.batches)
         unfinished = path.with_suffix(".part.npz")
         np.savez(unfinished, **{str(rows): array for rows, array in found.items()})  # type: ignore[arg-type]
         unfinished.replace(path)
@@ -111,15 +125,15 @@ def _answers(target: Target, trial: Trial, ground: Ground, held_out: Samples, pi
         return {rows: stored[str(rows)] for rows in ground.batches}
 
 
-def _run(target: Target, trial: Trial, ground: Ground, samples: Samples) -> Mapping[int, Array]:
+def _run(target: Target, trial: Trial, ground: Ground, samples: Samples, batches: Sequence[int]) -> Mapping[int, Array]:
     output = next(spec for spec in ground.draft.outputs if spec.name == ground.output)
     trimmed = -1 not in output.shape[1:]
-    feeds = {rows: list(served_feeds(samples, rows, trimmed=trimmed)) for rows in ground.batches}
-    every = [feed for rows in ground.batches for feed in feeds[rows]]
+    feeds = {rows: list(served_feeds(samples, rows, trimmed=trimmed)) for rows in batches}
+    every = [feed for rows in batches for feed in feeds[rows]]
     model = trial.model_folder / ground.draft.model_file
     options, optimize = ground.draft.session_options, trial.optimize_at_load
     results = iter(run_on(target.road.instructions, model, every, options, optimize_at_load=optimize))
-    answers = {rows: np.concatenate([next(results)[ground.output] for _ in feeds[rows]]) for rows in ground.batches}
+    answers = {rows: np.concatenate([next(results)[ground.output] for _ in feeds[rows]]) for rows in batches}
     if any(len(array) != len(samples) for array in answers.values()):
         raise SamplesInvalid(f"output {ground.output!r} has not one row for each sample on {target.name}")
     return answers

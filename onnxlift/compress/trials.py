@@ -44,6 +44,7 @@ class Trial:
     answer_seconds: Mapping[int, float] | None = None
     optimize_at_load: bool = True
     cached: bool = False
+    gzip_bytes: int | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -210,6 +211,7 @@ def _read(folder: Path, recipe: Recipe, *, cached: bool) -> Trial | None:
         files = tuple(FileEntry(*entry) for entry in found.get("files", ()))
         seconds = {int(rows): float(took) for rows, took in found.get("answer_seconds", {}).items()}
         optimize = bool(found.get("optimize_at_load", True))
-        return Trial(recipe, folder, files, found.get("reason", ""), float(found["seconds"]), seconds, optimize, cached)
+        reason, took = found.get("reason", ""), float(found["seconds"])
+        return Trial(recipe, folder, files, reason, took, seconds, optimize, cached, found.get("gzip_bytes"))
     except (OSError, ValueError, TypeError, KeyError):
         return None

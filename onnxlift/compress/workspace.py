@@ -1,7 +1,7 @@
 """Where a search keeps what it made, under a key of everything the outcome depends on, so that it can go on later.
 
-``<cache>/<model>/<key>/`` holds ``fp32/``, ``beginnings/``, ``calibration.npz``, ``heldout.npz`` and ``candidates/<recipe>-<digest>/``
-with each candidate's files, answers and ``trial.json``, which is written last.
+``<cache>/<model>/<key>/`` holds ``fp32/``, ``beginnings/``, ``calibration.npz``, ``heldout.npz`` and
+``candidates/<recipe>-<digest>/`` with each candidate's files, answers and ``trial.json``, which is written last.
 """
 
 import contextlib

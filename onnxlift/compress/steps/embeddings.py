@@ -23,6 +23,7 @@ class Embeddings:
 
     ``block`` columns share a float16 scale, and a zero point unless ``symmetric``; a table narrower than that takes the
     largest block that fits. Tables under ``smallest_bytes`` stay. ``exclude`` names Gather nodes to leave alone.
+    Where nothing is left to store, that is an error unless ``required`` is false.
     """
 
     bits: int = 8
@@ -30,6 +31,7 @@ class Embeddings:
     symmetric: bool = True
     fit: Fit = "searched"
     smallest_bytes: int = 65_536
+    required: bool = True
     exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -42,7 +44,7 @@ class Embeddings:
         """Return a model with packed tables; raises ``RecipeInvalid`` when it has none that is large enough."""
         graph = Graph(model)
         found = [node.name for node in graph.nodes if node.name not in self.exclude and self.suits(graph, node)]
-        if not found:
+        if not found and self.required:
             raise RecipeInvalid(
                 f"embeddings needs a Gather on a float table of at least {self.smallest_bytes} bytes; there is none"
             )

@@ -50,7 +50,7 @@ def test_every_loser_gets_its_own_reason() -> None:
         "the smallest of 2 that pass",
         "it falls",
         "RuntimeError: no",
-        "4.00 × the size of a",
+        "400 B, a passes with 100 B",
     ]
 
 

@@ -51,7 +51,7 @@ def test_the_same_input_gives_the_same_bytes(make: Make) -> None:
 
     assert first.manifest == second.manifest
     assert second.candidates[0].cached
-    assert first.manifest.recipe.startswith("int8")
+    assert "int8" in first.manifest.recipe
 
 
 @pytest.mark.usefixtures("unmeasured")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxlift.compress.prediction import HOPELESS, Prediction, predict, unpromising, worst
+from onnxlift.compress.prediction import HOPELESS, Prediction, by_promise, predict, unpromising, worst
 from onnxlift.compress.presets import recipe
 from onnxlift.compress.recipes import Recipe
 from onnxlift.compress.report import NodeSensitivity, PrecisionError
@@ -50,7 +50,7 @@ def test_protecting_nodes_takes_their_error_for_another(found: list[NodeSensitiv
 def test_tables_count_with_their_own_precision() -> None:
     found = [_node("m", 0.1, 0.01, 0.5), _node("t", 0.0, 0.002, 0.03, "Gather")]
 
-    prediction = predict(Recipe("r", (Embeddings(4), SmoothQuant(), MatMulInt8())), found, 8_000)
+    prediction = predict(Recipe("r", (Embeddings(4, smallest_bytes=1), SmoothQuant(), MatMulInt8())), found, 8_000)
 
     assert prediction is not None
     assert prediction.error == pytest.approx(0.13)
@@ -74,10 +74,38 @@ def test_a_recipe_that_another_beats_in_both_is_not_tried() -> None:
     first, second = (recipe(name, "x86_64") for name in ("blocks8", "blocks4"))
 
     reasons = unpromising(
-        [first, second], {"blocks8": Prediction(0.2, 100), "blocks4": Prediction(0.1, 50)}, allowed=None
+        [first, second], {"blocks8": Prediction(0.2, 100), "blocks4": Prediction(0.05, 50)}, allowed=None
     )
 
     assert reasons == {"blocks8": "not tried: blocks4 is predicted to be smaller and closer"}
+
+
+def test_a_recipe_that_another_beats_by_little_is_tried() -> None:
+    first, second = (recipe(name, "x86_64") for name in ("blocks8", "blocks4"))
+    predictions = {"blocks8": Prediction(0.2, 100), "blocks4": Prediction(0.15, 90)}
+
+    assert unpromising([first, second], predictions, allowed=None) == {}
+
+
+def test_what_surely_passes_is_tried_first_and_what_needs_luck_last() -> None:
+    names = ("int8-smooth", "blocks8-nearest", "blocks8", "blocks4-mix9", "blocks4")
+    tried = [recipe(name, "x86_64") for name in names]
+    predictions = {
+        "int8-smooth": Prediction(0.002, 100),
+        "blocks8": Prediction(0.001, 120),
+        "blocks4-mix9": Prediction(0.008, 60),
+        "blocks4": Prediction(0.02, 50),
+    }
+
+    found = by_promise(tried, predictions, 0.01, smallest=True)
+
+    assert [item.name for item in found] == ["int8-smooth", "blocks8", "blocks4-mix9", "blocks8-nearest", "blocks4"]
+
+
+def test_without_an_allowed_error_the_preferred_are_tried_first() -> None:
+    tried = [recipe(name, "x86_64") for name in ("blocks8", "blocks4")]
+
+    assert by_promise(tried, {"blocks4": Prediction(0.1, 1)}, None, smallest=True) == tried
 
 
 def test_a_safe_recipe_is_not_given_up_for_one_that_may_saturate() -> None:
