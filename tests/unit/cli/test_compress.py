@@ -78,7 +78,7 @@ def test_every_candidate_has_a_row_with_its_reason(config: Path) -> None:
 def test_explaining_tells_of_every_candidate_what_was_measured(config: Path) -> None:
     result = _compress(config, "conv", "--explain")
 
-    assert result.stdout.count("  steps: Clean()") == 4
+    assert result.stdout.count("  steps: Clean()") == 7
     assert result.stdout.count("with 95% confidence, 0.05 is allowed") >= 10
     assert "int8-static · chosen · the smallest of" in result.stdout
 
@@ -121,7 +121,7 @@ def test_json_is_all_that_is_printed_when_asked_for(config: Path) -> None:
     assert answer["manifest"] == json.loads((config.parent / "artifacts/conv/1/manifest.json").read_text())
     assert answer["placement"]["tier"] == "lambda"
     assert 0 < answer["ratio"] < 1
-    assert len(answer["candidates"]) == 5
+    assert len(answer["candidates"]) == 8
     assert answer["source"]["load_ms"] > 0
 
 
