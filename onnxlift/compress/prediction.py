@@ -23,6 +23,7 @@ _TABLE: Final = "Gather"
 _SMALLER: Final = 0.98
 _CLOSER: Final = 0.5
 _SURE: Final = 0.5
+_LUCKY: Final = 1.5
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def by_promise(
 ) -> list[Recipe]:
     """The recipes in the order in which to try them, so that a search that is cut short has seen what matters.
 
-    First what will surely pass, then what may, then what nobody predicted, then what needs luck. With ``smallest`` the
+    First one that will surely pass, then what may, then what nobody predicted, then what needs luck. With ``smallest`` the
     smaller ones of a group first, else the preferred ones; without an ``allowed`` error all are one group.
     """
 
@@ -108,11 +109,14 @@ def by_promise(
         found = predictions.get(recipe.name)
         if found is None or allowed is None:
             return 2, 0.0
-        if found.error > allowed:
+        if found.error > _LUCKY * allowed:
             return 3, found.error
-        return int(found.error > _SURE * allowed), float(found.size_bytes) if smallest else 0.0
+        return 1, float(found.size_bytes) if smallest else 0.0
 
-    return sorted(recipes, key=key)
+    found = sorted(recipes, key=key)
+    limit = _SURE * (allowed or 0.0)
+    sure = next((item for item in found if key(item)[0] == 1 and predictions[item.name].error <= limit), None)
+    return [sure, *(item for item in found if item is not sure)] if sure else found
 
 
 def _beats(other: Recipe, recipe: Recipe, predictions: Mapping[str, Prediction]) -> bool:

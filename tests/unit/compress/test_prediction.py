@@ -99,7 +99,7 @@ def test_what_surely_passes_is_tried_first_and_what_needs_luck_last() -> None:
 
     found = by_promise(tried, predictions, 0.01, smallest=True)
 
-    assert [item.name for item in found] == ["int8-smooth", "blocks8", "blocks4-mix9", "blocks8-nearest", "blocks4"]
+    assert [item.name for item in found] == ["int8-smooth", "blocks4-mix9", "blocks8", "blocks8-nearest", "blocks4"]
 
 
 def test_without_an_allowed_error_the_preferred_are_tried_first() -> None:
