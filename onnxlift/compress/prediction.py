@@ -101,7 +101,7 @@ def by_promise(
 ) -> list[Recipe]:
     """The recipes in the order in which to try them, so that a search that is cut short has seen what matters.
 
-    First one that will surely pass, then what may, then what nobody predicted, then what needs luck. With ``smallest`` the
+    First one that surely passes, then what may, then what nobody predicted, then what needs luck. With ``smallest`` the
     smaller ones of a group first, else the preferred ones; without an ``allowed`` error all are one group.
     """
 
