@@ -1,14 +1,14 @@
 """The models that can be deployed: their artifacts, and what Lambda must give them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from onnxlift.config import Config
-from onnxlift.placement import place
+from onnxlift.placement import place, together
 from onnxlift_runtime.errors import ArtifactCorrupt, ConfigInvalid, PlacementImpossible
-from onnxlift_runtime.manifest import MANIFEST_NAME, Manifest, Measurements, read_manifest, verify_files
+from onnxlift_runtime.manifest import MANIFEST_NAME, Manifest, read_manifest, verify_files
 
 MAX_FUNCTION_NAME: Final = 64
 
@@ -59,7 +59,7 @@ def _read_model(config: Config, name: str) -> DeployedModel:
     folder = config.artifacts / name
     manifests = sorted((_read_version(path.parent) for path in folder.glob(f"*/{MANIFEST_NAME}")), key=_version)
     _check_architecture(name, manifests)
-    placement = place(_together(manifests), config.models[name].placement)
+    placement = place(together(manifests), config.models[name].placement)
     if placement.tier != "lambda":
         raise PlacementImpossible(
             f"model {name!r} is placed on a GPU ({placement.reason}), for which there is no stack in this version; "
@@ -87,15 +87,3 @@ def _check_architecture(name: str, manifests: Iterable[Manifest]) -> None:
     if len(found) > 1:
         told = ", ".join(f"version {version} for {architecture}" for architecture, version in found.items())
         raise ConfigInvalid(f"model {name!r} has {told}; one image holds one, so compress them for the same")
-
-
-def _single_p95_ms(measurements: Measurements) -> float:
-    return min(measurements.latency, key=lambda found: found.batch_size).p95_ms
-
-
-def _together(manifests: list[Manifest]) -> Manifest:
-    """All versions as one manifest for ``place``: one process opens them all, and the slowest sets the pace."""
-    slowest = max((manifest.measurements for manifest in manifests), key=_single_p95_ms)
-    peak_mb = sum(manifest.measurements.peak_memory_mb for manifest in manifests)
-    files = tuple(entry for manifest in manifests for entry in manifest.files)
-    return replace(manifests[-1], files=files, measurements=replace(slowest, peak_memory_mb=peak_mb))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from onnxlift.config import Throttle
+from onnxlift.hosting import Throttle
 from onnxlift.placement import API_TIMEOUT_MS
 from onnxlift_runtime.settings import Limits
 

@@ -10,14 +10,14 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, WithJsonSchema, model_validator
 
+from onnxlift.hosting import Api, Gpu, Jobs, Placement, Table
 from onnxlift_runtime.errors import ConfigInvalid
 
 CONFIG_NAME: Final = "onnxlift.toml"
 
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
-QueueName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,80}$")]
 Label: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
 RecipeName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,59}$")]
 Architecture: TypeAlias = Literal["x86_64", "arm64"]
@@ -44,18 +44,14 @@ Metric: TypeAlias = Annotated[
 ]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Calibration(_Table):
+class Calibration(Table):
     """Samples that recipes may look at; never the ones that judge."""
 
     samples: Path = Field(description="A .npz file with one array per input of the model, samples first.")
     count: Annotated[int, Field(ge=1, le=10_000)] = Field(256, description="How many samples to use at most.")
 
 
-class Limit(_Table):
+class Limit(Table):
     """One condition of the quality gate: a metric and how much of it may be lost."""
 
     metric: Metric = Field(
@@ -113,16 +109,7 @@ class Quality(Limit):
         return self
 
 
-class Placement(_Table):
-    """Where the model must run, for users who know better than the measurements."""
-
-    tier: Literal["auto", "lambda", "gpu"] = "auto"
-    memory_mb: Annotated[int, Field(ge=128, le=10_240)] | None = Field(
-        None, description="Lambda's memory; measured when absent."
-    )
-
-
-class Model(_Table):
+class Model(Table):
     """One model: the file it starts as, and what may be done to it."""
 
     source: Path = Field(description="The fp32 ONNX file.")
@@ -164,42 +151,7 @@ class Model(_Table):
         return self
 
 
-class Throttle(_Table):
-    """API Gateway's bounds for all callers together."""
-
-    rate: Annotated[int, Field(ge=1, le=10_000)] = Field(100, description="Requests per second.")
-    burst: Annotated[int, Field(ge=1, le=5_000)] = 200
-
-
-class Api(_Table):
-    """The public API."""
-
-    stage: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,128}$")] = "live"
-    throttle: Throttle = Throttle()
-    api_key_required: bool = Field(False, description="Every call then needs the header x-api-key.")
-    log_retention_days: Literal[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365] = 30
-
-
-class Jobs(_Table):
-    """How jobs are worked on: what arrives by queue, by bucket, or is not waited for."""
-
-    timeout_s: Annotated[int, Field(ge=1, le=900)] = Field(
-        300, description="Seconds after which a job's worker is stopped, and the job is tried again."
-    )
-    batch_size: Annotated[int, Field(ge=1, le=10)] = Field(
-        1, description="Jobs handed to a worker at once; those that fit together run as one inference."
-    )
-    concurrency: Annotated[int, Field(ge=2, le=1_000)] = Field(10, description="Workers of one model at once.")
-    keep_days: Annotated[int, Field(ge=1, le=365)] = Field(
-        14, description="Days after which payloads and results above 64 KB are deleted."
-    )
-    reply_queues: tuple[QueueName, ...] = Field(
-        (), description="Queues of the same account and region that callers may name in reply_to."
-    )
-    topic: bool = Field(False, description="Whether an SNS topic is told when a job ends, in SageMaker's form.")
-
-
-class Config(_Table):
+class Config(Table):
     """The whole file."""
 
     service: Name = Field(description="Prefix of every stack and function; a service is deployed once per region.")
@@ -208,6 +160,7 @@ class Config(_Table):
     models: dict[Name, Model] = Field(min_length=1)
     api: Api = Api()
     jobs: Jobs = Jobs()
+    gpu: Gpu = Gpu()
 
     def artifact_folder(self, model: str) -> Path:
         """The folder of the configured version of ``model``."""

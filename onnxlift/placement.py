@@ -1,12 +1,14 @@
 """Where a model can run, decided from its manifest and the limits of AWS Lambda; pure."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from onnxlift.config import Placement as Wish
+from onnxlift.hosting import Placement as Wish
 from onnxlift_runtime.errors import PlacementImpossible
-from onnxlift_runtime.manifest import Manifest
+from onnxlift_runtime.layout import GPU, LAMBDA
+from onnxlift_runtime.manifest import Manifest, Measurements
 
 LAMBDA_MAX_MEMORY_MB: Final = 10_240
 LAMBDA_MAX_IMAGE_MB: Final = 10_240
@@ -20,11 +22,20 @@ TIMEOUT_HEADROOM: Final = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """The decision: the tier, Lambda's memory (0 on the GPU), and the limit that forced it."""
+    """The decision: the tier, Lambda's memory (0 on the GPU), and the limit that forced it.
+
+    ``fallback`` is whether a model on Lambda has GPU workers as well.
+    """
 
     tier: Literal["lambda", "gpu"]
     memory_mb: int
     reason: str
+    fallback: bool = False
+
+    @property
+    def tiers(self) -> tuple[str, ...]:
+        """Every tier that the model has, the one it is placed on first."""
+        return (LAMBDA, GPU) if self.fallback and self.tier == LAMBDA else (self.tier,)
 
     def __str__(self) -> str:
         size = f" with {self.memory_mb:,} MB" if self.memory_mb else ""
@@ -49,13 +60,28 @@ def place(manifest: Manifest, wish: Wish | None = None) -> Placement:
             f"model {manifest.name!r} needs {needed_mb:,} MB, placement.memory_mb allows {wish.memory_mb:,}"
         )
     if wish.memory_mb is not None:
-        return Placement("lambda", wish.memory_mb, "the configuration sets the memory")
+        return Placement("lambda", wish.memory_mb, "the configuration sets the memory", wish.fallback)
     memory_mb = max(needed_mb, MEMORY_PER_VCPU_MB)
     why = "one whole vCPU" if memory_mb == MEMORY_PER_VCPU_MB else f"{MEMORY_HEADROOM} × the measured peak"
     peak_mb = manifest.measurements.peak_memory_mb
-    return Placement(
-        "lambda", memory_mb, f"peak {peak_mb:,.0f} MB, p95 {_p95_ms(manifest):,.2f} ms; memory gives {why}"
-    )
+    told = f"peak {peak_mb:,.0f} MB, p95 {_p95_ms(manifest):,.2f} ms; memory gives {why}"
+    return Placement("lambda", memory_mb, told, wish.fallback)
+
+
+def together(versions: Sequence[Manifest]) -> Manifest:
+    """All versions of a model as one manifest to place, the newest's name on it.
+
+    One process opens them all, and the slowest sets the pace.
+    """
+    slowest = max((manifest.measurements for manifest in versions), key=_single_p95_ms)
+    peak_mb = sum(manifest.measurements.peak_memory_mb for manifest in versions)
+    files = tuple(entry for manifest in versions for entry in manifest.files)
+    return replace(versions[-1], files=files, measurements=replace(slowest, peak_memory_mb=peak_mb))
+
+
+def tell_tiers(placements: Mapping[str, Placement]) -> str:
+    """The tiers of each model as ``Settings.tiers`` holds them."""
+    return ",".join(f"{model}={'+'.join(placement.tiers)}" for model, placement in placements.items())
 
 
 def needed_memory_mb(manifest: Manifest) -> int:
@@ -76,5 +102,9 @@ def lambda_obstacle(manifest: Manifest) -> str | None:
 
 
 def _p95_ms(manifest: Manifest) -> float:
+    return _single_p95_ms(manifest.measurements)
+
+
+def _single_p95_ms(measurements: Measurements) -> float:
     """p95 at the smallest measured batch, where a single request lands."""
-    return min(manifest.measurements.latency, key=lambda item: item.batch_size).p95_ms
+    return min(measurements.latency, key=lambda item: item.batch_size).p95_ms

@@ -7,6 +7,7 @@ from typing import Any, Final
 from onnxlift.config import Config
 from onnxlift_runtime.layout import (
     IN_PREFIX,
+    LAMBDA,
     WEBHOOK_TRIES,
     ingest_queue_name,
     public_queue_name,
@@ -14,7 +15,6 @@ from onnxlift_runtime.layout import (
     webhook_queue_name,
 )
 
-LAMBDA: Final = "lambda"
 MAX_RECEIVES: Final = 5
 RETENTION_S: Final = 4 * 24 * 3600
 DEAD_RETENTION_S: Final = 14 * 24 * 3600

@@ -10,7 +10,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from infra.constructs.identity import RETENTION
-from onnxlift.config import Api
+from onnxlift.hosting import Api
 
 # What each line of the access log says; the body of a request or an answer is never in it.
 ACCESS_LOG: Final = {

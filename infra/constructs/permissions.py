@@ -8,7 +8,6 @@ from aws_cdk import ArnFormat, Aws, Stack
 from aws_cdk import aws_iam as iam
 
 from onnxlift.config import Config
-from onnxlift.topology import LAMBDA
 from onnxlift_runtime import layout
 
 READ: Final = ("s3:GetObject", "s3:GetObjectVersion")
@@ -66,7 +65,7 @@ class Permissions:
     def job_queues(self) -> tuple[str, ...]:
         """Every queue that a job may wait in."""
         service = self.config.service
-        names = (layout.queue_name(service, model, LAMBDA) for model in self.config.models)
+        names = (layout.queue_name(service, model, layout.LAMBDA) for model in self.config.models)
         return (*names, layout.ingest_queue_name(service))
 
     def telling(self) -> list[iam.PolicyStatement]:

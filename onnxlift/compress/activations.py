@@ -1,7 +1,6 @@
 """What flows through a graph on the calibration samples: inner values, sample by sample."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -12,7 +11,6 @@ from onnxlift_runtime.errors import SamplesInvalid
 
 MASK: Final = "attention_mask"
 _ROWS: Final = 32
-_GATHERED: Final = 2048
 
 
 def observe(
@@ -28,8 +26,13 @@ def observe(
         yield dict(zip(names, session.run(list(names), feed), strict=True))
 
 
-def feeds(model: onnx.ModelProto, samples: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
-    """Cut the samples into the runs that the model takes: its fixed batch, one for text, else 32 at a time."""
+def feeds(
+    model: onnx.ModelProto, samples: Mapping[str, np.ndarray], rows: int | None = None
+) -> Iterator[dict[str, np.ndarray]]:
+    """Cut the samples into the runs that the model takes: its fixed batch, else ``rows``, else one for text and 32.
+
+    Without ``rows`` the last run may be smaller, but for a fixed batch.
+    """
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in constants]
     missing = [value.name for value in inputs if value.name not in samples]
@@ -67,44 +70,3 @@ def _options() -> ort.SessionOptions:
     # Several candidates run at once; threads that wait by spinning would take the processors from each other.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
-
-
-def second_moments(
-    model: onnx.ModelProto, names: Sequence[str], samples: Mapping[str, np.ndarray], *, int8_noise: bool = False
-) -> dict[str, np.ndarray]:
-    """``X.T @ X`` over all rows of each named value [..., channels], as float64 [channels, channels].
-
-    ``int8_noise`` adds what rounding each run's values to 256 levels adds on average: step² / 12 for each row.
-    """
-    found = {name: _Moment() for name in names}
-    for seen in observe(model, names, samples):
-        for name, array in seen.items():
-            found[name].take(array.reshape(-1, array.shape[-1]), int8_noise)
-    return {name: moment.total() for name, moment in found.items()}
-
-
-@dataclass
-class _Moment:
-    """Gathers rows until a product of them is worth its call."""
-
-    rows: list[np.ndarray] = field(default_factory=list)
-    product: np.ndarray | float = 0.0
-    noise: float = 0.0
-
-    def take(self, rows: np.ndarray, int8_noise: bool) -> None:
-        if int8_noise:
-            step = (max(rows.max(initial=0), 0) - min(rows.min(initial=0), 0)) / 255
-            self.noise += len(rows) * float(step) ** 2 / 12
-        self.rows.append(rows)
-        if sum(map(len, self.rows)) > _GATHERED:
-            self._multiply()
-
-    def total(self) -> np.ndarray:
-        self._multiply()
-        return self.product + self.noise * np.eye(len(self.product))  # type: ignore[arg-type]
-
-    def _multiply(self) -> None:
-        if self.rows:
-            rows = np.concatenate(self.rows).astype(np.float64)
-            self.product = self.product + rows.T @ rows
-            self.rows = []

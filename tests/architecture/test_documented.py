@@ -5,9 +5,11 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
+
 import onnxlift_runtime.errors as module
 from onnxlift_runtime.errors import ConfigInvalid, MethodNotAllowed, OnnxliftError, ServiceRefused
-from onnxlift_runtime.settings import PREFIX, Limits, Settings
+from onnxlift_runtime.settings import PREFIX, Limits, Settings, WorkerSettings
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 CLASSES = {
@@ -70,10 +72,11 @@ def test_errors_with_more_than_a_message_still_tell_one() -> None:
     assert str(ServiceRefused(404, "no such model")) == "the service answered 404: no such model"
 
 
-def test_every_setting_is_documented_with_its_default() -> None:
-    documented = {name: cells[0].strip("`") for name, cells in _rows("serving.md").items() if name.startswith(PREFIX)}
+@pytest.mark.parametrize(("page", "settings"), [("serving.md", Settings()), ("gpu.md", WorkerSettings())])
+def test_every_setting_is_documented_with_its_default(page: str, settings: Settings | WorkerSettings) -> None:
+    documented = {name: cells[0].strip("`") for name, cells in _rows(page).items() if name.startswith(PREFIX)}
 
-    assert documented == Settings().to_env()
+    assert documented == settings.to_env()
 
 
 def test_every_limit_is_documented_with_its_value() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from openapi_spec_validator import validate
 
 from infra.openapi import ANY, MAX_RESOURCES, Targets, gateway_document, resource_count
-from onnxlift.config import Throttle
+from onnxlift.hosting import Throttle
 from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.openapi import describe
 from onnxlift_runtime.settings import Limits

@@ -6,13 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxlift.config import Placement as Wish
+from onnxlift.hosting import Placement as Wish
 from onnxlift.placement import (
     LAMBDA_MAX_MEMORY_MB,
     MEMORY_PER_VCPU_MB,
     MEMORY_STEP_MB,
     needed_memory_mb,
     place,
+    tell_tiers,
+    together,
 )
 from onnxlift_runtime.errors import PlacementImpossible
 from onnxlift_runtime.manifest import FileEntry, Latency, Manifest
@@ -102,3 +104,23 @@ def test_needed_memory_is_the_next_step_above_the_peak_with_headroom(peak_mb: fl
 
     assert needed_mb % MEMORY_STEP_MB == 0
     assert 0 <= needed_mb - peak_mb * 1.3 < MEMORY_STEP_MB + 1e-6
+
+
+def test_versions_are_placed_together_by_their_sum_and_the_slowest() -> None:
+    versions = [_manifest(peak_mb=5_000, p95_ms=9), _manifest(peak_mb=4_000, p95_ms=3)]
+
+    combined = together(versions)
+
+    assert combined.measurements.peak_memory_mb == 9_000
+    assert combined.measurements.latency == versions[0].measurements.latency
+    assert len(combined.files) == 2
+
+
+def test_tiers_tell_the_fallback_of_a_model_on_lambda_alone() -> None:
+    placements = {
+        "small": place(_manifest(), Wish(fallback=True)),
+        "plain": place(_manifest()),
+        "large": place(_manifest(peak_mb=9_000), Wish(fallback=True)),
+    }
+
+    assert tell_tiers(placements) == "small=lambda+gpu,plain=lambda,large=gpu"

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from onnxlift.config import Config, Jobs, Model, Quality
+from onnxlift.config import Config, Model, Quality
+from onnxlift.hosting import Jobs
 from onnxlift.topology import created_objects, sources
 
 

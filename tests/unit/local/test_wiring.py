@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from infra.openapi import Targets, gateway_document
-from onnxlift.config import Throttle
+from onnxlift.hosting import Throttle
 from onnxlift.local.wiring import FUNCTIONS, Wiring, load_handlers
 from onnxlift_runtime import openapi
 from onnxlift_runtime.catalog import Catalog

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onnxlift_runtime.errors import ConfigInvalid
-from onnxlift_runtime.settings import PREFIX, Settings
+from onnxlift_runtime.settings import PREFIX, Settings, WorkerSettings
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20)
 SETTINGS = st.builds(
@@ -55,3 +55,21 @@ def test_every_variable_has_the_prefix_and_a_text() -> None:
 def test_a_value_of_another_type_names_its_variable(name: str, text: str) -> None:
     with pytest.raises(ConfigInvalid, match=f"environment variable ONNXLIFT_{name} is "):
         Settings.from_env({f"ONNXLIFT_{name}": text})
+
+
+def test_worker_settings_survive_the_environment_beside_the_services_own() -> None:
+    told = WorkerSettings(serve="big,mid", weights="s3://b/k", max_wait_ms=0, allow_cpu=True)
+
+    environ = Settings().to_env() | told.to_env()
+
+    assert WorkerSettings.from_env(environ) == told
+    assert not set(Settings().to_env()) & set(told.to_env())
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"), [("digits", ("lambda", "gpu")), ("big", ("gpu",)), ("other", ("lambda",))]
+)
+def test_tiers_of_a_model_are_those_named_for_it(model: str, expected: tuple[str, ...]) -> None:
+    settings = Settings(tiers="digits=lambda+gpu,big=gpu")
+
+    assert settings.tiers_of(model) == expected

@@ -17,7 +17,10 @@ PAYLOADS_PREFIX: Final = "payloads/"
 RESULTS_PREFIX: Final = "results/"
 UPLOADS_PREFIX: Final = "uploads/"
 
-# The tier of a job that joins the answers of its parts: bytes alone, so the ingest function does it.
+# The tiers that run a model's jobs, and
+LAMBDA: Final = "lambda"
+GPU: Final = "gpu"
+# that of a job which joins the answers of its parts: bytes alone, so the ingest function does it.
 JOIN: Final = "join"
 
 
@@ -44,6 +47,16 @@ def dead_letter_name(queue: str) -> str:
 def queue_name(service: str, model: str, tier: str) -> str:
     """The queue of one model's jobs on one tier; its dead letters go to the same name with ``-dead``."""
     return ingest_queue_name(service) if tier == JOIN else f"{service}-{model}-{tier}-jobs"
+
+
+def gpu_cluster_name(service: str) -> str:
+    """The ECS cluster of a service's GPU workers."""
+    return f"{service}-gpu"
+
+
+def gpu_service_name(service: str, model: str) -> str:
+    """The ECS service that keeps one model's GPU workers."""
+    return f"{service}-{model}-gpu"
 
 
 def ingest_queue_name(service: str) -> str:

@@ -1,15 +1,18 @@
-"""What a function is told through its environment; the CDK app writes it, handlers read it, each name stands once."""
+"""What a function or worker is told through its environment: the CDK app writes it, they read it, names stand once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from onnxlift_runtime.errors import ConfigInvalid
+from onnxlift_runtime.layout import LAMBDA
 
 PREFIX: Final = "ONNXLIFT_"
 MIB: Final = 1024 * 1024
 MAX_DIGITS: Final = 18  # of a whole number; Python refuses to read very long ones in words of its own
+
+T = TypeVar("T", "Settings", "WorkerSettings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,9 @@ class Settings:
     The rest is for jobs, and empty where the service has none: the DynamoDB table and the bucket that hold them, the
     EventBridge bus and the SNS topic that are told when one ends. ``webhook_secret`` names the Secrets Manager secret
     that webhooks are signed with, ``private_webhooks`` lets them go to private addresses too. ``batch_workers`` is how
-    many jobs of one model run at once, from which a job's start is estimated; 0 for unknown.
+    many jobs of one model run at once, from which a job's start is estimated; 0 for unknown. ``tiers`` says where
+    each model's jobs can run, as ``model=tier+tier,…``; a model that it does not name has Lambda alone. ``gpu_cluster``
+    is the ECS cluster whose services are woken when a job comes for them; empty where nobody has to be woken.
     """
 
     service: str = "onnxlift"
@@ -56,20 +61,66 @@ class Settings:
     webhook_secret: str = ""
     private_webhooks: bool = False
     batch_workers: int = 0
+    tiers: str = ""
+    gpu_cluster: str = ""
+
+    def tiers_of(self, model: str) -> tuple[str, ...]:
+        """Where jobs of a model can run; the first is where they go by default."""
+        told = dict(item.split("=", 1) for item in self.tiers.split(",") if item)
+        return tuple(told.get(model, LAMBDA).split("+"))
 
     def to_env(self) -> dict[str, str]:
         """The environment variables that ``from_env`` reads back to equal settings."""
-        return {PREFIX + item.name.upper(): _encode(getattr(self, item.name)) for item in fields(self)}
+        return _to_env(self)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Settings":
         """Read settings from environment variables; what is absent keeps its default."""
-        values: dict[str, Any] = {}
-        for item in fields(cls):
-            name = PREFIX + item.name.upper()
-            if name in environ:
-                values[item.name] = _decode(name, environ[name], item.default)
-        return cls(**values)
+        return _from_env(cls, environ)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What a GPU worker is told beyond ``Settings``.
+
+    ``serve``: names of the models whose queues it works on, separated by commas. ``weights``: ``s3://bucket/key`` of
+    the index of their files; empty where ``models_dir`` holds them. ``max_batch_size`` is in rows, ``max_wait_ms`` how
+    long a job waits for others to be run with. ``timeout_s`` is when an inference counts as hung. ``device_memory_mb``:
+    what the sessions on the device may take, 0 for no bound but the device's own. ``stop_within_s``: how long after
+    SIGTERM it is killed. ``health_file`` is touched while it works.
+    """
+
+    serve: str = ""
+    weights: str = ""
+    max_batch_size: int = 32
+    max_wait_ms: int = 10
+    timeout_s: int = 3600
+    device_memory_mb: int = 0
+    allow_cpu: bool = False
+    stop_within_s: int = 120
+    health_file: Path = Path("/tmp/onnxlift-healthy")  # noqa: S108  # the one folder that a worker may write to
+
+    def to_env(self) -> dict[str, str]:
+        """The environment variables that ``from_env`` reads back to equal settings."""
+        return _to_env(self)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> "WorkerSettings":
+        """Read settings from environment variables; what is absent keeps its default."""
+        return _from_env(cls, environ)
+
+
+def _to_env(settings: Settings | WorkerSettings) -> dict[str, str]:
+    return {PREFIX + item.name.upper(): _encode(getattr(settings, item.name)) for item in fields(settings)}
+
+
+def _from_env(cls: type[T], environ: Mapping[str, str]) -> T:
+    values: dict[str, Any] = {}
+    for item in fields(cls):
+        name = PREFIX + item.name.upper()
+        if name in environ:
+            values[item.name] = _decode(name, environ[name], item.default)
+    return cls(**values)
 
 
 def _encode(value: object) -> str:

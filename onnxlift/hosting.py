@@ -1,0 +1,95 @@
+"""The tables of ``onnxlift.toml`` that say where and how a service runs; ``config`` reads them."""
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+QueueName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,80}$")]
+InstanceType: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9-]+\.[a-z0-9-]+$")]
+
+
+class Table(BaseModel):
+    """A table of the file: what it does not know is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Placement(Table):
+    """Where the model must run, for users who know better than the measurements."""
+
+    tier: Literal["auto", "lambda", "gpu"] = "auto"
+    memory_mb: Annotated[int, Field(ge=128, le=10_240)] | None = Field(
+        None, description="Lambda's memory; measured when absent."
+    )
+    fallback: bool = Field(
+        False,
+        description="Whether a model on Lambda has GPU workers as well, for what is too much for it.",
+    )
+
+
+class Throttle(Table):
+    """API Gateway's bounds for all callers together."""
+
+    rate: Annotated[int, Field(ge=1, le=10_000)] = Field(100, description="Requests per second.")
+    burst: Annotated[int, Field(ge=1, le=5_000)] = 200
+
+
+class Api(Table):
+    """The public API."""
+
+    stage: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,128}$")] = "live"
+    throttle: Throttle = Throttle()
+    api_key_required: bool = Field(False, description="Every call then needs the header x-api-key.")
+    log_retention_days: Literal[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365] = 30
+
+
+class Jobs(Table):
+    """How jobs are worked on: what arrives by queue, by bucket, or is not waited for."""
+
+    timeout_s: Annotated[int, Field(ge=1, le=900)] = Field(
+        300, description="Seconds after which a job's worker is stopped, and the job is tried again."
+    )
+    batch_size: Annotated[int, Field(ge=1, le=10)] = Field(
+        1, description="Jobs handed to a worker at once; those that fit together run as one inference."
+    )
+    concurrency: Annotated[int, Field(ge=2, le=1_000)] = Field(10, description="Workers of one model at once.")
+    keep_days: Annotated[int, Field(ge=1, le=365)] = Field(
+        14, description="Days after which payloads and results above 64 KB are deleted."
+    )
+    reply_queues: tuple[QueueName, ...] = Field(
+        (), description="Queues of the same account and region that callers may name in reply_to."
+    )
+    topic: bool = Field(False, description="Whether an SNS topic is told when a job ends, in SageMaker's form.")
+
+
+class Gpu(Table):
+    """The workers of models that are placed on a GPU, or fall back to one."""
+
+    backend: Literal["ecs", "lambda"] = Field(
+        "ecs", description="ecs: workers on GPU machines. lambda (experimental): Lambda functions with a GPU."
+    )
+    capacity: Literal["managed", "group"] = Field(
+        "managed", description="Who keeps the machines: ECS Managed Instances, or an Auto Scaling group of your own."
+    )
+    instance_types: tuple[InstanceType, ...] = Field(
+        ("g6.xlarge", "g5.xlarge", "g4dn.xlarge"), min_length=1, description="Machines to take, any of them."
+    )
+    spot: bool = Field(True, description="Take spot machines, and on-demand ones where there are none.")
+    network: Literal["public", "endpoints", "nat"] = Field(
+        "public",
+        description="How workers reach AWS: public addresses without ingress, VPC endpoints, or a NAT gateway.",
+    )
+    max_tasks: Annotated[int, Field(ge=1, le=100)] = Field(1, description="Workers of one model at once.")
+    idle_minutes: Annotated[int, Field(ge=1, le=1_440)] = Field(
+        15, description="Minutes without a job after which the last worker ends."
+    )
+    timeout_s: Annotated[int, Field(ge=1, le=39_600)] = Field(
+        3_600, description="Seconds after which an inference counts as hung, and its jobs are tried again."
+    )
+    max_batch_size: Annotated[int, Field(ge=1, le=4_096)] = Field(
+        32, description="Rows that are run together at most, where the model allows it."
+    )
+    max_wait_ms: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        10, description="Milliseconds that a job waits for others to be run with."
+    )
+    allow_cpu: bool = Field(False, description="Work without a GPU rather than not at all; slowly, and told loudly.")
