@@ -29,9 +29,9 @@ def observe(
 def feeds(
     model: onnx.ModelProto, samples: Mapping[str, np.ndarray], rows: int | None = None
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Cut the samples into the runs that the model takes: its fixed batch, else ``rows``, else one for text and 32.
+    """Cut the samples into the runs that the model takes: its fixed batch, else ``rows``, else one for text or 32.
 
-    Without ``rows`` the last run may be smaller, but for a fixed batch.
+    The last run may be smaller, but for a fixed batch.
     """
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in constants]
@@ -39,12 +39,11 @@ def feeds(
     if missing or not inputs:
         raise SamplesInvalid(f"this step needs calibration samples for input {missing[0]!r}; there are none")
     names = [value.name for value in inputs]
-    step = inputs[0].type.tensor_type.shape.dim[0].dim_value or (1 if MASK in names else _ROWS)
+    fixed = inputs[0].type.tensor_type.shape.dim[0].dim_value
+    step = fixed or rows or (1 if MASK in names else _ROWS)
     count = len(samples[names[0]])
-    for start in range(0, count - step + 1 if count >= step else 0, step):
+    for start in range(0, count - count % step if fixed else count, step):
         yield unpadded({name: samples[name][start : start + step] for name in names})
-    if rest := count % step if step == _ROWS else 0:
-        yield {name: samples[name][count - rest :] for name in names}
 
 
 def unpadded(feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

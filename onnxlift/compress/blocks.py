@@ -49,6 +49,11 @@ class Blocks:
     scale: np.ndarray
     zero: np.ndarray
 
+    @property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The three, in this order."""
+        return self.whole, self.scale, self.zero
+
     def restore(self) -> np.ndarray:
         """The values [rows, padded columns], float32."""
         rows, blocks = self.scale.shape

@@ -17,6 +17,7 @@ from onnxlift.compress.ranking import rank
 from onnxlift.compress.recipes import FP32, Recipe
 from onnxlift.compress.report import CandidateRow, Limit, NodeSensitivity, report_files
 from onnxlift.compress.search import Board, Heard, Progress, search
+from onnxlift.compress.steps.matmul_int8 import MatMulInt8
 from onnxlift.compress.timing import measurements
 from onnxlift.compress.traits import read_traits
 from onnxlift.config import Config, Model
@@ -133,7 +134,14 @@ def _sensitivity(
         return ()
     heard(Progress("finding the sensitive nodes", 0, 3 * len(wanted), budget_s=budget))
     ground = prepared.bench.ground
-    return rank(ground.workspace, prepared.source.proto, prepared.calibration, ground.output)
+    rows, int8 = max(ground.batches), _rounded(wanted)
+    return rank(ground.workspace, prepared.source.proto, prepared.calibration, ground.output, rows, int8)
+
+
+def _rounded(wanted: Sequence[Recipe]) -> MatMulInt8:
+    """How most of the recipes round int8 weights: as the first that does it with compensation."""
+    found = (step for item in wanted for step in item.steps if isinstance(step, MatMulInt8))
+    return next((step for step in found if step.rounding == "compensated"), MatMulInt8())
 
 
 def _predictions(

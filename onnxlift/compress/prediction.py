@@ -120,9 +120,19 @@ def by_promise(
 
 
 def _beats(other: Recipe, recipe: Recipe, predictions: Mapping[str, Prediction]) -> bool:
+    """Whether ``other`` is smaller, closer and as quick: products of another width are not, whatever their size."""
     first, second = predictions[other.name], predictions[recipe.name]
     tags_hold = other.isa_safe >= recipe.isa_safe and other.batch_stable >= recipe.batch_stable
-    return tags_hold and first.size_bytes < second.size_bytes * _SMALLER and first.error < second.error * _CLOSER
+    better = first.size_bytes < second.size_bytes * _SMALLER and first.error < second.error * _CLOSER
+    return better and tags_hold and _products(other) == _products(recipe)
+
+
+def _products(recipe: Recipe) -> frozenset[tuple[str, int]]:
+    return frozenset(
+        (type(step).__name__, step.bits if isinstance(step, WeightBlocks) else 8)
+        for step in recipe.steps
+        if isinstance(step, WeightBlocks | MatMulInt8)
+    )
 
 
 def _is_known(recipe: Recipe, step: object) -> bool:

@@ -1,8 +1,9 @@
 """What each node of a model loses when it alone is compressed: measured once, kept with the search."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -10,14 +11,14 @@ import numpy as np
 import onnx
 from pydantic import TypeAdapter
 
-from onnxlift.compress.activations import feeds, second_moments
+from onnxlift.compress.activations import feeds
 from onnxlift.compress.graph import Graph, Projection, attributes
+from onnxlift.compress.moments import Moments
 from onnxlift.compress.overrides import Overrides
 from onnxlift.compress.prediction import INT8
 from onnxlift.compress.report import NodeSensitivity, PrecisionError
-from onnxlift.compress.rounding import compensation
 from onnxlift.compress.samples import Samples
-from onnxlift.compress.shared import begin
+from onnxlift.compress.shared import Beginning, begin
 from onnxlift.compress.steps import Context
 from onnxlift.compress.steps.clean import Clean
 from onnxlift.compress.steps.embeddings import Embeddings
@@ -28,7 +29,7 @@ from onnxlift.compress.workspace import Workspace
 from onnxlift_runtime.session import processor_count
 
 _SAMPLES: Final = 12
-_MOMENT_SAMPLES: Final = 64
+_MOST_SAMPLES: Final = 16
 _FILE: Final = "sensitivity.json"
 _ADAPTER: Final = TypeAdapter(tuple[NodeSensitivity, ...])
 _BLOCKS: Final = {"8-bit": WeightBlocks(8), "4-bit": WeightBlocks(4, 32, symmetric=False)}
@@ -55,101 +56,110 @@ class _Case:
 
 
 def rank(
-    workspace: Workspace, model: onnx.ModelProto, calibration: Samples, output: str
+    workspace: Workspace, model: onnx.ModelProto, calibration: Samples, output: str, rows: int, int8: MatMulInt8
 ) -> tuple[NodeSensitivity, ...]:
     """Bring one node after the other to int8, 8 and 4 bits, and compare the first output on a few samples.
 
-    The result is kept in the workspace. Nodes carry the names they have after ``Clean``. Empty where a model cannot be
-    taken apart like this.
+    ``int8`` says how int8 weights are rounded; they are looked at ``rows`` samples at a time, which share a range of
+    activations. The result is kept in the workspace. Nodes carry the names they have after ``Clean``. Empty where a
+    model cannot be taken apart like this.
     """
     path = workspace.folder / _FILE
     if path.exists():
         return _ADAPTER.validate_json(path.read_bytes())
-    found = _rank(workspace.beginnings, model, calibration, output)
+    found = _rank(workspace.beginnings, model, _Look(calibration, output, rows, int8))
     unfinished = path.with_suffix(".part")
     unfinished.write_bytes(_ADAPTER.dump_json(found))
     unfinished.replace(path)
     return found
 
 
-def _rank(folder: Path, model: onnx.ModelProto, calibration: Samples, output: str) -> tuple[NodeSensitivity, ...]:
-    context = Context(calibration.arrays)
-    try:
-        plain, _ = begin(folder, model, (Clean(),), context)
-        cases = [*_plain_cases(plain, calibration, output), *_smooth_cases(folder, model, calibration, output)]
-    except Exception:  # what the steps cannot work on is told by the recipes that need them
-        return ()
+@dataclass(frozen=True)
+class _Look:
+    """What nodes are looked at by."""
+
+    calibration: Samples
+    output: str
+    rows: int
+    int8: MatMulInt8
+
+
+def _rank(folder: Path, model: onnx.ModelProto, look: _Look) -> tuple[NodeSensitivity, ...]:
+    context = Context(look.calibration.arrays)
     with ThreadPoolExecutor(processor_count()) as pool:
-        losses = list(pool.map(_Case.loss, cases))
+        try:
+            plain = begin(folder, model, (Clean(),), context)
+            cases = _plain_cases(plain, look)
+        except Exception:  # what the steps cannot work on is told by the recipes that need them
+            return ()
+        losses = [pool.submit(case.loss) for case in cases]
+        try:
+            smooth = _smooth_cases(begin(folder, model, (Clean(), SmoothQuant()), context), look)
+        except Exception:  # as above; blocks can be looked at without it
+            smooth = []
+        losses += [pool.submit(case.loss) for case in smooth]
     errors: dict[str, list[PrecisionError]] = {}
-    for case, loss in zip(cases, losses, strict=True):
+    for case, loss in zip(cases + smooth, (item.result() for item in losses), strict=True):
         if loss is not None:
             errors.setdefault(case.node, []).append(PrecisionError(case.precision, loss))
-    graph = Graph(plain)
+    graph = Graph(plain.model)
     return tuple(_described(graph, node, tuple(found)) for node, found in errors.items())
 
 
-def _plain_cases(model: onnx.ModelProto, calibration: Samples, output: str) -> list[_Case]:
+def _plain_cases(begun: Beginning, look: _Look) -> list[_Case]:
     """Every projection in 8-bit and 4-bit blocks, every table in 8 and 4 bits."""
-    graph = Graph(model)
+    graph, context = Graph(begun.model), begun.context
     projections = list(graph.projections())
     lookups = [node for node in graph.nodes if _TABLES["8-bit"].suits(graph, node)]
     names = [*(item.name for item in projections), *(node.name for node in lookups)]
-    runs = list(feeds(model, calibration.limit(_SAMPLES).arrays))
-    session = Overrides(model, names, runs, output)
+    session = Overrides(begun.model, names, list(_feeds(begun, look, None)), look.output)
     expected = session.answers()
-    moments, factors = _statistics(model, projections, calibration)
+    moments = _moments(begun, projections, int8_noise=False)
 
     def in_blocks(item: Projection, step: WeightBlocks) -> np.ndarray:
-        restored = step.quantize(item.weight, moments[item.input], factors[item.input]).restore()
+        restored = step.store(item, moments, context.stock).restore()
         return _as_stored(item, restored[:, : len(item.weight)].T)
 
     def table(node: onnx.NodeProto, step: Embeddings) -> np.ndarray:
         array = graph.constant(node.input[0])
         assert array is not None
-        return step.quantize(array)[0].restore()[:, : array.shape[1]]
+        return step.store(array, context.stock)[0].restore()[:, : array.shape[1]]
 
     cases = [
-        _Case(item.name, precision, lambda item=item, step=step: in_blocks(item, step), session, expected)  # type: ignore[misc]
+        _Case(item.name, precision, partial(in_blocks, item, step), session, expected)
         for item in projections
         for precision, step in _BLOCKS.items()
     ]
     return cases + [
-        _Case(node.name, precision, lambda node=node, step=step: table(node, step), session, expected)  # type: ignore[misc]
+        _Case(node.name, precision, partial(table, node, step), session, expected)
         for node in lookups
         for precision, step in _TABLES.items()
     ]
 
 
-def _smooth_cases(folder: Path, model: onnx.ModelProto, calibration: Samples, output: str) -> list[_Case]:
+def _smooth_cases(begun: Beginning, look: _Look) -> list[_Case]:
     """Every projection in int8, its input rounded too, after activations were smoothed."""
-    try:
-        smoothed, _ = begin(folder, model, (Clean(), SmoothQuant()), Context(calibration.arrays))
-        projections = list(Graph(smoothed).projections())
-        runs = list(feeds(smoothed, calibration.limit(_SAMPLES).arrays))
-        session = Overrides(smoothed, [item.name for item in projections], runs, output, rounded=True)
-        expected = session.answers()
-        moments, factors = _statistics(smoothed, projections, calibration)
-    except Exception:  # as above; blocks can be looked at without it
-        return []
+    projections = list(Graph(begun.model).projections())
+    runs = list(_feeds(begun, look, look.rows))
+    session = Overrides(begun.model, [item.name for item in projections], runs, look.output, rounded=True)
+    expected = session.answers()
+    moments = _moments(begun, projections, int8_noise=True)
 
     def in_int8(item: Projection) -> np.ndarray:
-        whole, scale = MatMulInt8().quantize(item.weight, moments[item.input], factors[item.input])
+        whole, scale = look.int8.store(item, moments, begun.context.stock)
         return _as_stored(item, whole.astype(np.float32) * scale)
 
-    return [
-        _Case(item.name, INT8, lambda item=item: in_int8(item), session, expected)  # type: ignore[misc]
-        for item in projections
-    ]
+    return [_Case(item.name, INT8, partial(in_int8, item), session, expected) for item in projections]
 
 
-def _statistics(
-    model: onnx.ModelProto, projections: Sequence[Projection], calibration: Samples
-) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
-    """The second moment of each projection's input, and its ``compensation``."""
-    names = tuple(dict.fromkeys(item.input for item in projections))
-    moments = second_moments(model, names, calibration.limit(_MOMENT_SAMPLES).arrays) if names else {}
-    return moments, {name: compensation(moment) for name, moment in moments.items()}
+def _feeds(begun: Beginning, look: _Look, rows: int | None) -> Iterator[dict[str, np.ndarray]]:
+    count = max(_SAMPLES, min(rows or 0, _MOST_SAMPLES))
+    return feeds(begun.model, look.calibration.limit(count).arrays, rows)
+
+
+def _moments(begun: Beginning, projections: Sequence[Projection], *, int8_noise: bool) -> Moments:
+    values = tuple(dict.fromkeys(item.input for item in projections))
+    return Moments(begun.model, values, begun.context.samples, int8_noise=int8_noise)
 
 
 def _as_stored(item: Projection, weight: np.ndarray) -> np.ndarray:

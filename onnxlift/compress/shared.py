@@ -2,6 +2,7 @@
 
 import fcntl
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Final
@@ -10,30 +11,57 @@ import onnx
 
 from onnxlift.compress.recipes import Recipe
 from onnxlift.compress.steps import Context, Step
+from onnxlift.compress.stock import Stock
 from onnxlift.compress.storage import save_model
 
 # What only prepares: exact changes, which take long and differ in nothing between recipes.
 _PREPARING: Final = ("Clean", "SmoothQuant")
+# What stores matrices and tables one by one: each is the same whatever the others are.
+_STORING: Final = ("Embeddings", "WeightBlocks", "MatMulInt8")
 
 
-def begin(
-    folder: Path, model: onnx.ModelProto, steps: Sequence[Step], context: Context
-) -> tuple[onnx.ModelProto, tuple[Step, ...]]:
-    """The model after the steps that only prepare, and the steps that are left; kept in ``folder``.
+@dataclass(frozen=True)
+class Beginning:
+    """The model after the steps that only prepare, the steps that are left, and what they may look at."""
+
+    model: onnx.ModelProto
+    steps: tuple[Step, ...]
+    context: Context
+
+    def finish(self) -> onnx.ModelProto:
+        """Apply the steps that are left; raises what they raise."""
+        model = self.model
+        for step in self.steps:
+            model = step.apply(model, self.context)
+        return model
+
+
+def begin(folder: Path, model: onnx.ModelProto, steps: Sequence[Step], context: Context) -> Beginning:
+    """The beginning of a recipe, kept in ``folder`` together with what its other steps store.
 
     Raises what the steps raise; then nothing is kept.
     """
     first = tuple(takewhile(lambda step: type(step).__name__ in _PREPARING, steps))
+    left = tuple(steps[len(first) :])
     if not first:
-        return model, tuple(steps)
-    recipe = Recipe("beginning", first)
+        return Beginning(model, left, context)
+    path = folder / f"{Recipe('beginning', first).digest}.onnx"
+    begun = _begun(folder, path, model, first, context)
+    if all(type(step).__name__ in _STORING for step in left):
+        context = replace(context, origin=begun, stock=Stock(path.with_suffix(".stock")))
+    return Beginning(begun, left, context)
+
+
+def _begun(
+    folder: Path, path: Path, model: onnx.ModelProto, first: Sequence[Step], context: Context
+) -> onnx.ModelProto:
     folder.mkdir(exist_ok=True)
-    path = folder / f"{recipe.digest}.onnx"
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
-            _keep(recipe.apply(model, context), path)
-    return onnx.load(path), tuple(steps[len(first) :])
+            earlier = begin(folder, model, first[:-1], context).model
+            _keep(first[-1].apply(earlier, context), path)
+    return onnx.load(path)
 
 
 def _keep(model: onnx.ModelProto, path: Path) -> None:

@@ -45,8 +45,8 @@ class Ranges:
     def of(cls, runs: Sequence[np.ndarray]) -> "Ranges":
         """Read them from runs [rows, channels]."""
         return cls(
-            high=np.stack([run.max(axis=0) for run in runs]).astype(np.float64),
-            low=np.stack([run.min(axis=0) for run in runs]).astype(np.float64),
+            high=np.stack([run.max(axis=0) for run in runs]),
+            low=np.stack([run.min(axis=0) for run in runs]),
             rows=np.array([len(run) for run in runs], np.float64),
             total=np.sum([run.sum(axis=0, dtype=np.float64) for run in runs], axis=0),
             squares=np.sum([np.square(run, dtype=np.float64).sum(axis=0) for run in runs], axis=0),
@@ -55,7 +55,7 @@ class Ranges:
 
 def formula(ranges: Ranges, weight: np.ndarray, alpha: float) -> np.ndarray:
     """SmoothQuant's equation 4: ``max|X|**alpha / max|W|**(1 - alpha)`` for each channel, 1 where one is zero."""
-    widest = np.maximum(ranges.high, -ranges.low).max(axis=0)
+    widest = np.maximum(ranges.high, -ranges.low).max(axis=0).astype(np.float64)
     largest = np.abs(weight).max(axis=1).astype(np.float64)
     scale = np.maximum(widest, _TINY) ** alpha / np.maximum(largest, _TINY) ** (1 - alpha)
     return np.where((widest < _TINY) | (largest < _TINY), 1.0, scale)
@@ -66,7 +66,7 @@ def fit(ranges: Ranges, weight: np.ndarray, *, shifted: bool) -> Smoothing:
 
     Adam on the logarithm of the scale, from the formula's alpha 0.8 and the middle of each channel's range.
     """
-    middle = (ranges.high.max(axis=0) + ranges.low.min(axis=0)) / 2
+    middle = (ranges.high.max(axis=0).astype(np.float64) + ranges.low.min(axis=0)) / 2
     shift = middle if shifted else np.zeros(len(weight))
     point = np.stack([np.log(formula(ranges, weight, 0.8)), shift])
     first, second = np.zeros_like(point), np.zeros_like(point)
@@ -100,8 +100,8 @@ class _Size:
     @classmethod
     def of(cls, weight: np.ndarray) -> "_Size":
         # Searched along channels again and again, so those lie side by side.
-        magnitude = np.ascontiguousarray(np.abs(weight).T.astype(np.float64))
-        return cls(magnitude, (magnitude**2).sum(axis=0))
+        magnitude = np.ascontiguousarray(np.abs(weight).T)
+        return cls(magnitude, np.square(magnitude, dtype=np.float64).sum(axis=0))
 
 
 def _error(ranges: Ranges, size: _Size, point: np.ndarray) -> tuple[float, np.ndarray]:
@@ -115,9 +115,10 @@ def _error(ranges: Ranges, size: _Size, point: np.ndarray) -> tuple[float, np.nd
 
 def _activation_error(ranges: Ranges, size: _Size, scale: np.ndarray, shift: np.ndarray) -> tuple[float, np.ndarray]:
     runs = np.arange(len(ranges.rows))
-    high, low = (ranges.high - shift) / scale, (ranges.low - shift) / scale
-    top, bottom = high.argmax(axis=1), low.argmin(axis=1)
-    above, below = np.maximum(high[runs, top], 0), np.minimum(low[runs, bottom], 0)
+    shrink, start = (1 / scale).astype(np.float32), shift.astype(np.float32)  # twice as fast to search through
+    top, bottom = ((ranges.high - start) * shrink).argmax(axis=1), ((ranges.low - start) * shrink).argmin(axis=1)
+    above = np.maximum((ranges.high[runs, top] - shift[top]) / scale[top], 0)
+    below = np.minimum((ranges.low[runs, bottom] - shift[bottom]) / scale[bottom], 0)
     width = above - below
     noise, gain = (ranges.rows * width**2).sum() / (12 * 255**2), (scale**2 * size.squares).sum()
     pull = 2 * ranges.rows * width / (12 * 255**2) * gain
@@ -131,9 +132,9 @@ def _activation_error(ranges: Ranges, size: _Size, scale: np.ndarray, shift: np.
 
 def _weight_error(ranges: Ranges, size: _Size, scale: np.ndarray, shift: np.ndarray) -> tuple[float, np.ndarray]:
     rows = ranges.rows.sum()
-    scaled = size.magnitude * scale
-    largest = scaled.argmax(axis=1)
-    noise = _COMPENSATED * scaled[np.arange(len(scaled)), largest] ** 2 / (12 * 127**2)
+    largest = (size.magnitude * scale.astype(np.float32)).argmax(axis=1)
+    widest = size.magnitude[np.arange(len(largest)), largest] * scale[largest]
+    noise = _COMPENSATED * widest**2 / (12 * 127**2)
     power = (ranges.squares - 2 * shift * ranges.total + rows * shift**2) / scale**2
     slope = np.stack([-2 * noise.sum() * power, 2 * noise.sum() * (rows * shift - ranges.total) / scale])
     np.add.at(slope[0], largest, 2 * noise * power.sum())

@@ -1,4 +1,4 @@
-"""What recipes have in common beyond their beginning: arrays that take long to find, each found once by whoever needs it.
+"""What recipes have in common beyond their beginning: arrays that take long to find, each found by whoever comes first.
 
 Most recipes store the same matrix in the same form as another one does; only which matrices and tables differ.
 """

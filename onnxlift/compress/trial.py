@@ -99,11 +99,9 @@ def _build(request: Mapping[str, Any], workspace: Workspace, manifest: Manifest,
         samples = read_stored(workspace.calibration, manifest.inputs).arrays
     model = onnx.load(workspace.fp32 / manifest.model_file)
     context = Context(samples, manifest.architecture)
-    model, steps = begin(workspace.beginnings, model, steps_from_data(request["steps"]), context)
-    for step in steps:
-        model = step.apply(model, context)
+    begun = begin(workspace.beginnings, model, steps_from_data(request["steps"]), context)
     files.mkdir(parents=True)
-    packed = pack(model, files, manifest.architecture)
+    packed = pack(begun.finish(), files, manifest.architecture)
     wanted = Signature(manifest.inputs, manifest.outputs, 0)
     if _names(read_signature(files / manifest.model_file)) != _names(wanted):
         raise RecipeInvalid("it changes the model's inputs or outputs")

@@ -11,13 +11,21 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import onnx
 
+from onnxlift.compress.stock import Stock
+
 
 @dataclass(frozen=True)
 class Context:
-    """What a step may look at: calibration samples (samples first, one array per input) and the target CPU."""
+    """What a step may look at: calibration samples (samples first, one array per input) and the target CPU.
+
+    ``origin`` is the model whose activations rounding goes by, where that is not the one that a step is given: what
+    other steps stored in few bits then changes nothing in how the rest is stored, and ``stock`` can keep it.
+    """
 
     samples: Mapping[str, np.ndarray] = field(default_factory=dict)
     architecture: str = "x86_64"
+    origin: onnx.ModelProto | None = None
+    stock: Stock = field(default_factory=Stock)
 
 
 @runtime_checkable

@@ -10,6 +10,7 @@ from onnx import TensorProto
 from onnxlift.compress.blocks import Blocks, Fit, Grid, pack, quantize
 from onnxlift.compress.graph import MICROSOFT, Graph, attributes
 from onnxlift.compress.steps import Context
+from onnxlift.compress.stock import Stock
 from onnxlift_runtime.errors import RecipeInvalid
 
 _BITS: Final = (2, 4, 8)
@@ -40,7 +41,7 @@ class Embeddings:
                 f"embeddings takes bits {_BITS} and block {_BLOCKS}, got bits {self.bits} and block {self.block}"
             )
 
-    def apply(self, model: onnx.ModelProto, _context: Context) -> onnx.ModelProto:
+    def apply(self, model: onnx.ModelProto, context: Context) -> onnx.ModelProto:
         """Return a model with packed tables; raises ``RecipeInvalid`` when it has none that is large enough."""
         graph = Graph(model)
         found = [node.name for node in graph.nodes if node.name not in self.exclude and self.suits(graph, node)]
@@ -50,7 +51,7 @@ class Embeddings:
             )
         stored: dict[str, tuple[str, list[str], int]] = {}
         for name in found:
-            self._replace(graph, graph.node(name), stored)
+            self._replace(graph, graph.node(name), stored, context.stock)
         return graph.finish()
 
     def suits(self, graph: Graph, node: onnx.NodeProto) -> bool:
@@ -66,18 +67,22 @@ class Embeddings:
             and table.shape[1] % min(_BLOCKS) == 0
         )
 
-    def quantize(self, table: np.ndarray) -> tuple[Blocks, int]:
-        """The stored table, and how many columns share a scale."""
+    def store(self, table: np.ndarray, stock: Stock) -> tuple[Blocks, int]:
+        """The table in blocks, from ``stock`` where it has it, and how many columns share a scale."""
         block = max(size for size in _BLOCKS if size <= self.block and table.shape[1] % size == 0)
-        return quantize(table, Grid(self.bits, block, self.symmetric, np.float16), self.fit), block
+        grid = Grid(self.bits, block, self.symmetric, np.float16)
+        kept = stock.take((grid, self.fit, table), lambda: quantize(table, grid, self.fit).arrays)
+        return Blocks(*kept), block
 
-    def _replace(self, graph: Graph, node: onnx.NodeProto, stored: dict[str, tuple[str, list[str], int]]) -> None:
+    def _replace(
+        self, graph: Graph, node: onnx.NodeProto, stored: dict[str, tuple[str, list[str], int]], stock: Stock
+    ) -> None:
         name, indices, output = node.input[0], node.input[1], node.output[0]
         table = graph.constant(name)
         assert table is not None
         if name not in stored:
-            blocks, block = self.quantize(table)
-            stored[name] = (*self._store(graph, name, blocks), block)
+            blocks, block = self.store(table, stock)
+            stored[name] = (*self._add(graph, name, blocks), block)
         whole, others, block = stored[name]
         half = graph.fresh(f"{output}/float16")
         graph.remove_node(node.name)
@@ -95,7 +100,7 @@ class Embeddings:
         graph.add_node("Cast", [half], [output], to=kind)
         graph.reindex()
 
-    def _store(self, graph: Graph, name: str, blocks: Blocks) -> tuple[str, list[str]]:
+    def _add(self, graph: Graph, name: str, blocks: Blocks) -> tuple[str, list[str]]:
         whole = graph.add_constant(f"{name}/uint{self.bits}", pack(blocks.whole, self.bits))
         others = [graph.add_constant(f"{name}/scale", blocks.scale)]
         if not self.symmetric:

@@ -6,18 +6,19 @@ Here ``saturation = "avoid"`` bounds each pair to 128 in sum and keeps the eight
 what bounding them costs is compensated by the rows after them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 import numpy as np
 import onnx
 from onnx import TensorProto
 
-from onnxlift.compress.activations import second_moments
 from onnxlift.compress.graph import Graph, Projection
-from onnxlift.compress.rounding import compensate, compensation
+from onnxlift.compress.moments import Moments
+from onnxlift.compress.rounding import compensate
 from onnxlift.compress.steps import Context
 from onnxlift.compress.steps.smooth_quant import group_by_input
+from onnxlift.compress.stock import Stock
 from onnxlift_runtime.errors import RecipeInvalid
 
 Rounding: TypeAlias = Literal["nearest", "compensated"]
@@ -49,17 +50,23 @@ class MatMulInt8:
         groups = group_by_input(graph.projections(self.exclude))
         if not groups:
             raise RecipeInvalid("matmul_int8 needs a MatMul or Gemm with constant weights; this model has none left")
-        moments = {}
-        if self.rounding == "compensated":
-            moments = second_moments(model, tuple(groups), context.samples, int8_noise=True)
+        moments = Moments(context.origin or model, tuple(groups), context.samples, int8_noise=True)
         for value, members in groups.items():
             quantized = _quantize_input(graph, value)
-            moment = moments.get(value)
-            factor = None if moment is None else compensation(moment)
             for member in members:
-                whole, scale = self.quantize(member.weight, moment, factor)
+                whole, scale = self.store(member, moments, context.stock)
                 _replace_product(graph, member, quantized, whole, scale)
         return graph.finish()
+
+    def store(self, member: Projection, moments: Moments, stock: Stock) -> tuple[np.ndarray, np.ndarray]:
+        """``quantize`` of one projection by the moments of its input, or what ``stock`` has of it."""
+
+        def make() -> tuple[np.ndarray, np.ndarray]:
+            known = moments.of(member.input) if self.rounding == "compensated" else ()
+            return self.quantize(member.weight, *known)
+
+        whole, scale = stock.take((replace(self, exclude=()), member.input, member.weight), make)
+        return whole, scale
 
     def quantize(
         self, weight: np.ndarray, moment: np.ndarray | None = None, factor: np.ndarray | None = None

@@ -6,7 +6,8 @@ with a shift of each channel where that pays. Both go into the operator before w
 carry them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +20,7 @@ from onnxlift.compress.scaling import move_channels
 from onnxlift.compress.smoothing import Ranges, Smoothing, fit, formula
 from onnxlift.compress.steps import Context
 from onnxlift_runtime.errors import RecipeInvalid
+from onnxlift_runtime.session import processor_count
 
 _SHIFT_PAYS: Final = 0.85
 
@@ -48,12 +50,14 @@ class SmoothQuant:
         if not groups:
             raise RecipeInvalid("smooth_quant needs a MatMul or Gemm with constant weights; this model has none")
         ranges = observe_ranges(model, tuple(groups), context.samples)
-        for value, members in groups.items():
-            smoothing = self._choose(ranges[value], np.concatenate([member.weight for member in members], axis=1))
+        with ThreadPoolExecutor(processor_count()) as pool:  # numpy lets threads run side by side
+            found = list(pool.map(self._choose, ranges.values(), groups.values()))
+        for (value, members), smoothing in zip(groups.items(), found, strict=True):
             _smooth(graph, value, {member.name for member in members}, smoothing)
         return graph.finish()
 
-    def _choose(self, ranges: Ranges, weight: np.ndarray) -> Smoothing:
+    def _choose(self, ranges: Ranges, members: Sequence[Projection]) -> Smoothing:
+        weight = np.concatenate([member.weight for member in members], axis=1)
         if self.alpha is not None:
             return Smoothing(formula(ranges, weight, self.alpha), np.zeros(len(weight)), np.nan)
         scaled, shifted = (fit(ranges, weight, shifted=choice) for choice in (False, True))

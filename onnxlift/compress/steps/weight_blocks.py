@@ -4,24 +4,28 @@ The kernel quantizes the activations in the same blocks while it runs, which no 
 result is the same on every instruction set and for every batch size. It is slower than int8 projections.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 import numpy as np
 import onnx
 
-from onnxlift.compress.activations import second_moments
 from onnxlift.compress.blocks import Blocks, Grid, pack, quantize
 from onnxlift.compress.graph import MICROSOFT, Graph, Projection
-from onnxlift.compress.rounding import compensate, compensation
+from onnxlift.compress.moments import Moments
+from onnxlift.compress.rounding import compensate
 from onnxlift.compress.steps import Context
 from onnxlift.compress.steps.smooth_quant import group_by_input
+from onnxlift.compress.stock import Stock
 from onnxlift_runtime.errors import RecipeInvalid
 
 Method: TypeAlias = Literal["nearest", "k_quant", "hqq", "gptq"]
 
 _BITS: Final = (2, 4, 8)
 _BLOCKS: Final = (16, 32, 64, 128, 256)
+# How much of its input each method looks at: nothing, the second moment, or its compensation as well.
+_KNOWN: Final[Mapping[Method, int]] = {"nearest": 0, "hqq": 0, "k_quant": 1, "gptq": 2}
 
 
 @dataclass(frozen=True)
@@ -58,15 +62,21 @@ class WeightBlocks:
         groups = group_by_input(found)
         if not groups:
             raise RecipeInvalid("weight_blocks needs a MatMul or Gemm with constant weights; this model has none left")
-        moments = {}
-        if self.method in ("gptq", "k_quant"):
-            moments = second_moments(model, tuple(groups), context.samples)
-        for value, members in groups.items():
-            moment = moments.get(value)
-            factor = compensation(moment) if moment is not None and self.method == "gptq" else None
+        moments = Moments(context.origin or model, tuple(groups), context.samples, int8_noise=False)
+        for members in groups.values():
             for member in members:
-                self._replace(graph, member, self.quantize(member.weight, moment, factor))
+                self._replace(graph, member, self.store(member, moments, context.stock))
         return graph.finish()
+
+    def store(self, member: Projection, moments: Moments, stock: Stock) -> Blocks:
+        """``quantize`` of one projection by the moments of its input, or what ``stock`` has of it."""
+
+        def make() -> tuple[np.ndarray, ...]:
+            known = moments.of(member.input)[: _KNOWN[self.method]] if _KNOWN[self.method] else ()
+            return self.quantize(member.weight, *known).arrays
+
+        form = replace(self, only=(), exclude=(), accuracy_level=4)
+        return Blocks(*stock.take((form, member.input, member.weight), make))
 
     def quantize(
         self, weight: np.ndarray, moment: np.ndarray | None = None, factor: np.ndarray | None = None

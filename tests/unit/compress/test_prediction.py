@@ -71,18 +71,25 @@ def test_the_worst_lose_most_for_each_byte() -> None:
 
 
 def test_a_recipe_that_another_beats_in_both_is_not_tried() -> None:
-    first, second = (recipe(name, "x86_64") for name in ("blocks8", "blocks4"))
+    first, second = (recipe(name, "x86_64") for name in ("blocks8", "blocks8-tables4"))
 
     reasons = unpromising(
-        [first, second], {"blocks8": Prediction(0.2, 100), "blocks4": Prediction(0.05, 50)}, allowed=None
+        [first, second], {"blocks8": Prediction(0.2, 100), "blocks8-tables4": Prediction(0.05, 50)}, allowed=None
     )
 
-    assert reasons == {"blocks8": "not tried: blocks4 is predicted to be smaller and closer"}
+    assert reasons == {"blocks8": "not tried: blocks8-tables4 is predicted to be smaller and closer"}
+
+
+def test_a_recipe_is_not_given_up_for_products_of_another_width() -> None:
+    wide, narrow = (recipe(name, "x86_64") for name in ("blocks8-tables4", "blocks4"))
+    predictions = {"blocks8-tables4": Prediction(0.001, 50), "blocks4": Prediction(0.01, 100)}
+
+    assert unpromising([wide, narrow], predictions, allowed=0.01) == {}
 
 
 def test_a_recipe_that_another_beats_by_little_is_tried() -> None:
-    first, second = (recipe(name, "x86_64") for name in ("blocks8", "blocks4"))
-    predictions = {"blocks8": Prediction(0.2, 100), "blocks4": Prediction(0.15, 90)}
+    first, second = (recipe(name, "x86_64") for name in ("blocks8", "blocks8-tables4"))
+    predictions = {"blocks8": Prediction(0.2, 100), "blocks8-tables4": Prediction(0.15, 90)}
 
     assert unpromising([first, second], predictions, allowed=None) == {}
 
