@@ -1,5 +1,6 @@
 """What is shipped, file by file: nothing reaches an image, a zip or a layer that is not listed here."""
 
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
@@ -10,19 +11,29 @@ from onnxlift_runtime.manifest import MANIFEST_NAME
 Files = Mapping[str, Path]
 
 DOCKERFILE: Final = "handlers/Dockerfile"
+WORKER_DOCKERFILE: Final = "gpu_fallback/Dockerfile"
 SHIPPED_MODELS: Final = "models"  # where the zips keep the manifests
 _RUNTIME: Final = "layers/runtime/python/onnxlift_runtime"
+_SLIM: Final = "infra/images/slim.py"
 
 
 def image_files(root: Path, model: DeployedModel) -> Files:
     """The build context of a model's image, laid out as in the repository: path there → file here."""
-    named = (DOCKERFILE, "handlers/__init__.py", "handlers/predict.py", "handlers/batch.py", "requirements/runtime.txt")
+    functions = ("handlers/__init__.py", "handlers/predict.py", "handlers/batch.py")
+    named = (DOCKERFILE, *functions, "requirements/runtime.txt", _SLIM)
     artifacts = {
         f"artifacts/{model.name}/{manifest.version}/{name}": model.folder / manifest.version / name
         for manifest in model.manifests
         for name in (MANIFEST_NAME, *(entry.path for entry in manifest.files))
     }
     return {**{name: root / name for name in named}, **_modules(root / _RUNTIME, _RUNTIME), **artifacts}
+
+
+def worker_files(root: Path) -> Files:
+    """The build context of the GPU worker's image, which has no model inside: it fetches them."""
+    named = (WORKER_DOCKERFILE, "requirements/gpu.txt", _SLIM)
+    worker = {f"gpu_fallback/{path.name}": path for path in sorted((root / "gpu_fallback").glob("*.py"))}
+    return {**{name: root / name for name in named}, **_modules(root / _RUNTIME, _RUNTIME), **worker}
 
 
 def zip_files(root: Path, function: str, models: Iterable[DeployedModel]) -> Files:
@@ -50,6 +61,15 @@ def link_files(files: Files, folder: Path) -> str:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.symlink_to(source.resolve(strict=True))
     return str(folder)
+
+
+def copy_files(files: Files, folder: Path) -> Path:
+    """Lay ``files`` out below ``folder`` as copies, because container engines follow no links; returns it."""
+    for name, source in files.items():
+        place = folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, place)
+    return folder
 
 
 def _modules(folder: Path, place: str) -> dict[str, Path]:

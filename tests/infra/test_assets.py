@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.assets import image_files, layer_files, link_files, zip_files
+from infra.assets import copy_files, image_files, layer_files, link_files, worker_files, zip_files
 from infra.models import DeployedModel
 from tests import builders
 
@@ -22,6 +22,26 @@ def test_link_files_lays_out_the_content_of_each_file(tmp_path: Path) -> None:
 def test_link_files_refuses_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         link_files({"model.onnx": tmp_path / "model.onnx"}, tmp_path / "laid")
+
+
+def test_copy_files_lays_out_files_that_are_no_links(tmp_path: Path) -> None:
+    source, link = tmp_path / "source.txt", tmp_path / "link.txt"
+    source.write_text("content")
+    link.symlink_to(source)
+
+    folder = copy_files({"a/b/c.txt": source, "d.txt": link}, tmp_path / "laid")
+
+    laid = [folder / "a/b/c.txt", folder / "d.txt"]
+    assert [(path.read_text(), path.is_symlink()) for path in laid] == [("content", False)] * 2
+
+
+def test_worker_files_are_its_modules_and_the_runtime_without_a_model() -> None:
+    root = Path(__file__).resolve().parents[2]
+
+    folders = {name.split("/")[0] for name in worker_files(root)}
+
+    assert folders == {"gpu_fallback", "requirements", "layers", "infra"}
+    assert all(path.is_file() for path in worker_files(root).values())
 
 
 def test_layer_files_are_modules_alone(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@
         ├── QualityGateFailed
         ├── PlacementImpossible
         ├── ToolMissing
+        ├── ImageFailed
         ├── ServiceUnreachable
         └── ServiceRefused
 
@@ -226,6 +227,10 @@ class PlacementImpossible(BuildError):
 
 class ToolMissing(BuildError):
     """A program that a command needs is not on this machine and cannot be installed."""
+
+
+class ImageFailed(BuildError):
+    """A container image cannot be had, built or run."""
 
 
 class ServiceUnreachable(BuildError):
