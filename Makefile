@@ -19,8 +19,14 @@ format: setup  ## write the format that `check` asks for
 	ruff check --fix . && ruff format .
 synth: setup   ## write the CloudFormation templates to cdk.out
 	$(PY) -m infra.node cdk synth --quiet
+images: setup  ## build the images of the models and of the GPU worker, with docker or podman
+	$(PY) -m infra.images
+stand-ins: setup  ## where no registry can be reached: make images that stand for the bases, for tests
+	$(PY) -m infra.images.standin
+image-test: setup  ## build the images and run them as Lambda and ECS would
+	$(PY) -m pytest --images tests/image tests/integration/test_tritonclient.py
 lock: setup    ## pin requirements/*.txt anew from requirements/*.in
 	sh requirements/lock.sh
 clean:         ## remove what the other targets made
 	rm -rf .venv node_modules cdk.out artifacts build dist .onnxlift .mypy_cache .ruff_cache .hypothesis
-.PHONY: help setup demo test check format synth lock clean
+.PHONY: help setup demo test check format synth images stand-ins image-test lock clean

@@ -11,6 +11,11 @@ hypothesis.settings.register_profile("onnxlift", deadline=None)
 hypothesis.settings.load_profile("onnxlift")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Images take minutes and a container engine, so that one has to ask for them."""
+    parser.addoption("--images", action="store_true", help="build the container images and run them")
+
+
 @pytest.fixture(autouse=True)
 def _log_level() -> Iterator[None]:
     """A handler under test sets the level of its process, which is every test's process."""

@@ -6,6 +6,7 @@ from typing import Final
 
 from infra.images.bases import is_stand_in
 from infra.images.build import ImageRecipe, build_image
+from infra.images.contents import artifact_bytes, list_files, package_sizes
 from infra.images.engine import ContainerEngine, find_engine
 from infra.images.recipes import model_recipe, worker_recipe
 from infra.models import read_models
@@ -39,9 +40,15 @@ def _recipes() -> tuple[list[ImageRecipe], dict[str, str]]:
 
 
 def _say(engine: ContainerEngine, tag: str) -> None:
-    size_bytes = int(engine.run("image", "inspect", "--format", "{{.Size}}", tag))
-    warning = "  (for tests alone: its base is a stand-in)" if is_stand_in(engine, tag) else ""
-    print(f"{tag}  {size_bytes / MB:.0f} MB{warning}")  # noqa: T201
+    """The size of an image, uncompressed, with what is in it."""
+    files = list_files(engine, tag)
+    packages = package_sizes(files)
+    total, models = sum(files.values()), artifact_bytes(files)
+    warning = "; for tests alone: its base is a stand-in" if is_stand_in(engine, tag) else ""
+    print(f"{tag}  {total / MB:.1f} MB, {models / MB:.1f} MB of it models{warning}")  # noqa: T201
+    for name, size in packages.items():
+        print(f"  {size / MB:7.2f} MB  {name}")  # noqa: T201
+    print(f"  {(total - models - sum(packages.values())) / MB:7.2f} MB  the base and the functions")  # noqa: T201
 
 
 if __name__ == "__main__":

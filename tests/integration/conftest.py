@@ -8,6 +8,8 @@ import pytest
 from onnxlift.local.process import RunningService, running_service
 from onnxlift_runtime.datatypes import DATATYPES
 from tests import builders
+from tests.image.service import require_engine, running_image
+from tests.targets import TARGETS, Target, deployed_target
 
 LABELS = ("cat", "dog", "cow", "emu")
 MODEL_TABLE = '[models.{name}]\nsource = "{name}.onnx"\n[models.{name}.quality]\nsamples = "heldout.npz"\n'
@@ -40,8 +42,27 @@ def write_models(root: Path) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A folder with the artifacts of every model, and their names."""
     folder = tmp_path_factory.mktemp("service")
-    config_path = write_config(folder, *write_models(folder / "artifacts"))
-    with running_service(config_path, ["--quiet"]) as running:
+    return folder, write_models(folder / "artifacts")
+
+
+@pytest.fixture(scope="session")
+def service(models: tuple[Path, list[str]]) -> Iterator[RunningService]:
+    folder, names = models
+    with running_service(write_config(folder, *names), ["--quiet"]) as running:
         yield running
+
+
+@pytest.fixture(scope="session", params=TARGETS)
+def target(request: pytest.FixtureRequest, models: tuple[Path, list[str]]) -> Iterator[Target]:
+    """Each API that there is, the local service at least; the others skip with the reason."""
+    folder, names = models
+    if request.param == "serve":
+        yield Target(request.getfixturevalue("service").url, frozenset(names))
+    elif request.param == "image":
+        with running_image(require_engine(request.config), folder / "artifacts", names) as url:
+            yield Target(url, frozenset(names))
+    else:
+        yield deployed_target()

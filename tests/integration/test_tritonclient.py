@@ -1,4 +1,4 @@
-"""An unmodified tritonclient against the local service."""
+"""An unmodified tritonclient against the local service, the image in a container, and a deployed API."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,15 +9,23 @@ import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from onnxlift.local.process import RunningService
 from tests.integration.conftest import LABELS
+from tests.targets import Target
 
+NUMPY_NAMES = [kind + bits for kind in ("int", "uint") for bits in ("8", "16", "32", "64")]
+NUMPY_NAMES += ["bool", "float16", "float32", "float64"]
 ROWS = np.arange(32, dtype=np.float32).reshape(2, 16) / 10
 
 
 @pytest.fixture
-def client(service: RunningService) -> Iterator[Any]:
-    client = triton.InferenceServerClient(service.url.removeprefix("http://"))
+def client(target: Target, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A client of the target; skips where a model that the test's mark ``models`` names is not behind the target."""
+    marked = request.node.get_closest_marker("models")
+    if absent := set(marked.args if marked else ("mlp",)) - target.models:
+        pytest.skip(f"{target.url} has no model {', '.join(sorted(absent))}")
+    scheme, _, address = target.url.partition("://")
+    client = triton.InferenceServerClient(address, ssl=scheme == "https")
+    client.register_plugin(lambda sent: sent.headers.update(target.headers))
     yield client
     client.close()
 
@@ -28,6 +36,7 @@ def _input(name: str, array: np.ndarray, *, binary: bool = True, datatype: str =
     return tensor
 
 
+@pytest.mark.models("mlp", "linear")
 def test_server_and_models_are_live_and_ready(client: Any) -> None:
     answers = [client.is_server_live(), client.is_server_ready(), client.is_model_ready("mlp")]
     answers += [
@@ -52,6 +61,7 @@ def test_metadata_and_config_describe_the_model(client: Any) -> None:
     assert config["max_batch_size"] == 256
 
 
+@pytest.mark.models("linear")
 def test_repository_index_lists_every_version_as_ready(client: Any) -> None:
     index = client.get_model_repository_index()
 
@@ -108,6 +118,7 @@ def test_classification_tells_the_best_classes_with_labels(client: Any) -> None:
     assert [label for _, _, label in best] == [LABELS[index] for index in scores.argmax(axis=1)]
 
 
+@pytest.mark.models("linear")
 def test_a_named_version_answers_with_its_own_weights(client: Any) -> None:
     rows = np.ones((1, 4), dtype=np.float32)
 
@@ -117,6 +128,7 @@ def test_a_named_version_answers_with_its_own_weights(client: Any) -> None:
     assert not np.array_equal(first.as_numpy("y"), newest.as_numpy("y"))
 
 
+@pytest.mark.models("same-bytes")
 @pytest.mark.parametrize("binary", [True, False])
 def test_bytes_come_back_as_they_were_sent(client: Any, binary: bool) -> None:
     texts = np.array([["héllo", ""], ["x" * 300, "line\nbreak"]], dtype=object)
@@ -131,6 +143,7 @@ def test_bytes_come_back_as_they_were_sent(client: Any, binary: bool) -> None:
     assert found == texts.ravel().tolist()
 
 
+@pytest.mark.models("same-bytes")
 def test_bytes_with_an_embedded_nul_survive_in_binary(client: Any) -> None:
     blobs = np.array([[b"a\x00b", "\x00é".encode()]], dtype=object)
 
@@ -139,15 +152,14 @@ def test_bytes_with_an_embedded_nul_survive_in_binary(client: Any) -> None:
     assert answer.as_numpy("y").tolist() == blobs.tolist()
 
 
+@pytest.mark.models("same-bytes")
 def test_bytes_that_are_no_utf8_are_refused_by_name(client: Any) -> None:
     with pytest.raises(InferenceServerException, match="input 'x' has bytes that are not UTF-8"):
         client.infer("same-bytes", [_input("x", np.array([[b"\xff\xfe"]], dtype=object))])
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float16", "float32", "float64"],
-)
+@pytest.mark.models(*(f"same-{np_to_triton_dtype(np.dtype(name)).lower()}" for name in NUMPY_NAMES))
+@pytest.mark.parametrize("name", NUMPY_NAMES)
 def test_every_numpy_datatype_comes_back_equal_in_binary(client: Any, name: str) -> None:
     array = np.array([[0, 1, 1], [1, 0, 1]]).astype(name)
     datatype = np_to_triton_dtype(array.dtype)
@@ -158,6 +170,7 @@ def test_every_numpy_datatype_comes_back_equal_in_binary(client: Any, name: str)
     np.testing.assert_array_equal(answer.as_numpy("y"), array)
 
 
+@pytest.mark.models("same-bf16")
 def test_bf16_comes_back_equal_in_binary(client: Any) -> None:
     values = np.array([[1.5, -2.25, 0]], dtype=ml_dtypes.bfloat16)
 
@@ -166,6 +179,7 @@ def test_bf16_comes_back_equal_in_binary(client: Any) -> None:
     np.testing.assert_array_equal(answer.as_numpy("y").astype(np.float32), values.astype(np.float32))
 
 
+@pytest.mark.models("pair")
 def test_two_inputs_may_mix_json_and_binary(client: Any) -> None:
     numbers, texts = np.array([[1, 2]], dtype=np.float32), np.array([["one"]], dtype=object)
 
@@ -175,6 +189,7 @@ def test_two_inputs_may_mix_json_and_binary(client: Any) -> None:
     assert answer.as_numpy("b_out").tolist() == [[b"one"]]
 
 
+@pytest.mark.models("same-fp32")
 def test_an_empty_batch_is_answered_with_an_empty_tensor(client: Any) -> None:
     answer = client.infer("same-fp32", [_input("x", np.empty((0, 3), dtype=np.float32))])
 
