@@ -130,9 +130,15 @@ class Model(Table):
     placement: Placement = Placement()
 
     @property
+    def preset(self) -> Literal["x86_64", "arm64", "gpu"]:
+        """Whose recipes are tried: the GPU's where the model is placed there for certain, else the architecture's."""
+        return "gpu" if self.placement.tier == "gpu" else self.architecture
+
+    @property
     def targets(self) -> tuple[InstructionSetName, ...]:
-        """The instruction sets on which the quality gate runs."""
-        return self.instruction_sets or INSTRUCTION_SETS[self.architecture]
+        """The instruction sets on which the quality gate runs; none has to be those of a CPU that only feeds a GPU."""
+        ours = () if self.preset == "gpu" else INSTRUCTION_SETS[self.architecture]
+        return self.instruction_sets or ours
 
     @model_validator(mode="after")
     def _of_the_architecture(self) -> "Model":

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from onnxlift.compress.report import CandidateRow
 from onnxlift.compress.units import size
 from onnxlift_runtime.errors import QualityGateFailed
+
+Goal: TypeAlias = Literal["size", "latency", "cost", "preference"]
 
 # Less than this is no reason to prefer a candidate that is further down in the list of recipes.
 WORTH: Final = 0.1
@@ -14,18 +16,19 @@ WORTH: Final = 0.1
 NOISE: Final = 0.05
 
 
-def choose(rows: Sequence[CandidateRow], optimize_for: str = "size") -> tuple[CandidateRow, tuple[CandidateRow, ...]]:
+def choose(rows: Sequence[CandidateRow], optimize_for: Goal = "size") -> tuple[CandidateRow, tuple[CandidateRow, ...]]:
     """Choose among the rows that nothing speaks against, and give every other its reason.
 
     Rows come in order of preference. For "size" one that is less than a tenth larger than the smallest wins over those
     behind it, so that the outcome never depends on timings; for "latency" and "cost" the smallest of those within a
-    twentieth of the best. Raises ``QualityGateFailed`` with each row's reason where none is left.
+    twentieth of the best; for "preference" the first. Raises ``QualityGateFailed`` with each row's reason where none is
+    left.
     """
     able = [row for row in rows if usable(row) and _VALUES[optimize_for](row) is not None]
     if not able:
         reasons = "; ".join(f"{row.recipe}: {row.reason or f'its {optimize_for} was not measured'}" for row in rows)
         raise QualityGateFailed(f"no recipe keeps the model within its quality limit, nothing was written: {reasons}")
-    winner = _smallest(able) if optimize_for == "size" else _best(able, optimize_for)
+    winner = _winner(able, optimize_for)
     return replace(winner, status="chosen", reason=_gain(able, optimize_for)), tuple(
         replace(row, status="chosen", reason=_gain(able, optimize_for))
         if row is winner
@@ -37,6 +40,12 @@ def choose(rows: Sequence[CandidateRow], optimize_for: str = "size") -> tuple[Ca
 def usable(row: CandidateRow) -> bool:
     """Whether a row is a model that passed the gate."""
     return row.status == "lost" and not row.reason
+
+
+def _winner(able: Sequence[CandidateRow], optimize_for: Goal) -> CandidateRow:
+    if optimize_for == "preference":
+        return able[0]
+    return _smallest(able) if optimize_for == "size" else _best(able, optimize_for)
 
 
 def _smallest(able: Sequence[CandidateRow]) -> CandidateRow:
@@ -59,11 +68,12 @@ _VALUES: Final[Mapping[str, Callable[[CandidateRow], float | None]]] = {
     "size": lambda row: float(row.size_bytes),
     "latency": _latency,
     "cost": lambda row: row.cost_usd_per_1000,
+    "preference": lambda _: 0.0,
 }
 
 
 def _gain(able: Sequence[CandidateRow], optimize_for: str) -> str:
-    word = {"size": "smallest", "latency": "fastest", "cost": "cheapest"}[optimize_for]
+    word = {"size": "smallest", "latency": "fastest", "cost": "cheapest", "preference": "preferred"}[optimize_for]
     return f"the {word} of {len(able)} that pass" if len(able) > 1 else "the only one that passes"
 
 
@@ -71,6 +81,8 @@ def _loss(row: CandidateRow, winner: CandidateRow, optimize_for: str) -> str:
     value, best = _VALUES[optimize_for](row), _VALUES[optimize_for](winner)
     if value is None or best is None:
         return f"its {optimize_for} was not measured"
+    if optimize_for == "preference":
+        return f"{winner.recipe} is preferred"
     if optimize_for == "size" and value < best:
         return f"only {1 - value / best:.1%} smaller than {winner.recipe}, which is preferred"
     if optimize_for != "size" and value * (1 - NOISE) <= best:

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Final
 
 from onnxlift.compress.artifact import write_artifact
-from onnxlift.compress.choice import choose, usable
+from onnxlift.compress.choice import Goal, choose, usable
 from onnxlift.compress.outcome import Outcome, manifest_of, report_of
 from onnxlift.compress.prediction import Prediction, by_promise, predict, unpromising, worst
 from onnxlift.compress.preparation import Prepared, prepare
@@ -27,6 +27,7 @@ __all__ = ["Comparison", "Outcome", "compare", "compress"]
 
 AUTO: Final = "auto"
 _COSINES: Final = ("cosine",)
+_NO_SAMPLES: Final = "needs calibration samples; name a file of them in models.{}.calibration.samples"
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def compress(
     with _searched(config, name, [asked], heard, budget_s) as found:
         if asked != AUTO and found.rows[0].status == "failed":
             raise RecipeInvalid(f"recipe {asked!r} cannot be applied, nothing was written: {found.rows[0].reason}")
-        winner, explained = choose(found.rows, model.optimize_for)
+        winner, explained = choose(found.rows, _goal(model))
         prepared, trial = found.prepared, found.board.trials[winner.recipe]
         ground, held_out = prepared.bench.ground, prepared.bench.held_out
         heard(Progress(f"writing {winner.recipe}", 1, 1, winner.recipe))
@@ -82,6 +83,11 @@ def compare(config: Config, name: str, names: Sequence[str], heard: Heard, budge
         return Comparison(tuple(passed), found.prepared.bench.gate.limits)
 
 
+def _goal(model: Model) -> Goal:
+    """What to choose by; a CPU's times say nothing about a GPU's, there the preset's order does."""
+    return "preference" if model.preset == "gpu" and model.optimize_for != "size" else model.optimize_for
+
+
 def _configured(config: Config, name: str) -> Model:
     if name not in config.models:
         raise ConfigInvalid(f"models.{name}: there is no such model; configured: {', '.join(sorted(config.models))}")
@@ -96,17 +102,16 @@ def _searched(
     budget = budget_s or model.search_budget_s
     deadline = started + budget
     for item in names:
-        if item != AUTO:
-            recipe(item, model.architecture)
+        if item != AUTO and recipe(item, model.preset).needs_samples and model.calibration is None:
+            raise RecipeInvalid(f"recipe {item!r} {_NO_SAMPLES.format(name)}")
     heard(Progress("reading the model and its samples", 0, 1, budget_s=budget))
     with prepare(config, name, deadline) as prepared:
         wanted = _wanted(prepared, names)
         nodes = _sensitivity(prepared, wanted, heard, budget) if _pays(wanted) else ()
         resolved = [item.resolved(worst(nodes, item.precision)) for item in wanted]
         predictions = _predictions(prepared, resolved, nodes)
-        skipped = unpromising(resolved, predictions, _allowed(model)) if AUTO in names else {}
-        unresolved = {item.name: f"the model has not {item.protect + 1} nodes" for item in resolved if _lacks(item)}
-        skipped = {**skipped, **unresolved}
+        hopeless = unpromising(resolved, predictions, _allowed(model)) if AUTO in names else {}
+        skipped = {**hopeless, **_impossible(resolved, name, model)}
         able = [item for item in resolved if item.name not in skipped]
         tried = by_promise(able, predictions, _allowed(model), smallest=model.optimize_for == "size")
         board = search(prepared.bench, tried, heard, budget, strict=AUTO in names)
@@ -117,10 +122,10 @@ def _searched(
 
 def _wanted(prepared: Prepared, names: Sequence[str]) -> list[Recipe]:
     """The recipes to try, the preferred first."""
-    traits, architecture = read_traits(prepared.source.proto), prepared.model.architecture
+    traits, preset = read_traits(prepared.source.proto), prepared.model.preset
     if AUTO in names:
-        return list(recipes(architecture, traits))
-    return [recipe(name, architecture, traits) for name in dict.fromkeys(names)]
+        return list(recipes(preset, traits))
+    return [recipe(name, preset, traits) for name in dict.fromkeys(names)]
 
 
 def _pays(wanted: Sequence[Recipe]) -> bool:
@@ -157,8 +162,11 @@ def _allowed(model: Model) -> float | None:
     return next((limit.max_drop for limit in model.quality.limits if limit.metric in _COSINES), None)
 
 
-def _lacks(item: Recipe) -> bool:
-    return item.protect > 0 and not item.is_resolved
+def _impossible(resolved: Sequence[Recipe], name: str, model: Model) -> dict[str, str]:
+    """The recipes that cannot be applied, each with the reason."""
+    few = {item.name: f"the model has not {item.protect + 1} nodes" for item in resolved if not item.is_resolved}
+    blind = [item.name for item in resolved if item.needs_samples and model.calibration is None]
+    return {**few, **dict.fromkeys(blind, f"not tried: it {_NO_SAMPLES.format(name)}")}
 
 
 def _row(item: Recipe, board: Board, skipped: dict[str, str], predictions: dict[str, Prediction]) -> CandidateRow:

@@ -21,6 +21,7 @@ from onnxlift_runtime.errors import ConfigInvalid, ModelRefused, QualityGateFail
 from onnxlift_runtime.manifest import Manifest, Measurements, Quality, Source
 
 MODEL_FILE: Final = "model.onnx"
+_NO_GPU: Final = {"gpu": "the quality gate ran on this machine's CPU"}
 _NOT_MEASURED: Final = Measurements(0.0, 0.0, (), "", 0, "")
 
 
@@ -48,15 +49,15 @@ def prepare(config: Config, name: str, deadline: float) -> Iterator[Prepared]:
     quality = model.quality
     batches = (signature.batch,) if signature.batch else tuple(dict.fromkeys((1, quality.batch_size)))
     digests = samples_digest(held_out), samples_digest(calibration)
-    key = search_key(source.sha256, *digests, batches, draft.inputs, draft.outputs, draft.architecture)
+    key = search_key(source.sha256, *digests, batches, draft.inputs, draft.outputs, model.preset)
     with open_workspace(config.cache, name, key) as workspace:
         _fill(workspace, source, held_out, calibration)
-        ground = Ground(workspace, draft, draft.outputs[0].name, batches, source.size_bytes)
+        ground = Ground(workspace, draft, draft.outputs[0].name, batches, source.size_bytes, model.preset)
         fp32 = _answered(ground, quality.samples)
         gate = Gate.of(quality, {rows: fp32.answers(rows) for rows in batches}, held_out.labels)
         targets, missing = find_targets(model.targets, [spec.datatype for spec in (*draft.inputs, *draft.outputs)])
         targets, failing = working(targets, ground, fp32, held_out)
-        missing = {**missing, **failing}
+        missing = {**missing, **failing, **(_NO_GPU if model.preset == "gpu" else {})}
         yield Prepared(model, source, calibration, Bench(ground, fp32, gate, held_out, targets, missing, deadline))
 
 

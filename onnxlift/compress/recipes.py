@@ -60,6 +60,11 @@ class Recipe:
         return all(value != WORST for step in self.steps for value in _settings(step).values())
 
     @property
+    def needs_samples(self) -> bool:
+        """Whether one of its steps looks at calibration samples."""
+        return any(getattr(step, "needs_samples", False) for step in self.steps)
+
+    @property
     def words(self) -> tuple[str, ...]:
         """Each step with the settings that are not its defaults, for a reader."""
         return tuple(_words(step) for step in self.steps)

@@ -26,16 +26,19 @@ def timed(ground: Ground, trial: Trial, held_out: Samples, row: CandidateRow, *,
         found = measurements(ground, trial, held_out)
     except ModelRefused as error:
         return replace(row, status="failed", reason=str(error))
-    draft = replace(ground.draft, measurements=found)
-    memory_mb = max(needed_memory_mb(draft), MEMORY_PER_VCPU_MB)
-    single = min(found.latency, key=lambda item: item.batch_size)
     return replace(
         row,
         latency=found.latency,
         load_ms=found.load_ms,
         peak_memory_mb=found.peak_memory_mb,
-        cost_usd_per_1000=usd_per_1000(single.p50_ms, memory_mb, ground.draft.architecture),
+        cost_usd_per_1000=None if ground.preset == "gpu" else _on_lambda(found, ground),
     )
+
+
+def _on_lambda(found: Measurements, ground: Ground) -> float:
+    memory_mb = max(needed_memory_mb(replace(ground.draft, measurements=found)), MEMORY_PER_VCPU_MB)
+    single = min(found.latency, key=lambda item: item.batch_size)
+    return usd_per_1000(single.p50_ms, memory_mb, ground.draft.architecture)
 
 
 def measurements(ground: Ground, trial: Trial, held_out: Samples) -> Measurements:

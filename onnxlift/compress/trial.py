@@ -98,10 +98,10 @@ def _build(request: Mapping[str, Any], workspace: Workspace, manifest: Manifest,
     if workspace.calibration.exists():
         samples = read_stored(workspace.calibration, manifest.inputs).arrays
     model = onnx.load(workspace.fp32 / manifest.model_file)
-    context = Context(samples, manifest.architecture)
+    context = Context(samples, request["preset"])
     begun = begin(workspace.beginnings, model, steps_from_data(request["steps"]), context)
     files.mkdir(parents=True)
-    packed = pack(begun.finish(), files, manifest.architecture)
+    packed = pack(begun.finish(), files, request["preset"])
     wanted = Signature(manifest.inputs, manifest.outputs, 0)
     if _names(read_signature(files / manifest.model_file)) != _names(wanted):
         raise RecipeInvalid("it changes the model's inputs or outputs")

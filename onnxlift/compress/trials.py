@@ -71,13 +71,17 @@ class Trial:
 
 @dataclass(frozen=True)
 class Ground:
-    """What all trials of a search share; ``batches`` are the numbers of rows that are answered at a time."""
+    """What all trials of a search share.
+
+    ``batches`` are the numbers of rows that are answered at a time, ``preset`` is what the candidates are packed for.
+    """
 
     workspace: Workspace
     draft: Manifest
     output: str
     batches: tuple[int, ...]
     source_bytes: int
+    preset: str
 
     @property
     def at_a_time(self) -> int:
@@ -145,6 +149,7 @@ def _start(ground: Ground, recipe: Recipe) -> _Running:
         "folder": str(folder),
         "steps": recipe.to_data(),
         "manifest": ground.draft.to_json(),
+        "preset": ground.preset,
         "output": ground.output,
         "batches": list(ground.batches),
         "threads": 1,

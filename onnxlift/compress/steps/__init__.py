@@ -1,7 +1,8 @@
 """Steps: one change to a graph each, one file each, all of one shape.
 
 A step is a frozen dataclass whose fields are its settings. ``apply`` takes a model and a ``Context`` and returns a new
-model; it never changes the one it was given. A step that cannot work on this model raises ``RecipeInvalid``.
+model; it never changes the one it was given. A step that cannot work on this model raises ``RecipeInvalid``. One that
+cannot work without calibration samples has a property ``needs_samples``.
 """
 
 from collections.abc import Mapping

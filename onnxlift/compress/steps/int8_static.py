@@ -54,6 +54,11 @@ class Int8Static:
                 f"legal: {legal}"
             )
 
+    @property
+    def needs_samples(self) -> bool:
+        """Whether it looks at calibration samples."""
+        return True
+
     def apply(self, model: onnx.ModelProto, context: Context) -> onnx.ModelProto:
         """Return the quantized model; raises ``SamplesInvalid`` without samples, ``RecipeInvalid`` without effect."""
         if not context.samples:

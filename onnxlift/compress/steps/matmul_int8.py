@@ -41,6 +41,11 @@ class MatMulInt8:
     saturation: Saturation = "avoid"
     exclude: tuple[str, ...] = ()
 
+    @property
+    def needs_samples(self) -> bool:
+        """Whether it looks at calibration samples."""
+        return self.rounding == "compensated"
+
     def apply(self, model: onnx.ModelProto, context: Context) -> onnx.ModelProto:
         """Return the int8 model.
 

@@ -54,6 +54,11 @@ class Prune:
                 f"got {self.score!r}, {self.scope!r} and {self.rounds}"
             )
 
+    @property
+    def needs_samples(self) -> bool:
+        """Whether it looks at calibration samples."""
+        return self.reconstruct
+
     def apply(self, model: onnx.ModelProto, context: Context) -> onnx.ModelProto:
         """Return a model of the same shape whose weights are sparse.
 

@@ -51,6 +51,11 @@ class PruneStructured:
                 f"got {self.score!r}, {self.scope!r} and {self.multiple}"
             )
 
+    @property
+    def needs_samples(self) -> bool:
+        """Whether it looks at calibration samples."""
+        return self.reconstruct or self.score == "saliency"
+
     def apply(self, model: onnx.ModelProto, context: Context) -> onnx.ModelProto:
         """Return a model with narrower layers between the same inputs and outputs.
 

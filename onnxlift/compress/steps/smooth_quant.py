@@ -40,6 +40,11 @@ class SmoothQuant:
         if self.alpha is not None and not 0 <= self.alpha <= 1:
             raise RecipeInvalid(f"smooth_quant takes an alpha from 0 to 1, or none to fit it; got {self.alpha}")
 
+    @property
+    def needs_samples(self) -> bool:
+        """Whether it looks at calibration samples."""
+        return True
+
     def apply(self, model: onnx.ModelProto, context: Context) -> onnx.ModelProto:
         """Return a model that computes the same from smoother inputs of its projections.
 

@@ -52,6 +52,11 @@ class WeightBlocks:
                 f"weight_blocks takes bits {_BITS} and block {_BLOCKS}, got bits {self.bits} and block {self.block}"
             )
 
+    @property
+    def needs_samples(self) -> bool:
+        """Whether it looks at calibration samples."""
+        return _KNOWN[self.method] > 0
+
     def apply(self, model: onnx.ModelProto, context: Context) -> onnx.ModelProto:
         """Return a model with MatMulNBits nodes.
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxlift.compress.choice import NOISE, WORTH, choose, usable
+from onnxlift.compress.choice import NOISE, WORTH, Goal, choose, usable
 from onnxlift.compress.price import USD_PER_REQUEST, usd_per_1000
 from onnxlift.compress.report import CandidateRow
 from onnxlift_runtime.errors import QualityGateFailed
@@ -54,6 +54,15 @@ def test_every_loser_gets_its_own_reason() -> None:
     ]
 
 
+def test_the_first_is_chosen_where_nothing_can_be_measured() -> None:
+    rows = [_row("a", 100, reason="it falls"), _row("b", 300), _row("c", 50)]
+
+    winner, explained = choose(rows, "preference")
+
+    assert (winner.recipe, winner.reason) == ("b", "the preferred of 2 that pass")
+    assert [item.reason for item in explained[::2]] == ["it falls", "b is preferred"]
+
+
 def test_the_fastest_is_chosen_when_asked_for_and_size_decides_between_equals() -> None:
     rows = [_row("a", 100, 9.0), _row("b", 300, 3.0), _row("c", 200, 3.1), _row("d", 50)]
 
@@ -96,7 +105,7 @@ def test_any_choice_passes_and_nothing_that_passes_is_much_smaller(rows: list[Ca
 
 
 @given(fields, st.sampled_from(["latency", "cost"]))
-def test_nothing_that_passes_is_much_better(rows: list[CandidateRow], optimize_for: str) -> None:
+def test_nothing_that_passes_is_much_better(rows: list[CandidateRow], optimize_for: Goal) -> None:
     able = [row for row in rows if usable(row)]
     if not able:
         return

@@ -92,12 +92,16 @@ def test_fp32_wins_where_quantizing_saves_nothing(make: Make) -> None:
 
 
 @pytest.mark.usefixtures("unmeasured")
-def test_static_recipes_say_what_they_miss_without_calibration(make: Make) -> None:
-    outcome = compress(make(calibration=None), "m", silent)
+@pytest.mark.parametrize("model", [builders.mlp(16, 64, 4), builders.convolution()], ids=["mlp", "convolution"])
+def test_recipes_say_what_they_miss_without_calibration(make: Make, model: onnx.ModelProto) -> None:
+    outcome = compress(make(model, calibration=None), "m", silent)
 
-    reasons = {item.recipe: item.reason for item in outcome.candidates}
-    assert outcome.manifest.recipe in ("int8-dynamic", "int8-nearest", "blocks8-nearest")
-    assert reasons["int8-static"] == "int8_static needs calibration samples; there are none"
+    blind = {item.name for item in recipes("x86_64", read_traits(model)) if item.needs_samples}
+    rows = {item.recipe: (item.status, item.reason) for item in outcome.candidates}
+    reason = "not tried: it needs calibration samples; name a file of them in models.m.calibration.samples"
+    assert outcome.manifest.recipe in {"int8-dynamic", "int8-nearest", "blocks8-nearest", "fp32"}
+    assert {name for name, row in rows.items() if row == ("skipped", reason)} == blind
+    assert len(blind) > 3
 
 
 @pytest.mark.usefixtures("unmeasured")

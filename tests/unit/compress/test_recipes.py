@@ -1,6 +1,7 @@
 """Recipes are data; what is illegal names what is legal; presets fit target and graph."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -15,7 +16,7 @@ from onnxlift.compress.steps.matmul_int8 import MatMulInt8
 from onnxlift.compress.steps.smooth_quant import SmoothQuant
 from onnxlift.compress.steps.weight_blocks import WeightBlocks
 from onnxlift.compress.traits import read_traits
-from onnxlift_runtime.errors import RecipeInvalid
+from onnxlift_runtime.errors import RecipeInvalid, SamplesInvalid
 from tests import builders
 from tests.unit.compress.transformer import transformer
 
@@ -96,6 +97,27 @@ def test_words_name_the_settings_that_are_not_defaults() -> None:
 def test_the_digest_is_of_the_steps_alone() -> None:
     assert Recipe("a", (Clean(),)).digest == Recipe("b", (Clean(),), isa_safe=False).digest
     assert Recipe("a", (Clean(),)).digest != Recipe("a", (Clean(optimize=False),)).digest
+
+
+@pytest.mark.parametrize("target", ["x86_64", "arm64", "gpu"])
+def test_a_recipe_works_without_samples_unless_it_says_that_it_needs_them(target: str) -> None:
+    for item in (item.resolved([f"n{index}" for index in range(10)]) for item in recipes(target)):
+        model = transformer() if "convolutions" not in item.needs else builders.convolution()
+        try:
+            Recipe(item.name, _everywhere(item.steps)).apply(model, Context())
+            failed = False
+        except SamplesInvalid:
+            failed = True
+
+        assert failed == item.needs_samples, item.name
+
+
+def _everywhere(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """The same steps for all nodes of any size: those of a preset name what a tiny model has not."""
+    small = [replace(step, smallest_bytes=1) if isinstance(step, Embeddings) else step for step in steps]
+    return tuple(
+        replace(step, only=("query",)) if isinstance(step, WeightBlocks) and step.only else step for step in small
+    )
 
 
 def test_an_unknown_name_names_the_legal_ones() -> None:
