@@ -8,15 +8,13 @@ from typing import Any, Final
 from onnxlift_runtime import telemetry
 from onnxlift_runtime.aws.connection import connect
 from onnxlift_runtime.aws.herald import open_herald
-from onnxlift_runtime.aws.queues import Queues, decode_message
+from onnxlift_runtime.aws.queues import Queues, backoff_s, decode_message
 from onnxlift_runtime.aws.worker import Worker
 from onnxlift_runtime.engine import Engine
 from onnxlift_runtime.errors import MalformedRequest
 from onnxlift_runtime.settings import Settings
 
 LEASE_MARGIN_MS: Final = 5_000  # a function that was stopped holds its jobs for this long at most
-FIRST_DELAY_S: Final = 5
-MAX_DELAY_S: Final = 900
 
 
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
@@ -56,8 +54,7 @@ def _job_id(record: Mapping[str, Any]) -> str:
 def _postpone(queues: Queues, record: Mapping[str, Any]) -> None:
     """Let the message come again sooner than the queue's visibility timeout, which is hours, and later each time."""
     received = int(record["attributes"]["ApproximateReceiveCount"])
-    delay_s = min(MAX_DELAY_S, FIRST_DELAY_S * 2 ** min(received - 1, 10))
-    queues.postpone(record["eventSourceARN"].rsplit(":", 1)[-1], record["receiptHandle"], delay_s)
+    queues.postpone(record["eventSourceARN"].rsplit(":", 1)[-1], record["receiptHandle"], backoff_s(received))
 
 
 # Lambda alone sets this, while it starts the function: the first jobs then find the models open.

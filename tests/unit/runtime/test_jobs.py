@@ -50,6 +50,7 @@ def test_a_worker_whose_job_was_claimed_by_another_cannot_finish_it() -> None:
         lambda: jobs.succeed(other, held, RESULT, 5_100),
         lambda: jobs.fail(other, held, "broken", 5_100),
         lambda: jobs.release(other, held, "broken", 5_100),
+        lambda: jobs.hand_back(other, held, "stopping", 5_100),
         lambda: jobs.renew(other, held, 5_100, LEASE_MS),
     )
     for finish in finishes:
@@ -75,6 +76,25 @@ def test_release_queues_again_until_the_attempts_are_used() -> None:
 
     assert seen == [JobStatus.QUEUED] * (MAX_ATTEMPTS - 1) + [JobStatus.FAILED]
     assert job.error == "store away"
+
+
+def test_handing_back_costs_no_attempt_however_often() -> None:
+    job = queued()
+
+    for turn in range(3 * MAX_ATTEMPTS):
+        job = jobs.claim(job, "a", turn, LEASE_MS)
+        job = jobs.hand_back(job, job, "the worker stops", turn)
+
+    assert (job.status, job.attempts_left, job.attempt) == (JobStatus.QUEUED, MAX_ATTEMPTS, 3 * MAX_ATTEMPTS)
+    assert job.error == "the worker stops"
+
+
+def test_a_job_handed_back_after_its_time_limit_expires() -> None:
+    held = running()
+
+    ended = jobs.hand_back(held, held, "the worker stops", held.expires_ms)
+
+    assert (ended.status, ended.revision) == (JobStatus.EXPIRED, held.revision + 1)
 
 
 def test_cancel_of_a_running_job_takes_the_lease_away() -> None:
@@ -150,6 +170,7 @@ STEPS: dict[str, Step] = {
     "succeed": lambda job, held, now: jobs.succeed(job, held, RESULT, now),
     "fail": lambda job, held, now: jobs.fail(job, held, "failed", now),
     "release": lambda job, held, now: jobs.release(job, held, "released", now),
+    "hand_back": lambda job, held, now: jobs.hand_back(job, held, "handed back", now),
     "abandon": lambda job, _held, now: jobs.abandon(job, "abandoned", now),
     "expire": lambda job, _held, now: jobs.expire(job, now),
     "cancel": lambda job, _held, now: jobs.cancel(job, now),

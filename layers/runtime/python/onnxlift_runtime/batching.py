@@ -2,15 +2,40 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
+from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.errors import OnnxliftError
 from onnxlift_runtime.manifest import Manifest
+from onnxlift_runtime.settings import Limits
 from onnxlift_runtime.tensors import Array
 
 Arrays = Mapping[str, Array]
 Run = Callable[[Manifest, Arrays, Sequence[str]], dict[str, Array]]
+
+
+class Runner(Protocol):
+    """Whoever runs models: ``engine.Engine``, with all of them open, or one that loads them when asked."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """The models that it knows."""
+        ...
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds of what is read for them."""
+        ...
+
+    def run(self, manifest: Manifest, feeds: Arrays, outputs: Sequence[str]) -> dict[str, Array]:
+        """Run one version once; safe from several threads.
+
+        Raises ``ModelUnavailable`` where the version cannot run here for now, ``ArtifactError`` where it never can, and
+        what ``Session.run`` raises.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +61,8 @@ class Feed:
 def run_together(feeds: Sequence[Feed], run: Run) -> list[dict[str, Array] | OnnxliftError]:
     """Run all feeds in as few inferences as their shapes and the model's batch limit allow; answers in the same order.
 
-    Where a joint run fails each of its feeds runs alone, so that one bad input fails by itself.
+    Where a joint run fails each of its feeds runs alone, so that one bad input fails by itself; a failure that may pass
+    is no input's, and is the answer to all.
     """
     answers: list[dict[str, Array] | OnnxliftError] = [OnnxliftError("not run")] * len(feeds)
     for group in _groups(feeds):
@@ -64,8 +90,10 @@ def _run_group(group: Sequence[Feed], run: Run) -> list[dict[str, Array] | Onnxl
     if len(group) > 1:
         try:
             return list(_run_joined(group, run))
-        except (OnnxliftError, _NotSplittable):
-            pass  # alone, below, each gets its own answer or its own error
+        except (OnnxliftError, _NotSplittable) as error:
+            if isinstance(error, OnnxliftError) and error.retryable:
+                return [error] * len(group)
+            # Alone, below, each gets its own answer or its own error.
     return [_run_alone(feed, run) for feed in group]
 
 

@@ -12,7 +12,8 @@
 Every transition takes a job and returns the next one, its ``revision`` one higher. The table writes it on the condition
 that the stored revision is still the old one: of two racing transitions exactly one happens, the other is told why not.
 A worker holds a lease, named by owner and attempt; only its holder may finish the job, and a lease that ran out may be
-claimed again. All times are whole milliseconds since the epoch.
+claimed again. A worker gives a job back by ``release`` after a failure of the attempt, and by ``hand_back`` where the
+attempt was not at fault, which returns it. All times are whole milliseconds since the epoch.
 """
 
 import hashlib
@@ -175,6 +176,16 @@ def release(job: Job, held: Job, error: str, now_ms: int) -> Job:
     if job.attempts_left <= 0:
         return _end(job, JobStatus.FAILED, now_ms, error=error)
     return _next(job, status=JobStatus.QUEUED, lease_owner="", lease_until_ms=0, error=error)
+
+
+def hand_back(job: Job, held: Job, error: str, now_ms: int) -> Job:
+    """Give the job back with the attempt that it was claimed for: its worker ends, or cannot run its model.
+
+    Where it waited too long by now it expires. Raises ``LeaseLost``.
+    """
+    _check_lease(job, held)
+    back = replace(job, status=JobStatus.QUEUED, lease_owner="", lease_until_ms=0, attempts_left=job.attempts_left + 1)
+    return expire(back, now_ms) if has_expired(back, now_ms) else _next(back, error=error)
 
 
 def reclaim(job: Job, now_ms: int) -> Job:

@@ -208,7 +208,7 @@ def test_a_retry_that_fails_again_ends_again(inbox: Inbox, monkeypatch: pytest.M
     inbox.service.cancel(last.id, "s3")
     inbox.teller.tell(inbox.service.get(last.id, "s3"))
     inbox.settle()
-    monkeypatch.setattr(inbox.worker.__class__, "_decode", fail)
+    monkeypatch.setattr(inbox.worker.__class__, "decode", fail)
 
     inbox.service.retry(whole(inbox).id, "s3")
     inbox.settle()

@@ -6,19 +6,27 @@ worker, whose death it then outlives, or when the attempt failed in a way that m
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from itertools import islice
 from typing import Protocol
 
 from onnxlift_runtime import jobs, telemetry
 from onnxlift_runtime.aws.objects import result_key
 from onnxlift_runtime.aws.service import JobService
-from onnxlift_runtime.batching import run_together
-from onnxlift_runtime.engine import Engine
+from onnxlift_runtime.batching import Runner, run_together
 from onnxlift_runtime.errors import JobConflict, JobNotFound, LeaseLost, OnnxliftError, StoreUnavailable
 from onnxlift_runtime.http import Response
 from onnxlift_runtime.jobs import Job, Payload
 from onnxlift_runtime.tasks import Answer, Task, decode_task
 from onnxlift_runtime.uploads import fill_in
+
+
+class Outcome(Enum):
+    """What becomes of a message: it is done with, it must come again, or its job is somebody else's by now."""
+
+    DONE = "done"
+    AGAIN = "again"
+    LOST = "lost"
 
 
 class Herald(Protocol):
@@ -31,35 +39,85 @@ class Herald(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """One process that works on jobs; ``owner`` names it in leases."""
+    """One process that works on jobs; ``owner`` names it in leases.
+
+    ``work`` is all of it for some messages; a worker that does several things at once calls the stages by itself:
+    ``claim``, ``decode``, then ``answer`` with what its feeds gave, or ``fail``, or ``hand_back``. Each stage that ends
+    an attempt returns what becomes of the message; none of them raises where the store is away.
+    """
 
     service: JobService
-    engine: Engine
+    engine: Runner
     herald: Herald
     owner: str
     max_payload_bytes: int
 
     def work(self, job_ids: Iterable[str], lease_ms: int) -> frozenset[str]:
         """Work on these jobs as few inferences; returns those whose messages must come again."""
-        again: set[str] = set()
-        held: list[Job] = []
-        for job_id in dict.fromkeys(job_ids):
-            try:
-                held.append(self._claim(job_id, lease_ms))
-            except JobNotFound:
-                telemetry.log("warning", "message without a job", job=job_id)
-            except JobConflict as error:
-                if not self._settle(job_id):
-                    telemetry.log("info", "job not claimed", job=job_id, why=str(error))
-                    again.add(job_id)
-            except StoreUnavailable as error:
-                telemetry.log("error", "job not claimed", job=job_id, why=str(error))
-                again.add(job_id)
-        return frozenset(again | self._work_held(held))
+        claimed = {job_id: self.claim(job_id, lease_ms) for job_id in dict.fromkeys(job_ids)}
+        outcomes = {job_id: found for job_id, found in claimed.items() if isinstance(found, Outcome)}
+        held = [found for found in claimed.values() if isinstance(found, Job)]
+        outcomes |= self._work_held(held)
+        return frozenset(job_id for job_id, outcome in outcomes.items() if outcome is Outcome.AGAIN)
 
-    def _claim(self, job_id: str, lease_ms: int) -> Job:
+    def claim(self, job_id: str, lease_ms: int) -> Job | Outcome:
+        """The job, held by this worker from now on; or what becomes of its message where it cannot be."""
         clock = self.service.clock
-        return self.service.table.change(job_id, lambda job: jobs.claim(job, self.owner, clock(), lease_ms))
+        try:
+            return self.service.table.change(job_id, lambda job: jobs.claim(job, self.owner, clock(), lease_ms))
+        except JobNotFound:
+            telemetry.log("warning", "message without a job", job=job_id)
+            return Outcome.DONE
+        except JobConflict as error:
+            if self._settle(job_id):
+                return Outcome.DONE
+            telemetry.log("info", "job not claimed", job=job_id, why=str(error))
+        except StoreUnavailable as error:
+            telemetry.log("error", "job not claimed", job=job_id, why=str(error))
+        return Outcome.AGAIN
+
+    def renew(self, job: Job, lease_ms: int) -> None:
+        """Prolong the lease of a job that this worker holds; raises ``LeaseLost`` and ``StoreUnavailable``."""
+        clock = self.service.clock
+        self.service.table.change(job.id, lambda current: jobs.renew(current, job, clock(), lease_ms))
+
+    def decode(self, job: Job) -> Task:
+        """Fetch and read what a job asks for; raises an ``OnnxliftError``."""
+        store, limits = self.service.store, self.engine.limits
+        body = store.fetch(job.payload, self.max_payload_bytes)
+        manifest = self.engine.catalog.find(job.model, job.version)
+        headers, body = fill_in(
+            job.payload.headers,
+            body,
+            lambda reference, max_bytes: store.fetch_upload(reference, job.caller, max_bytes),
+            limits,
+        )
+        return decode_task(limits, manifest, headers, body)
+
+    def answer(self, job: Job, task: Task, answers: Sequence[Answer]) -> Outcome:
+        """Finish a job with the answers to its feeds.
+
+        The result is written where only this attempt writes, then published through the table.
+        """
+        try:
+            response = task.encode(answers)
+            result = self._keep(job, response)
+        except OnnxliftError as error:
+            return self.fail(job, error)
+        return self._finish(job, lambda current: jobs.succeed(current, job, result, self.service.clock()))
+
+    def fail(self, job: Job, error: OnnxliftError) -> Outcome:
+        """End an attempt that failed: for good, or to be tried again where the failure may pass."""
+        end = jobs.release if error.retryable else jobs.fail
+        return self._finish(job, lambda current: end(current, job, str(error), self.service.clock()))
+
+    def release(self, job: Job, why: str) -> Outcome:
+        """Give up an attempt that was at fault itself, and may go well another time."""
+        return self._finish(job, lambda current: jobs.release(current, job, why, self.service.clock()))
+
+    def hand_back(self, job: Job, why: str) -> Outcome:
+        """Give a job back with its attempt, because this worker cannot go on with it."""
+        return self._finish(job, lambda current: jobs.hand_back(current, job, why, self.service.clock()))
 
     def _settle(self, job_id: str) -> bool:
         """Bring a job that could not be claimed to its end where it has one; whether its message is done with.
@@ -74,71 +132,42 @@ class Worker:
                 )
         except (JobConflict, StoreUnavailable):
             return False
-        return job.final and not self._tell(job)
+        return job.final and self._tell(job) is Outcome.DONE
 
-    def _work_held(self, held: Sequence[Job]) -> set[str]:
-        """Decode, run and finish jobs that this worker holds; returns those to be tried again."""
+    def _work_held(self, held: Sequence[Job]) -> dict[str, Outcome]:
+        """Decode, run and finish jobs that this worker holds."""
         tasks: list[tuple[Job, Task]] = []
-        again: set[str] = set()
+        outcomes: dict[str, Outcome] = {}
         for job in held:
             try:
-                tasks.append((job, self._decode(job)))
+                tasks.append((job, self.decode(job)))
             except OnnxliftError as error:
-                again |= self._fail(job, error)
+                outcomes[job.id] = self.fail(job, error)
         answers = iter(run_together([feed for _, task in tasks for feed in task.feeds], self.engine.run))
         for job, task in tasks:
-            again |= self._answer(job, task, list(islice(answers, len(task.feeds))))
-        return again
+            outcomes[job.id] = self.answer(job, task, list(islice(answers, len(task.feeds))))
+        return outcomes
 
-    def _decode(self, job: Job) -> Task:
-        store, limits = self.service.store, self.engine.limits
-        body = store.fetch(job.payload, self.max_payload_bytes)
-        manifest = self.engine.catalog.find(job.model, job.version)
-        headers, body = fill_in(
-            job.payload.headers,
-            body,
-            lambda reference, max_bytes: store.fetch_upload(reference, job.caller, max_bytes),
-            limits,
-        )
-        return decode_task(limits, manifest, headers, body)
+    def _keep(self, job: Job, answer: Response) -> Payload:
+        return self.service.store.keep(Payload.of(answer.body, answer.headers), result_key(job))
 
-    def _answer(self, job: Job, task: Task, answers: list[Answer]) -> set[str]:
-        """Finish a job with the answers to its feeds; returns it where it is to be tried again."""
-        try:
-            response = task.encode(answers)
-        except OnnxliftError as error:
-            return self._fail(job, error)
-        return self._succeed(job, response)
-
-    def _succeed(self, job: Job, answer: Response) -> set[str]:
-        """Write the result where only this attempt writes, then publish it through the table."""
-        try:
-            result = self.service.store.keep(Payload.of(answer.body, answer.headers), result_key(job))
-        except StoreUnavailable as error:
-            return self._fail(job, error)
-        return self._finish(job, lambda current: jobs.succeed(current, job, result, self.service.clock()))
-
-    def _fail(self, job: Job, error: OnnxliftError) -> set[str]:
-        end = jobs.release if error.retryable else jobs.fail
-        return self._finish(job, lambda current: end(current, job, str(error), self.service.clock()))
-
-    def _finish(self, job: Job, transition: jobs.Transition) -> set[str]:
-        """Store the end of an attempt and tell it; returns the job where its message must come again."""
+    def _finish(self, job: Job, transition: jobs.Transition) -> Outcome:
+        """Store the end of an attempt and tell it."""
         try:
             ended = self.service.table.change(job.id, transition)
         except LeaseLost as error:
             telemetry.log("warning", "result dropped", job=job.id, why=str(error))
-            return set()
+            return Outcome.LOST
         except (StoreUnavailable, JobConflict) as error:  # held until the lease runs out, then tried again
             telemetry.log("error", "end of an attempt not stored", job=job.id, why=str(error))
-            return {job.id}
-        return self._tell(ended) if ended.final else {job.id}
+            return Outcome.AGAIN
+        return self._tell(ended) if ended.final else Outcome.AGAIN
 
-    def _tell(self, job: Job) -> set[str]:
-        """Tell a job's end; returns the job where that did not work and its message must come again."""
+    def _tell(self, job: Job) -> Outcome:
+        """Tell a job's end; where that did not work its message must come again."""
         try:
             self.herald.tell(job)
         except StoreUnavailable as error:
             telemetry.log("error", "end of a job not told", job=job.id, why=str(error))
-            return {job.id}
-        return set()
+            return Outcome.AGAIN
+        return Outcome.DONE
