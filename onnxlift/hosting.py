@@ -80,6 +80,9 @@ class Gpu(Table):
         description="How workers reach AWS: public addresses without ingress, VPC endpoints, or a NAT gateway.",
     )
     max_tasks: Annotated[int, Field(ge=1, le=100)] = Field(1, description="Workers of one model at once.")
+    jobs_per_task: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        100, description="Jobs, waiting or being worked on, that one worker is expected to cope with."
+    )
     idle_minutes: Annotated[int, Field(ge=1, le=1_440)] = Field(
         15, description="Minutes without a job after which the last worker ends."
     )

@@ -1,14 +1,17 @@
 """Which queues there are, what they feed, and how patiently: the CDK app builds it, the local run imitates it; pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from onnxlift.config import Config
 from onnxlift_runtime.layout import (
+    GPU,
     IN_PREFIX,
     LAMBDA,
     WEBHOOK_TRIES,
+    dead_letter_name,
     ingest_queue_name,
     public_queue_name,
     queue_name,
@@ -23,6 +26,15 @@ VISIBILITY_FACTOR: Final = 6  # of the function's timeout: AWS's own advice for 
 CONTROL_TIMEOUT_S: Final = 29
 INGEST_TIMEOUT_S: Final = 300
 NOTIFY_TIMEOUT_S: Final = 60
+ESCALATE_TIMEOUT_S: Final = 60
+MAX_FUNCTION_TIMEOUT_S: Final = 900
+# Whoever works on the GPU is no function, and keeps what it works on hidden; this is for what a dead one held.
+WORKER: Final = "worker"
+WORKER_VISIBILITY_S: Final = 300
+# A worker that has to go gives its messages back, which SQS counts as having received them.
+WORKER_MAX_RECEIVES: Final = 20
+# Dead letters feed a function too, so they must stay hidden for as long as it may take.
+DEAD_VISIBILITY_S: Final = VISIBILITY_FACTOR * ESCALATE_TIMEOUT_S
 SWEEP_EVERY_S: Final = 60
 # An upload stands as an input of a request or a job, which both come soon after it.
 UPLOADS_KEPT_DAYS: Final = 2
@@ -46,12 +58,33 @@ class Source:
     @property
     def visibility_s(self) -> int:
         """How long a message that was received stays hidden from others."""
-        return VISIBILITY_FACTOR * self.timeout_s
+        return WORKER_VISIBILITY_S if self.function == WORKER else VISIBILITY_FACTOR * self.timeout_s
 
 
-def sources(config: Config, models: Iterable[str]) -> tuple[Source, ...]:
-    """Every queue of the service: one for the jobs of each model, and those of the service as a whole."""
-    return (*(job_source(config, model) for model in models), *service_sources(config))
+Tiers = Mapping[str, Sequence[str]]
+LAMBDA_ALONE: Final[Tiers] = MappingProxyType({})
+
+
+def sources(config: Config, models: Iterable[str], tiers: Tiers = LAMBDA_ALONE) -> tuple[Source, ...]:
+    """Every queue of the service: one for the jobs of each model on each of its tiers, and those of the service.
+
+    A model that ``tiers`` does not name has Lambda alone. The queues of GPU workers feed ``WORKER``, which is no
+    function.
+    """
+    return (*_job_sources(config, models, tiers), *service_sources(config))
+
+
+def escalations(config: Config, models: Iterable[str], tiers: Tiers = LAMBDA_ALONE) -> tuple[Source, ...]:
+    """The dead letters of every model's jobs, which feed ``escalate``; each exists beside its queue already."""
+    return tuple(
+        Source(dead_letter_name(source.queue), "escalate", ESCALATE_TIMEOUT_S, 10, 2, source.model)
+        for source in _job_sources(config, models, tiers)
+    )
+
+
+def _job_sources(config: Config, models: Iterable[str], tiers: Tiers) -> Iterator[Source]:
+    makers = {LAMBDA: job_source, GPU: gpu_source}
+    return (makers[tier](config, model) for model in models for tier in tiers.get(model, (LAMBDA,)))
 
 
 def job_source(config: Config, model: str) -> Source:
@@ -59,6 +92,16 @@ def job_source(config: Config, model: str) -> Source:
     jobs = config.jobs
     name = queue_name(config.service, model, LAMBDA)
     return Source(name, "batch", jobs.timeout_s, jobs.batch_size, jobs.concurrency, model)
+
+
+def gpu_source(config: Config, model: str) -> Source:
+    """The queue of a model's jobs on a GPU: for workers on machines, or for a function that has one."""
+    gpu, name = config.gpu, queue_name(config.service, model, GPU)
+    if gpu.backend == "ecs":
+        return Source(name, WORKER, gpu.timeout_s, 10, gpu.max_tasks, model, WORKER_MAX_RECEIVES)
+    timeout_s = min(gpu.timeout_s, MAX_FUNCTION_TIMEOUT_S)
+    # Two at once are the fewest that SQS can be told.
+    return Source(name, "batch", timeout_s, config.jobs.batch_size, max(2, gpu.max_tasks), model)
 
 
 def service_sources(config: Config) -> tuple[Source, ...]:

@@ -5,7 +5,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from onnxlift.topology import DEAD_RETENTION_S, MAX_MESSAGE_BYTES, RETENTION_S, Source
+from onnxlift.topology import DEAD_RETENTION_S, DEAD_VISIBILITY_S, MAX_MESSAGE_BYTES, RETENTION_S, Source
 from onnxlift_runtime.layout import dead_letter_name
 
 
@@ -20,6 +20,7 @@ class FeedingQueue(Construct):
             self,
             "Dead",
             queue_name=dead_letter_name(source.queue),
+            visibility_timeout=Duration.seconds(DEAD_VISIBILITY_S),
             retention_period=Duration.seconds(DEAD_RETENTION_S),
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,

@@ -10,7 +10,7 @@ from botocore.config import Config as Connection
 
 from onnxlift.config import Config
 from onnxlift.local.cloud import ACCOUNT, REGION, queue_arn
-from onnxlift.topology import DEAD_RETENTION_S, RETENTION_S, Source, created_objects, sources
+from onnxlift.topology import DEAD_RETENTION_S, DEAD_VISIBILITY_S, RETENTION_S, Source, created_objects, sources
 from onnxlift_runtime import layout
 
 
@@ -72,7 +72,8 @@ def _create_bucket(s3: Any, name: str) -> None:
 def _create_queues(sqs: Any, found: Iterable[Source]) -> None:
     for source in found:
         dead = layout.dead_letter_name(source.queue)
-        sqs.create_queue(QueueName=dead, Attributes={"MessageRetentionPeriod": str(DEAD_RETENTION_S)})
+        kept = {"VisibilityTimeout": str(DEAD_VISIBILITY_S), "MessageRetentionPeriod": str(DEAD_RETENTION_S)}
+        sqs.create_queue(QueueName=dead, Attributes=kept)
         redrive = {"deadLetterTargetArn": queue_arn(dead), "maxReceiveCount": source.max_receives}
         attributes = {
             "VisibilityTimeout": str(source.visibility_s),
