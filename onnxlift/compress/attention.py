@@ -20,6 +20,8 @@ _SPLIT_KEY: Final = (0, 2, 3, 1)
 _TURN: Final = (0, 1, 3, 2)
 # What an exporter adds to scores that must not count: at least this far below.
 _FAR_BELOW: Final = -1e4
+# Rows of a table in few bits have float16 scales and are cast to float32 before anything is computed with them.
+_LOOKUP: Final = "GatherBlockQuantized"
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,9 @@ def merge_attention(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _is_foreign(graph: Graph) -> bool:
     """The kernel knows float32 alone, and graphs inside nodes may read what would be taken away."""
-    halves = any(tensor.data_type == TensorProto.FLOAT16 for tensor in graph.model.graph.initializer)
-    return halves or any(item.HasField("g") or item.graphs for node in graph.nodes for item in node.attribute)
+    halves = {tensor.name for tensor in graph.model.graph.initializer if tensor.data_type == TensorProto.FLOAT16}
+    computed = any(halves.intersection(node.input) for node in graph.nodes if node.op_type != _LOOKUP)
+    return computed or any(item.HasField("g") or item.graphs for node in graph.nodes for item in node.attribute)
 
 
 def _match(graph: Graph, softmax: onnx.NodeProto) -> _Attention | None:

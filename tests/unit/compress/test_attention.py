@@ -10,6 +10,8 @@ from onnx import helper, numpy_helper
 
 from onnxlift.compress.attention import merge_attention
 from onnxlift.compress.steps import Context
+from onnxlift.compress.steps.embeddings import Embeddings
+from onnxlift.compress.steps.float16 import Float16
 from onnxlift.compress.steps.matmul_int8 import MatMulInt8
 from tests import builders
 from tests.unit.compress.closeness import run
@@ -48,8 +50,9 @@ def _scaled(operator: str, number: float) -> onnx.ModelProto:
         _scaled("Div", float(np.sqrt(8))),
         _scaled("Mul", 0.25),
         MatMulInt8().apply(transformer(), Context(TEXT)),
+        Embeddings(4, 32, symmetric=False, smallest_bytes=1).apply(transformer(), Context()),
     ],
-    ids=["plain", "divided", "multiplied", "int8"],
+    ids=["plain", "divided", "multiplied", "int8", "table in 4 bits"],
 )
 def test_merged_attention_gives_the_same_answers_for_padded_rows(model: onnx.ModelProto) -> None:
     before = model.SerializeToString()
@@ -60,6 +63,12 @@ def test_merged_attention_gives_the_same_answers_for_padded_rows(model: onnx.Mod
     assert _kinds(merged).count("MultiHeadAttention") == 1
     assert not {"Softmax", "Transpose", "Reshape"} & set(_kinds(merged))
     np.testing.assert_allclose(run(merged, TEXT), run(model, TEXT), rtol=1e-5, atol=1e-5)
+
+
+def test_attention_in_half_precision_is_left_alone() -> None:
+    model = Float16().apply(transformer(), Context())
+
+    assert merge_attention(model) is model
 
 
 def test_a_key_that_is_turned_at_once_is_merged_too() -> None:
