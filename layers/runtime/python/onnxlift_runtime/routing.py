@@ -61,7 +61,8 @@ class Route:
 
     def __str__(self) -> str:
         """The value of ``X-Onnxlift-Route``: its reason is a quoted string of ASCII (RFC 8941 section 3.3.3)."""
-        told = self.reason.encode("ascii", "replace").decode().replace("\\", "\\\\").replace('"', '\\"')
+        told = "".join(letter if " " <= letter <= "~" else "?" for letter in self.reason)
+        told = told.replace("\\", "\\\\").replace('"', '\\"')
         return f'{self.tier}; reason="{told}"'
 
 
@@ -191,9 +192,8 @@ def _needed_mb(load: Load, manifest: Manifest) -> float:
 
 def _told_limit(words: str, limit_s: int, load: Load, pace: Pace) -> str:
     """A time limit; where the request would just fit, also how much of it is planned with."""
-    planned = (
-        f", of which {limit_s * PLANNED:.0f} s are planned with" if pace.time_ms(load.rows) <= limit_s * 1e3 else ""
-    )
+    just_fits = pace.time_ms(load.rows) <= limit_s * 1000
+    planned = f", of which {limit_s * PLANNED:.0f} s are planned with" if just_fits else ""
     return f"{words} {limit_s} s{planned}"
 
 
