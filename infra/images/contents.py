@@ -18,7 +18,7 @@ _ENGINES_OWN: Final = re.compile(r"\.dockerenv|(dev|proc|sys|run)(/.*)?|etc/(hos
 
 def list_files(engine: ContainerEngine, image: str) -> dict[str, int]:
     """The size in bytes of every file of an image by its path, which has no leading slash; links count as nothing."""
-    container = engine.run("create", image)
+    container = engine.run("create", image, "true")
     try:
         with tempfile.NamedTemporaryFile(suffix=".tar") as archive:
             engine.run("export", "--output", archive.name, container)

@@ -1,6 +1,7 @@
 """A container that answers as a Lambda function does: its memory, its processor share, its file system, its user."""
 
 import json
+import re
 import socket
 import time
 import urllib.request
@@ -8,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.error import HTTPError
 
 from infra.images.engine import OPEN_FILES, PROCESSES, ContainerEngine
 from onnxlift_runtime.errors import ServiceUnreachable
@@ -23,6 +25,10 @@ HARDENED: Final = ("--read-only", "--tmpfs=/tmp", "--cap-drop=all", "--security-
 LIMITS: Final = (f"--ulimit=nofile={OPEN_FILES}:{OPEN_FILES}", f"--ulimit=nproc={PROCESSES}:{PROCESSES}")
 
 
+class FunctionFailed(Exception):
+    """What Lambda reports as the function's failure, in the emulator's words."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunningFunction:
     """The container, and the port of this machine at which the emulator takes events."""
@@ -32,10 +38,16 @@ class RunningFunction:
     port: int
 
     def invoke(self, event: Mapping[str, Any], _context: object = None) -> Any:
-        """What the function answers; a failure is an answer too, with ``errorType`` and ``errorMessage``."""
+        """What the function answers; raises ``FunctionFailed`` where it ended without an answer."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{PATH}", json.dumps(event).encode())
-        with urllib.request.urlopen(request, timeout=ANSWERS_WITHIN_S) as answer:
-            return json.loads(answer.read() or b"null")
+        try:
+            with urllib.request.urlopen(request, timeout=ANSWERS_WITHIN_S) as answer:
+                return json.loads(answer.read())
+        except HTTPError as error:
+            with error:
+                told = error.read().decode()
+            # The emulator says nothing where the function died before it was ready; its log does.
+            raise FunctionFailed(told or (re.findall(r"error=(.*)", self.log()) or ["no reason"])[-1]) from error
 
     def execute(self, code: str) -> str:
         """What Python prints for ``code`` inside the container."""

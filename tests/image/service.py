@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -12,11 +12,11 @@ import pytest
 from infra.images.build import build_image
 from infra.images.engine import ContainerEngine, find_engine
 from infra.images.recipes import model_recipe
-from infra.models import DeployedModel
+from infra.models import read_models
+from onnxlift.config import load_config
 from onnxlift.local.process import READY, stop
 from onnxlift_runtime.errors import BuildError
-from onnxlift_runtime.manifest import read_manifest
-from tests.image.container import MEMORY_OF_ONE_CPU_MB, PATH, running_function
+from tests.image.container import PATH, running_function
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 SERVICE: Final = "onnxlift-test"
@@ -32,27 +32,22 @@ def require_engine(config: pytest.Config) -> ContainerEngine:
         pytest.skip(str(error))
 
 
-def built_image(engine: ContainerEngine, artifacts: Path, names: Iterable[str]) -> str:
-    """The tag of one image with these models inside; skips where its base is not to be had."""
-    recipe = model_recipe(ROOT, SERVICE, [deployed_model(artifacts, name) for name in names])
+def built_image(engine: ContainerEngine, config_path: Path) -> str:
+    """The tag of one image with every model of a configuration inside; skips where its base is not to be had."""
+    config = load_config(config_path)
+    models, _missing = read_models(config)
     try:
-        return build_image(engine, recipe)
+        return build_image(engine, model_recipe(ROOT, SERVICE, models))
     except BuildError as error:
         if "cannot be fetched" in str(error):
             pytest.skip(str(error))
         raise
 
 
-def deployed_model(artifacts: Path, name: str, memory_mb: int = MEMORY_OF_ONE_CPU_MB) -> DeployedModel:
-    """A model with all its versions as the CDK app knows it."""
-    manifests = tuple(read_manifest(folder) for folder in sorted((artifacts / name).iterdir()))
-    return DeployedModel(name, artifacts / name, manifests, memory_mb, f"{SERVICE}-{name}-predict")
-
-
 @contextmanager
-def running_image(engine: ContainerEngine, artifacts: Path, names: Iterable[str]) -> Iterator[str]:
+def running_image(engine: ContainerEngine, config_path: Path) -> Iterator[str]:
     """The URL of an API whose models all answer from one container."""
-    with running_function(engine, built_image(engine, artifacts, names)) as function:
+    with running_function(engine, built_image(engine, config_path)) as function:
         emulator = f"http://127.0.0.1:{function.port}{PATH}"
         command = [sys.executable, "-m", "tests.image.shim", emulator]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:

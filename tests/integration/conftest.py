@@ -62,7 +62,7 @@ def target(request: pytest.FixtureRequest, models: tuple[Path, list[str]]) -> It
     if request.param == "serve":
         yield Target(request.getfixturevalue("service").url, frozenset(names))
     elif request.param == "image":
-        with running_image(require_engine(request.config), folder / "artifacts", names) as url:
+        with running_image(require_engine(request.config), write_config(folder, *names)) as url:
             yield Target(url, frozenset(names))
     else:
         yield deployed_target()
