@@ -119,7 +119,7 @@ def _explained(row: CandidateRow, limits: Sequence[Limit]) -> Iterable[Text]:
     """A paragraph for one candidate: its steps, what was predicted and measured, and the decision."""
     yield Text.assemble((row.recipe, "bold"), f" · {row.status} · {row.reason}")
     if row.steps:
-        yield Text(f"  steps: {', '.join(row.steps)}", "dim")
+        yield Text(f"  steps: {'; '.join(row.steps)}", "dim")
     if row.predicted_error is not None:
         yield Text(f"  predicted error: {row.predicted_error:.3g} (half the squared relative error, 1 − cosine)")
     for limit in limits:

@@ -24,6 +24,18 @@ _STAGES: Final[Mapping[str, int]] = {
     "WeightBlocks": 2,
     **dict.fromkeys(_INT8, 3),
 }
+# How each step is told to a reader.
+_TITLES: Final[Mapping[str, str]] = {
+    "Clean": "clean graph",
+    "Embeddings": "embeddings in {bits} bits",
+    "WeightBlocks": "weights in blocks of {bits} bits",
+    "MatMulInt8": "int8 products",
+    "Int8Dynamic": "onnxruntime's dynamic int8",
+    "Int8Static": "static int8",
+    "Float16": "half precision",
+    "Prune": "weights set to 0",
+    "PruneStructured": "narrower layers",
+}
 
 
 @dataclass(frozen=True)
@@ -112,12 +124,25 @@ def _settings(step: Step) -> dict[str, Any]:
 
 
 def _words(step: Step) -> str:
-    changed = [
-        f"{item.name}={getattr(step, item.name)!r}"
+    settings = {
+        item.name: getattr(step, item.name)
         for item in fields(step)  # type: ignore[arg-type]
         if item.default is MISSING or getattr(step, item.name) != item.default
-    ]
-    return f"{type(step).__name__}({', '.join(changed)})"
+    }
+    kind = type(step).__name__
+    title = _TITLES.get(kind, kind).format(bits=getattr(step, "bits", 8))
+    told = [_setting(name, value) for name, value in settings.items() if name != "bits"]
+    return ": ".join(filter(None, (title, ", ".join(told))))
+
+
+def _setting(name: str, value: Any) -> str:
+    """One setting in plain words: ``block 32``, ``not symmetric``, ``only query, key``."""
+    words = name.replace("_", " ")
+    if isinstance(value, bool):
+        return words if value else f"not {words}"
+    if isinstance(value, tuple):
+        return f"{words} {', '.join(map(str, value))}"
+    return f"{words} {value:,}" if isinstance(value, int) else f"{words} {value}"
 
 
 def _check_kinds(recipe: str, steps: Sequence[Step]) -> None:

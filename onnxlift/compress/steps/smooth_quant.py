@@ -20,7 +20,6 @@ from onnxlift.compress.scaling import move_channels
 from onnxlift.compress.smoothing import Ranges, Smoothing, fit, formula
 from onnxlift.compress.steps import Context
 from onnxlift_runtime.errors import RecipeInvalid
-from onnxlift_runtime.session import processor_count
 
 _SHIFT_PAYS: Final = 0.85
 
@@ -55,7 +54,7 @@ class SmoothQuant:
         if not groups:
             raise RecipeInvalid("smooth_quant needs a MatMul or Gemm with constant weights; this model has none")
         ranges = observe_ranges(model, tuple(groups), context.samples)
-        with ThreadPoolExecutor(processor_count()) as pool:  # numpy lets threads run side by side
+        with ThreadPoolExecutor() as pool:  # numpy lets threads run side by side
             found = list(pool.map(self._choose, ranges.values(), groups.values()))
         for (value, members), smoothing in zip(groups.items(), found, strict=True):
             _smooth(graph, value, {member.name for member in members}, smoothing)

@@ -79,7 +79,7 @@ def test_every_candidate_has_a_row_with_its_reason(config: Path) -> None:
 def test_explaining_tells_of_every_candidate_what_was_measured(config: Path) -> None:
     result = _compress(config, "conv", "--explain")
 
-    assert result.stdout.count("  steps: Clean()") == 7
+    assert result.stdout.count("  steps: clean graph") == 7
     assert result.stdout.count("with 95% confidence, 0.05 is allowed") >= 10
     assert "int8-static · chosen · the smallest of" in result.stdout
 

@@ -91,7 +91,24 @@ def test_a_model_without_enough_nodes_leaves_a_recipe_open() -> None:
 
 
 def test_words_name_the_settings_that_are_not_defaults() -> None:
-    assert Recipe("r", (Clean(), SmoothQuant(alpha=0.7))).words == ("Clean()", "SmoothQuant(alpha=0.7)")
+    tables = Embeddings(4, block=32, symmetric=False, smallest_bytes=2**20)
+
+    told = Recipe("r", (Clean(), SmoothQuant(alpha=0.7), tables, WeightBlocks(only=("a", "b")))).words
+
+    assert told == (
+        "clean graph",
+        "SmoothQuant: alpha 0.7",
+        "embeddings in 4 bits: block 32, not symmetric, smallest bytes 1,048,576",
+        "weights in blocks of 8 bits: only a, b",
+    )
+
+
+@pytest.mark.parametrize("target", sorted(PRESETS))
+def test_every_step_of_a_preset_is_told_in_words_of_its_own(target: str) -> None:
+    kinds = {type(step).__name__ for item in recipes(target) for step in item.steps}
+    words = {line for item in recipes(target) for line in item.words}
+
+    assert not {line.partition(":")[0] for line in words} & (kinds - {"SmoothQuant"})
 
 
 def test_the_digest_is_of_the_steps_alone() -> None:
