@@ -3,6 +3,7 @@
 import functools
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from onnxlift_runtime import telemetry
@@ -12,6 +13,7 @@ from onnxlift_runtime.aws.queues import Queues, backoff_s, decode_message
 from onnxlift_runtime.aws.worker import Worker
 from onnxlift_runtime.engine import Engine
 from onnxlift_runtime.errors import MalformedRequest
+from onnxlift_runtime.layout import tier_of_queue
 from onnxlift_runtime.settings import Settings
 
 LEASE_MARGIN_MS: Final = 5_000  # a function that was stopped holds its jobs for this long at most
@@ -25,7 +27,8 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
     records: Sequence[Mapping[str, Any]] = event["Records"]
     named = [(job_id, record) for record in records if (job_id := _job_id(record))]
     lease_ms = context.get_remaining_time_in_millis() + LEASE_MARGIN_MS
-    again = worker().work([job_id for job_id, _ in named], lease_ms)
+    tier = tier_of_queue(_queue(records[0])) if records else ""
+    again = replace(worker(), tier=tier).work([job_id for job_id, _ in named], lease_ms)
     failed = [record for job_id, record in named if job_id in again]
     for record in failed:
         _postpone(worker().service.queues, record)
@@ -54,7 +57,12 @@ def _job_id(record: Mapping[str, Any]) -> str:
 def _postpone(queues: Queues, record: Mapping[str, Any]) -> None:
     """Let the message come again sooner than the queue's visibility timeout, which is hours, and later each time."""
     received = int(record["attributes"]["ApproximateReceiveCount"])
-    queues.postpone(record["eventSourceARN"].rsplit(":", 1)[-1], record["receiptHandle"], backoff_s(received))
+    queues.postpone(_queue(record), record["receiptHandle"], backoff_s(received))
+
+
+def _queue(record: Mapping[str, Any]) -> str:
+    name: str = record["eventSourceARN"].rsplit(":", 1)[-1]
+    return name
 
 
 # Lambda alone sets this, while it starts the function: the first jobs then find the models open.

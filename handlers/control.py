@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 Params = Mapping[str, str | None]
 
-_TIERS: Final = ("lambda", JOIN)
 _MODEL_PATH: Final = re.compile(r"/v[12]/models/([^/:]+)")
 # The page holds its own style and nothing else: a model's name or label cannot make it load or run anything.
 _PAGE_HEADERS: Final = {
@@ -105,7 +104,8 @@ def _jobs(request: Request, _params: Params) -> Response:
 def _sweep() -> dict[str, Any]:
     from onnxlift_runtime.aws.sweep import sweep
 
-    queues = [(model, tier) for model in service().models.models for tier in _TIERS]
+    settings = service().settings
+    queues = [(model, tier) for model in service().models.models for tier in (*settings.tiers_of(model), JOIN)]
     done = sweep(desk().service, desk().herald, queues)
     telemetry.log("info", "jobs swept", **done)
     return done

@@ -11,7 +11,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from handlers import batch, control, notify, predict
+from handlers import batch, control, escalate, notify, predict
 from onnxlift_runtime.aws import clients
 from onnxlift_runtime.aws.queues import decode_message
 from onnxlift_runtime.http import Request, Response
@@ -32,6 +32,7 @@ _CACHED = (
     control.desk,
     control._job_routes,
     batch.worker,
+    escalate.ladder,
     notify.notifier,
 )
 CONTEXT = SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000)

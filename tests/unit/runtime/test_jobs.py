@@ -199,3 +199,29 @@ def test_random_histories_keep_what_callers_rely_on(history: list[tuple[str, int
         assert 0 <= job.attempts_left <= MAX_ATTEMPTS
         assert job.attempt >= before.attempt
         assert not before.final or job is before or name == "retry"
+
+
+def test_a_job_on_its_way_to_another_tier_starts_anew_and_goes_there_once() -> None:
+    held = running(now_ms=100)
+
+    moved = jobs.escalate(held, "gpu", "too large", 100 + LEASE_MS)
+
+    assert (moved.status, moved.tier, moved.reason) == (JobStatus.QUEUED, "gpu", "too large")
+    assert (moved.attempts_left, moved.lease_owner, moved.revision) == (MAX_ATTEMPTS, "", held.revision + 1)
+    assert moved.expires_ms == 100 + LEASE_MS + 10_000
+    with pytest.raises(JobConflict, match="on tier gpu already"):
+        jobs.escalate(moved, "gpu", "too large", 5_000)
+    with pytest.raises(LeaseLost):
+        jobs.succeed(moved, held, RESULT, 5_000)
+    with pytest.raises(JobConflict, match="moved to tier gpu"):
+        jobs.claim(moved, "b", 5_000, LEASE_MS, "lambda")
+    assert jobs.claim(moved, "b", 5_000, LEASE_MS, "gpu").attempt == 2
+
+
+def test_a_job_that_is_held_or_ended_does_not_move() -> None:
+    held = running(now_ms=100)
+
+    with pytest.raises(JobConflict, match="held by a worker"):
+        jobs.escalate(held, "gpu", "too large", 100 + LEASE_MS - 1)
+    with pytest.raises(JobConflict, match="already SUCCEEDED"):
+        jobs.escalate(jobs.succeed(held, held, RESULT, 200), "gpu", "too large", 5_000)

@@ -13,7 +13,8 @@ Every transition takes a job and returns the next one, its ``revision`` one high
 that the stored revision is still the old one: of two racing transitions exactly one happens, the other is told why not.
 A worker holds a lease, named by owner and attempt; only its holder may finish the job, and a lease that ran out may be
 claimed again. A worker gives a job back by ``release`` after a failure of the attempt, and by ``hand_back`` where the
-attempt was not at fault, which returns it. All times are whole milliseconds since the epoch.
+attempt was not at fault, which returns it. ``escalate`` queues a job on another tier, once, because the one that it was
+on is too small for it. All times are whole milliseconds since the epoch.
 """
 
 import hashlib
@@ -128,13 +129,16 @@ def same_request(stored: Job, asked: Job) -> bool:
     return (stored.model, stored.version, stored.payload.sha256) == (asked.model, asked.version, asked.payload.sha256)
 
 
-def claim(job: Job, owner: str, now_ms: int, lease_ms: int) -> Job:
+def claim(job: Job, owner: str, now_ms: int, lease_ms: int, tier: str = "") -> Job:
     """Take a queued job, or one whose worker let its lease run out; uses up one attempt.
 
-    Raises ``JobConflict`` where the job ended, expired or is held by somebody else.
+    ``tier`` is the worker's, "" for any. Raises ``JobConflict`` where the job ended, expired, is held by somebody else
+    or has moved to another tier.
     """
     if job.final:
         raise JobConflict(f"job {job.id} is {job.status}, nothing is left to do")
+    if tier not in ("", job.tier):
+        raise JobConflict(f"job {job.id} has moved to tier {job.tier}")
     if job.status is JobStatus.RUNNING and now_ms < job.lease_until_ms:
         raise JobConflict(f"job {job.id} is held by another worker until {job.lease_until_ms}")
     if job.status is JobStatus.QUEUED and now_ms >= job.expires_ms:
@@ -196,6 +200,30 @@ def reclaim(job: Job, now_ms: int) -> Job:
     if job.status is not JobStatus.RUNNING or now_ms < job.lease_until_ms:
         raise JobConflict(f"job {job.id} is {job.status}, and not held beyond its lease")
     return release(job, job, "the worker stopped before it had an answer", now_ms)
+
+
+def escalate(job: Job, tier: str, reason: str, now_ms: int) -> Job:
+    """Queue a job on another tier with all its attempts and time, because the one that it is on is too small for it.
+
+    Raises ``JobConflict`` where it ended, is on that tier already, or a worker still holds it: so it happens once.
+    """
+    if job.final:
+        raise JobConflict(f"job {job.id} is already {job.status}")
+    if job.tier == tier:
+        raise JobConflict(f"job {job.id} is on tier {tier} already")
+    if job.status is JobStatus.RUNNING and now_ms < job.lease_until_ms:
+        raise JobConflict(f"job {job.id} is held by a worker until {job.lease_until_ms}")
+    return _next(
+        job,
+        status=JobStatus.QUEUED,
+        tier=tier,
+        reason=reason,
+        attempts_left=MAX_ATTEMPTS,
+        expires_ms=max(job.expires_ms, now_ms + (job.expires_ms - job.created_ms)),
+        lease_owner="",
+        lease_until_ms=0,
+        error="",
+    )
 
 
 def abandon(job: Job, error: str, now_ms: int) -> Job:

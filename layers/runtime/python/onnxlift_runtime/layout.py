@@ -49,6 +49,11 @@ def queue_name(service: str, model: str, tier: str) -> str:
     return ingest_queue_name(service) if tier == JOIN else f"{service}-{model}-{tier}-jobs"
 
 
+def tier_of_queue(queue: str) -> str:
+    """The tier whose jobs, or dead letters, a queue of ``queue_name`` holds."""
+    return GPU if queue.removesuffix("-dead").endswith(f"-{GPU}-jobs") else LAMBDA
+
+
 def gpu_cluster_name(service: str) -> str:
     """The ECS cluster of a service's GPU workers."""
     return f"{service}-gpu"

@@ -27,6 +27,7 @@ _CONFIG = Config(
     read_timeout=25,  # longer than an SQS long poll
     retries={"mode": "standard", "max_attempts": 4},
     signature_version="s3v4",
+    max_pool_connections=64,  # the GPU worker's threads share a client; no connection is opened before it is needed
 )
 _BUSY: Final = {
     "ProvisionedThroughputExceededException",
@@ -98,6 +99,11 @@ def sns() -> "SNSClient":
     """The SNS client."""
     client: SNSClient = _client("sns")
     return client
+
+
+def ecs() -> Any:
+    """The ECS client."""
+    return _client("ecs")
 
 
 def secrets() -> Any:

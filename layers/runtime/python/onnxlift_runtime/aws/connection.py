@@ -5,6 +5,7 @@ from onnxlift_runtime.aws.objects import ObjectStore
 from onnxlift_runtime.aws.queues import Queues
 from onnxlift_runtime.aws.service import JobService
 from onnxlift_runtime.aws.table import JobTable
+from onnxlift_runtime.aws.wake import Alarm
 from onnxlift_runtime.settings import Settings
 
 
@@ -13,5 +14,10 @@ def connect(settings: Settings) -> JobService:
     return JobService(
         JobTable(clients.dynamodb(), settings.jobs_table),
         ObjectStore(clients.s3(), settings.data_bucket),
-        Queues(clients.sqs(), settings.service),
+        Queues(clients.sqs(), settings.service, alarm(settings).wake),
     )
+
+
+def alarm(settings: Settings) -> Alarm:
+    """What wakes the GPU workers of the service; nobody has to be woken where it names no cluster."""
+    return Alarm(clients.ecs, settings.gpu_cluster, settings.service)

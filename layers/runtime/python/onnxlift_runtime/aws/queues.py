@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,11 +47,12 @@ def backoff_s(receives: int) -> int:
 
 
 class Queues:
-    """The queues of one service, found by their names."""
+    """The queues of one service, found by their names; ``wake`` is called for each job that was announced."""
 
-    def __init__(self, client: "SQSClient", service: str) -> None:
+    def __init__(self, client: "SQSClient", service: str, wake: Callable[[Job], None] = lambda _job: None) -> None:
         self._client = client
         self._service = service
+        self._wake = wake
         self._url = functools.cache(self._find)
 
     def send(self, job: Job) -> None:
@@ -61,6 +62,7 @@ class Queues:
             MessageBody=encode_message(job),
             MessageGroupId=_group(job.caller),
         )
+        self._wake(job)
 
     def reply(self, queue_url: str, document: dict[str, Any]) -> None:
         """Send a finished job to the queue that its caller named."""

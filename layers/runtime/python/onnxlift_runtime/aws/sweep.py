@@ -11,16 +11,21 @@ from onnxlift_runtime.aws.herald import Herald
 from onnxlift_runtime.aws.service import JobService
 from onnxlift_runtime.errors import JobConflict, JobNotFound
 from onnxlift_runtime.jobs import Job, JobStatus
+from onnxlift_runtime.layout import GPU, LAMBDA
 from onnxlift_runtime.queueing import plan_sweep
+from onnxlift_runtime.routing import ESCALATED
 
 
 def sweep(service: JobService, herald: Herald, queues: Iterable[tuple[str, str]]) -> dict[str, int]:
     """Sweep the queues of these models and tiers; returns how many jobs each thing was done to.
 
-    Sweeping twice at once does no harm: each change is conditional, and a second message is.
+    A job whose worker on Lambda died goes to the GPU where its model has one. Sweeping twice at once does no harm: each
+    change is conditional, and a second message is.
     """
     done: Counter[str] = Counter()
+    queues = tuple(queues)
     for model, tier in queues:
+        bigger = GPU if tier == LAMBDA and (model, GPU) in queues else ""
         try:
             messages = service.queues.messages(model, tier)
         except ClientError as error:
@@ -29,7 +34,7 @@ def sweep(service: JobService, herald: Herald, queues: Iterable[tuple[str, str]]
         plan = plan_sweep(service.table.unfinished(f"{model}#{tier}"), messages, service.clock())
         for name, some, action in (
             ("expired", plan.expired, _expire),
-            ("reclaimed", plan.lapsed, _reclaim),
+            ("escalated" if bigger else "reclaimed", plan.lapsed, _escalate if bigger else _reclaim),
             ("resent", plan.lost, _resend),
         ):
             done[name] += sum(_try(action, service, herald, job) for job in some)
@@ -55,6 +60,12 @@ def _reclaim(service: JobService, herald: Herald, job: Job) -> None:
         service.queues.send(taken)
     else:
         tell(service, herald, taken)
+
+
+def _escalate(service: JobService, _herald: Herald, job: Job) -> None:
+    service.queues.send(
+        service.table.change(job.id, lambda found: jobs.escalate(found, GPU, ESCALATED, service.clock()))
+    )
 
 
 def _resend(service: JobService, _herald: Herald, job: Job) -> None:

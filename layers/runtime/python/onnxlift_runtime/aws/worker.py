@@ -41,6 +41,8 @@ class Herald(Protocol):
 class Worker:
     """One process that works on jobs; ``owner`` names it in leases.
 
+    It leaves alone what has moved to another tier than ``tier``; "" takes any.
+
     ``work`` is all of it for some messages; a worker that does several things at once calls the stages by itself:
     ``claim``, ``decode``, then ``answer`` with what its feeds gave, or ``fail``, or ``hand_back``. Each stage that ends
     an attempt returns what becomes of the message; none of them raises where the store is away.
@@ -51,6 +53,7 @@ class Worker:
     herald: Herald
     owner: str
     max_payload_bytes: int
+    tier: str = ""
 
     def work(self, job_ids: Iterable[str], lease_ms: int) -> frozenset[str]:
         """Work on these jobs as few inferences; returns those whose messages must come again."""
@@ -64,7 +67,9 @@ class Worker:
         """The job, held by this worker from now on; or what becomes of its message where it cannot be."""
         clock = self.service.clock
         try:
-            return self.service.table.change(job_id, lambda job: jobs.claim(job, self.owner, clock(), lease_ms))
+            return self.service.table.change(
+                job_id, lambda job: jobs.claim(job, self.owner, clock(), lease_ms, self.tier)
+            )
         except JobNotFound:
             telemetry.log("warning", "message without a job", job=job_id)
             return Outcome.DONE
@@ -126,6 +131,8 @@ class Worker:
         """
         try:
             job = self.service.get(job_id, self.service.table.get(job_id).caller)
+            if not job.final and self.tier not in ("", job.tier):
+                return True  # it has a message of its own on the tier that it moved to
             if not job.final and job.attempts_left <= 0:
                 job = self.service.table.change(
                     job_id, lambda found: jobs.abandon(found, "every worker that tried died", self.service.clock())
