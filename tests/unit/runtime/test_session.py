@@ -6,16 +6,26 @@ import pytest
 from onnx import helper
 
 from onnxlift_runtime.datatypes import DATATYPES, Datatype
-from onnxlift_runtime.errors import ArtifactCorrupt, ArtifactMissing, DatatypeMismatch, InferenceFailed, InputMismatch
-from onnxlift_runtime.session import Session, processor_count
+from onnxlift_runtime.errors import (
+    ArtifactCorrupt,
+    ArtifactMissing,
+    DatatypeMismatch,
+    InputMismatch,
+    MemoryExhausted,
+)
+from onnxlift_runtime.session import CPU, Device, Session, processor_count
 from tests import builders
 from tests.unit.runtime import serving
 from tests.unit.runtime.strategies import object_array
 
 
 def open_session(root: Path, model: Any, **changes: Any) -> Session:
+    return open_on(CPU, root, model, **changes)
+
+
+def open_on(device: Device, root: Path, model: Any, **changes: Any) -> Session:
     manifest = builders.write_artifact(root, model, **changes)
-    return Session(root / manifest.name / manifest.version, manifest, threads=1, verify=True)
+    return Session(root / manifest.name / manifest.version, manifest, threads=1, verify=True, device=device)
 
 
 def sample(datatype: Datatype, shape: tuple[int, ...]) -> Any:
@@ -99,7 +109,7 @@ def test_memory_that_runs_out_is_not_the_callers_error(tmp_path: Path) -> None:
     )
     session = open_session(tmp_path, model)
 
-    with pytest.raises(InferenceFailed, match=r"'tiny' failed: .*Failed to allocate memory"):
+    with pytest.raises(MemoryExhausted, match=r"'tiny' failed: .*Failed to allocate memory"):
         session.run({"x": np.zeros(1, np.float32), "size": np.array([2**50])}, ["y"])
 
 

@@ -20,12 +20,15 @@
     │   └── UnsupportedEncoding
     ├── ModelUnavailable
     ├── InferenceFailed
+    │   └── MemoryExhausted
+    ├── DeviceMissing
     ├── LeaseLost
     ├── StoreUnavailable
     ├── WebhookFailed
     ├── ArtifactError
     │   ├── ArtifactMissing
-    │   └── ArtifactCorrupt
+    │   ├── ArtifactCorrupt
+    │   └── ModelTooLarge
     └── BuildError
         ├── ConfigInvalid
         ├── ModelRefused
@@ -161,6 +164,17 @@ class InferenceFailed(OnnxliftError):
     """The model itself failed on an input that fits its declaration."""
 
 
+class MemoryExhausted(InferenceFailed):
+    """An inference needs more memory than there is, even for one row."""
+
+
+class DeviceMissing(OnnxliftError):
+    """There is no GPU that works, and the worker may not do without."""
+
+    status = 503
+    retryable = True
+
+
 class LeaseLost(OnnxliftError):
     """A worker finishes a job that is no longer its own; what it computed is dropped."""
 
@@ -195,6 +209,10 @@ class ArtifactMissing(ArtifactError):
 
 class ArtifactCorrupt(ArtifactError):
     """The manifest or a file's bytes are not what was written at build time."""
+
+
+class ModelTooLarge(ArtifactError):
+    """The model fits the device's memory, or the worker's disk, not even alone."""
 
 
 class BuildError(OnnxliftError):
