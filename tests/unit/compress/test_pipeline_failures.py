@@ -61,6 +61,8 @@ def test_what_the_budget_does_not_reach_is_a_row_that_says_so(make: Make, monkey
     assert outcome.kept_fp32
     rows = {item.recipe: (item.status, item.reason) for item in outcome.candidates}
     assert rows["hang"] == ("skipped", "not tried: the search's time was over")
+    late = sum(reason.endswith("time was over") for _, reason in rows.values())
+    assert outcome.report.notes[-1].startswith(f"the search's time was over before {late} of 3 recipes were judged")
 
 
 def _gate_fails(make: Make) -> Config:

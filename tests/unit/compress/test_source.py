@@ -1,8 +1,7 @@
-"""Model files that are broken, foreign or hostile are refused with one line; weights beside a good one are read."""
+"""Model files that are broken, foreign or hostile are refused with one line."""
 
 import contextlib
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,41 +12,14 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from onnxlift.compress.inspection import inspect
-from onnxlift.compress.source import opset, read_graph, read_source, walk
+from onnxlift.compress.source import opset, read_source, walk
 from onnxlift_runtime.errors import ModelRefused
 from tests import builders
-
-
-def _write(folder: Path, model: onnx.ModelProto) -> Path:
-    path = folder / "model.onnx"
-    path.write_bytes(model.SerializeToString())
-    return path
-
-
-def _external(folder: Path, location: str | None = None, **entries: str) -> Path:
-    """``mlp`` with its weights in ``weights.bin``; then the first weight is told to lie at ``location``."""
-    path = folder / "model.onnx"
-    onnx.save(builders.mlp(), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
-    model = onnx.load(path, load_external_data=False)
-    for entry in model.graph.initializer[0].external_data:
-        if entry.key == "location" and location is not None:
-            entry.value = location
-        entry.value = entries.get(entry.key, entry.value)
-    path.write_bytes(model.SerializeToString())
-    return path
-
-
-def _refusal(path: Path) -> str:
-    with pytest.raises(ModelRefused) as caught:
-        read_source(path)
-    message = str(caught.value)
-    assert len(message.splitlines()) == 1
-    assert str(path) in message
-    return message
+from tests.unit.compress.files import refusal, write
 
 
 def test_a_plain_model_is_read_with_digest_and_size(tmp_path: Path) -> None:
-    path = _write(tmp_path, builders.mlp())
+    path = write(tmp_path, builders.mlp())
 
     source = read_source(path)
 
@@ -55,29 +27,6 @@ def test_a_plain_model_is_read_with_digest_and_size(tmp_path: Path) -> None:
     assert source.self_contained
     assert (source.size_bytes, len(source.sha256)) == (path.stat().st_size, 64)
     assert opset(source.proto) == builders.OPSET
-
-
-def test_weights_beside_the_model_are_read_into_it(tmp_path: Path) -> None:
-    path = _external(tmp_path)
-
-    source = read_source(path)
-
-    assert not source.self_contained
-    assert source.size_bytes == path.stat().st_size + (tmp_path / "weights.bin").stat().st_size
-    assert [tensor.raw_data for tensor in source.proto.graph.initializer] == [
-        tensor.raw_data for tensor in builders.mlp().graph.initializer
-    ]
-
-
-def test_the_digest_covers_the_weights_beside_the_model(tmp_path: Path) -> None:
-    path = _external(tmp_path)
-    before = read_source(path).sha256
-    weights = bytearray((tmp_path / "weights.bin").read_bytes())
-    weights[0] ^= 1
-
-    (tmp_path / "weights.bin").write_bytes(weights)
-
-    assert read_source(path).sha256 != before
 
 
 @pytest.mark.parametrize(
@@ -105,7 +54,7 @@ def test_a_foreign_or_broken_file_is_refused(tmp_path: Path, content: bytes, wor
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
 
-    assert words in _refusal(path)
+    assert words in refusal(path)
 
 
 @given(st.integers(0, len(builders.linear().SerializeToString()) - 1))
@@ -113,18 +62,18 @@ def test_a_model_cut_off_anywhere_is_refused(tmp_path_factory: pytest.TempPathFa
     path = tmp_path_factory.mktemp("cut") / "model.onnx"
     path.write_bytes(builders.linear().SerializeToString()[:length])
 
-    _refusal(path)
+    refusal(path)
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
-    assert "No such file" in _refusal(tmp_path / "nowhere.onnx")
-    assert "Is a directory" in _refusal(tmp_path)
+    assert "No such file" in refusal(tmp_path / "nowhere.onnx")
+    assert "Is a directory" in refusal(tmp_path)
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "model.onnx")
 
-    assert "is a device or a pipe" in _refusal(tmp_path / "model.onnx")
+    assert "is a device or a pipe" in refusal(tmp_path / "model.onnx")
 
 
 def test_a_file_larger_than_protobuf_allows_is_refused_unread(tmp_path: Path) -> None:
@@ -132,7 +81,7 @@ def test_a_file_larger_than_protobuf_allows_is_refused_unread(tmp_path: Path) ->
     with path.open("wb") as file:
         file.truncate(onnx.checker.MAXIMUM_PROTOBUF + 1)  # holds no bytes on disk
 
-    assert "larger than the 2 GB" in _refusal(path)
+    assert "larger than the 2 GB" in refusal(path)
 
 
 @pytest.mark.parametrize("name", ["matmul", "weight", "batch"])
@@ -143,7 +92,7 @@ def test_a_name_that_is_no_text_is_refused(tmp_path: Path, name: str) -> None:
 
     path.write_bytes(content.replace(name.encode(), b"\xff" + name.encode()[1:]))
 
-    assert "is not UTF-8 text" in _refusal(path)
+    assert "is not UTF-8 text" in refusal(path)
 
 
 def _field(number: int, content: bytes) -> bytes:
@@ -164,114 +113,14 @@ def test_a_graph_that_nests_too_deep_is_refused(tmp_path: Path) -> None:
 
     path.write_bytes(_field(7, graph) + _field(8, b""))  # ModelProto.graph and opset_import
 
-    assert "is not an ONNX model" in _refusal(path)
+    assert "is not an ONNX model" in refusal(path)
 
 
 def test_an_invalid_graph_is_refused(tmp_path: Path) -> None:
     model = builders.linear()
     model.graph.node[0].input[0] = "nobody"
 
-    assert "is not a valid model" in _refusal(_write(tmp_path, model))
-
-
-@pytest.mark.parametrize(
-    "location",
-    [
-        "/etc/passwd",
-        "../weights.bin",
-        "inner/../../weights.bin",
-        "..\\weights.bin",
-        "C:\\weights.bin",
-        "\\\\server\\weights.bin",
-        "a\0b",
-        "",
-        ".",
-    ],
-)
-def test_weights_that_leave_the_folder_are_refused(tmp_path: Path, location: str) -> None:
-    message = _refusal(_external(tmp_path, location))
-
-    assert "leaves the model's folder" in message or "is not a file" in message
-    assert "'w1'" in message
-
-
-def test_weights_in_a_missing_file_are_refused(tmp_path: Path) -> None:
-    assert "is not a file" in _refusal(_external(tmp_path, "other.bin"))
-
-
-def _symbolic(weights: Path, other: Path) -> None:
-    weights.rename(other)
-    weights.symlink_to(other)
-
-
-def _hard(weights: Path, other: Path) -> None:
-    os.link(weights, other)
-
-
-@pytest.mark.parametrize("link", [_symbolic, _hard])
-def test_weights_that_are_a_link_are_refused(tmp_path: Path, link: Callable[[Path, Path], None]) -> None:
-    path = _external(tmp_path)
-    link(tmp_path / "weights.bin", tmp_path / "secret.bin")
-
-    assert "is a link" in _refusal(path)
-
-
-def test_weights_below_a_linked_folder_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
-    path = _external(tmp_path / "model", "inner/weights.bin")
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "weights.bin").write_bytes(bytes(100_000))
-    (tmp_path / "model" / "inner").symlink_to(tmp_path / "elsewhere")
-
-    assert "is a link" in _refusal(path)
-
-
-@pytest.mark.parametrize(
-    "entries", [{"offset": "999999999"}, {"length": "999999999"}, {"offset": "-1"}, {"length": "x"}]
-)
-def test_weights_outside_their_file_are_refused(tmp_path: Path, entries: dict[str, str]) -> None:
-    message = _refusal(_external(tmp_path, **entries))
-
-    assert "has no bytes" in message or "is no number" in message
-
-
-def test_weights_whose_file_is_shorter_than_their_shape_are_refused(tmp_path: Path) -> None:
-    path = _external(tmp_path)
-    model = onnx.load(path, load_external_data=False)
-    for tensor in model.graph.initializer:
-        kept = [entry for entry in tensor.external_data if entry.key != "length"]
-        del tensor.external_data[:]
-        tensor.external_data.extend(kept)
-    path.write_bytes(model.SerializeToString())
-    (tmp_path / "weights.bin").write_bytes(bytes(100))
-
-    assert "has no bytes" in _refusal(path)
-
-
-def test_weights_of_another_length_than_their_shape_are_refused(tmp_path: Path) -> None:
-    assert "has 4 bytes for it, its shape takes 4096" in _refusal(_external(tmp_path, length="4"))
-
-
-@pytest.mark.parametrize(("kind", "dims"), [(99, [1]), (TensorProto.FLOAT, [-1]), (TensorProto.FLOAT, [2**40] * 2)])
-def test_weights_of_a_size_that_cannot_be_are_refused(tmp_path: Path, kind: int, dims: list[int]) -> None:
-    path = _external(tmp_path)
-    model = onnx.load(path, load_external_data=False)
-    model.graph.initializer[0].data_type = kind
-    del model.graph.initializer[0].dims[:]
-    model.graph.initializer[0].dims.extend(dims)
-    path.write_bytes(model.SerializeToString())
-
-    assert "weights 'w1'" in _refusal(path)
-
-
-def test_a_graph_is_read_without_the_weights_beside_it(tmp_path: Path) -> None:
-    path = _external(tmp_path)
-
-    graph = read_graph(path)
-
-    assert graph.beside == (tmp_path / "weights.bin",)
-    assert graph.size_bytes == read_source(path).size_bytes
-    assert not any(tensor.raw_data for tensor in graph.proto.graph.initializer)
+    assert "is not a valid model" in refusal(write(tmp_path, model))
 
 
 @given(data=st.data())
@@ -301,7 +150,7 @@ def test_weights_hidden_in_a_subgraph_are_found(tmp_path: Path) -> None:
         [builders.value("y", "FP32", (1,))],
     )
 
-    assert "'hidden' in '/etc/passwd', which leaves" in _refusal(_write(tmp_path, model))
+    assert "'hidden' in '/etc/passwd', which leaves" in refusal(write(tmp_path, model))
 
 
 def test_operators_of_other_domains_are_refused(tmp_path: Path) -> None:
@@ -309,14 +158,14 @@ def test_operators_of_other_domains_are_refused(tmp_path: Path) -> None:
     values = builders.value("x", "FP32", (-1, 2)), builders.value("y", "FP32", (-1, 2))
     model = builders.build([node], values[:1], values[1:], domains=["evil.ops"])
 
-    assert "operator 'Shell' of domain 'evil.ops'" in _refusal(_write(tmp_path, model))
+    assert "operator 'Shell' of domain 'evil.ops'" in refusal(write(tmp_path, model))
 
 
 def test_operators_of_microsoft_are_accepted(tmp_path: Path) -> None:
     node = helper.make_node("Gelu", ["x"], ["y"], domain="com.microsoft")
     values = builders.value("x", "FP32", (-1, 2)), builders.value("y", "FP32", (-1, 2))
 
-    source = read_source(_write(tmp_path, builders.build([node], values[:1], values[1:], domains=["com.microsoft"])))
+    source = read_source(write(tmp_path, builders.build([node], values[:1], values[1:], domains=["com.microsoft"])))
 
     assert source.self_contained
 
@@ -335,7 +184,7 @@ def _with_function(inner_domain: str) -> onnx.ModelProto:
 
 
 def test_functions_of_the_model_take_the_place_of_their_calls(tmp_path: Path) -> None:
-    source = read_source(_write(tmp_path, _with_function("")))
+    source = read_source(write(tmp_path, _with_function("")))
 
     assert [node.op_type for node in source.proto.graph.node] == ["Add"]
     assert not source.proto.functions
@@ -343,7 +192,7 @@ def test_functions_of_the_model_take_the_place_of_their_calls(tmp_path: Path) ->
 
 
 def test_operators_inside_functions_are_checked_too(tmp_path: Path) -> None:
-    assert "'Shell' of domain 'evil.ops'" in _refusal(_write(tmp_path, _with_function("evil.ops")))
+    assert "'Shell' of domain 'evil.ops'" in refusal(write(tmp_path, _with_function("evil.ops")))
 
 
 def test_walk_finds_every_tensor() -> None:
