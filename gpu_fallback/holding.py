@@ -1,0 +1,79 @@
+"""What a worker holds: every message that it received and is not done with, and how many it may have."""
+
+import threading
+from dataclasses import dataclass, field
+from typing import Final
+
+from onnxlift_runtime.aws.queues import Message
+from onnxlift_runtime.jobs import Job
+from onnxlift_runtime.tasks import Answer, Task
+
+# Of one inference: what is being run, what is ready to be run next, and what is being fetched or published.
+INFERENCES_HELD: Final = 3
+MAX_PAYLOAD_BYTES: Final = 512 * 1024 * 1024  # of all payloads held, as they came
+
+
+@dataclass(eq=False, slots=True)
+class Holding:
+    """A message and how far it came: ``job`` once it is claimed, ``task`` and ``answers`` once it is decoded.
+
+    ``missing`` counts the answers that are yet to come, ``started`` is whether any was begun. ``broken`` says what
+    nobody expected. ``closed``: somebody ends it, and nobody else may.
+    """
+
+    message: Message
+    received_s: float
+    job: Job | None = None
+    task: Task | None = None
+    answers: list[Answer | None] = field(default_factory=list)
+    missing: int = 0
+    started: bool = False
+    broken: str = ""
+    closed: bool = False
+
+
+class Holdings:
+    """All that a worker holds; safe to use from several threads."""
+
+    def __init__(self, capacity: int) -> None:
+        """``capacity`` counts messages; a receiver may go beyond it by what another receives at the same time."""
+        self.capacity = capacity
+        self._held: set[Holding] = set()
+        self._changed = threading.Condition()
+
+    def __len__(self) -> int:
+        """How many messages are held."""
+        return len(self._held)
+
+    def snapshot(self) -> list[Holding]:
+        """What is held and not being ended, the oldest first."""
+        with self._changed:
+            return sorted((item for item in self._held if not item.closed), key=lambda item: item.received_s)
+
+    def add(self, holding: Holding) -> None:
+        """Hold a message from now on."""
+        with self._changed:
+            self._held.add(holding)
+
+    def close(self, holding: Holding) -> bool:
+        """Claim the right to end it; False where somebody else has."""
+        with self._changed:
+            closed, holding.closed = holding.closed, True
+            return not closed
+
+    def remove(self, holding: Holding) -> None:
+        """Hold it no longer."""
+        with self._changed:
+            self._held.discard(holding)
+            self._changed.notify_all()
+
+    def wait_for_room(self, wanted: int, timeout_s: float) -> int:
+        """How many more messages there is room for: ``wanted`` at least, or 0 where that takes too long."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._room() >= wanted, timeout_s)
+            room = self._room()
+            return room if room >= wanted else 0
+
+    def _room(self) -> int:
+        size_bytes = sum(item.job.payload.size_bytes for item in self._held if item.job)
+        return self.capacity - len(self._held) if size_bytes < MAX_PAYLOAD_BYTES else 0
