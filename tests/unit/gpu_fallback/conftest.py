@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 import numpy as np
 import pytest
@@ -125,7 +126,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
     """Make a bench: with a runner, and any of ``WorkerSettings``' fields by keyword."""
     made: list[Bench] = []
 
-    def make_one(runner: Runner | None = None, visibility_s: int = 60, **told: int) -> Bench:
+    def make_one(runner: Runner | None = None, visibility_s: int = 60, **told: Any) -> Bench:
         memory, herald = Memory(), Told()
         settings = replace(
             WorkerSettings(health_file=tmp_path / "healthy"),

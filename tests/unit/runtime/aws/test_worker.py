@@ -4,12 +4,14 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from onnxlift_runtime import jobs
 from onnxlift_runtime.aws.service import JobService, Submission
+from onnxlift_runtime.aws.table import JobTable
 from onnxlift_runtime.aws.worker import Worker
 from onnxlift_runtime.engine import Engine
 from onnxlift_runtime.errors import ModelUnavailable
@@ -173,3 +175,17 @@ def test_a_missing_model_fails_the_job(worker: Worker) -> None:
     worker.work([job.id], LEASE_MS)
 
     assert "has no version '9'" in worker.service.get(job.id, CALLER).error
+
+
+def test_an_end_whose_answer_got_lost_is_told_all_the_same(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, put = submit(worker), JobTable._put
+
+    def put_and_lose_the_answer(table: JobTable, changed: Job, *rest: Any) -> bool:
+        stored = put(table, changed, *rest)
+        return stored and not changed.final  # boto3 tries again, and finds its own first write in the way
+
+    monkeypatch.setattr(JobTable, "_put", put_and_lose_the_answer)
+
+    assert worker.work([job.id], LEASE_MS) == frozenset()
+    assert statuses(worker, job) == [JobStatus.SUCCEEDED]
+    assert [told.status for told in worker.herald.jobs] == [JobStatus.SUCCEEDED]  # type: ignore[attr-defined]

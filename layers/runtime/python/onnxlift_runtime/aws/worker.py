@@ -16,7 +16,7 @@ from onnxlift_runtime.aws.service import JobService
 from onnxlift_runtime.batching import Runner, run_together
 from onnxlift_runtime.errors import JobConflict, JobNotFound, LeaseLost, OnnxliftError, StoreUnavailable
 from onnxlift_runtime.http import Response
-from onnxlift_runtime.jobs import Job, Payload
+from onnxlift_runtime.jobs import Job, JobStatus, Payload
 from onnxlift_runtime.tasks import Answer, Task, decode_task
 from onnxlift_runtime.uploads import fill_in
 
@@ -161,14 +161,24 @@ class Worker:
     def _finish(self, job: Job, transition: jobs.Transition) -> Outcome:
         """Store the end of an attempt and tell it."""
         try:
-            ended = self.service.table.change(job.id, transition)
+            ended = self.service.table.change(job.id, transition, seen=job)
         except LeaseLost as error:
-            telemetry.log("warning", "result dropped", job=job.id, why=str(error))
-            return Outcome.LOST
+            return self._check_lost(job, error)
         except (StoreUnavailable, JobConflict) as error:  # held until the lease runs out, then tried again
             telemetry.log("error", "end of an attempt not stored", job=job.id, why=str(error))
             return Outcome.AGAIN
         return self._tell(ended) if ended.final else Outcome.AGAIN
+
+    def _check_lost(self, held: Job, error: LeaseLost) -> Outcome:
+        """Whether a lease is lost because this very attempt has ended: a write may succeed, and its answer get lost."""
+        try:
+            found = self.service.table.get(held.id)
+        except (JobNotFound, StoreUnavailable):
+            found = held
+        if found.status in {JobStatus.SUCCEEDED, JobStatus.FAILED} and found.attempt == held.attempt:
+            return self._tell(found)
+        telemetry.log("warning", "result dropped", job=held.id, why=str(error))
+        return Outcome.LOST
 
     def _tell(self, job: Job) -> Outcome:
         """Tell a job's end; where that did not work its message must come again."""
