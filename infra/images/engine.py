@@ -12,6 +12,7 @@ from typing import Final
 from onnxlift_runtime.errors import ImageFailed, ToolMissing
 
 PROGRAMS: Final = ("docker", "podman")
+CHOSEN: Final = "CDK_DOCKER"  # names the one that the CDK uses, so that both use the same
 CONTAINERS_CONF: Final = "CONTAINERS_CONF"
 # Lambda gives a function 1,024 open files and 1,024 processes and threads.
 OPEN_FILES, PROCESSES = 1_024, 1_024
@@ -52,18 +53,20 @@ class ContainerEngine:
 
 
 def find_engine(settings_folder: Path) -> ContainerEngine:
-    """The first engine that answers; raises ``ToolMissing``.
+    """The engine that ``CDK_DOCKER`` names, or the first that answers; raises ``ToolMissing``.
 
     ``settings_folder`` is where podman's limits are written, on machines that forbid those it asks for by itself.
     """
     silent = []
-    for program in filter(shutil.which, PROGRAMS):
+    chosen = os.environ.get(CHOSEN, "")
+    for program in filter(shutil.which, (chosen,) if chosen else PROGRAMS):
         engine = ContainerEngine(program, _environment(program, settings_folder))
         if why := _why_silent(engine):
             silent.append(f"{program} does not answer ({why})")
         else:
             return engine
-    told = "; ".join(silent) or "neither docker nor podman is on this machine"
+    wanted = f"{chosen}, which {CHOSEN} names, is not" if chosen else "neither docker nor podman is"
+    told = "; ".join(silent) or f"{wanted} on this machine"
     raise ToolMissing(f"{told}; start one, or install podman (Debian: apt-get install podman runc)")
 
 
@@ -79,7 +82,7 @@ def _why_silent(engine: ContainerEngine) -> str:
 def _environment(program: str, folder: Path) -> dict[str, str]:
     """Limits that podman may set: as root it asks for a million open files, which not every machine grants."""
     granted = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    if program != "podman" or os.geteuid() or os.environ.get(CONTAINERS_CONF):
+    if Path(program).name != "podman" or os.geteuid() or os.environ.get(CONTAINERS_CONF):
         return {}
     if granted == resource.RLIM_INFINITY or granted >= PODMAN_OPEN_FILES:
         return {}

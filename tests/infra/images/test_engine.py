@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from infra.images.bases import base_of, require_base
-from infra.images.engine import CONTAINERS_CONF, ContainerEngine, find_engine
+from infra.images.engine import CHOSEN, CONTAINERS_CONF, ContainerEngine, find_engine
 from onnxlift_runtime.errors import ImageFailed, ToolMissing
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -23,7 +23,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shell = shutil.which("sh")
     assert shell is not None
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv(CONTAINERS_CONF, raising=False)
+    for name in (CONTAINERS_CONF, CHOSEN):
+        monkeypatch.delenv(name, raising=False)
     (tmp_path / "sh").symlink_to(shell)
     return tmp_path
 
@@ -43,6 +44,24 @@ def test_the_first_engine_that_answers_is_taken(machine: Path, docker: str, podm
     _install(machine, "podman", podman)
 
     assert find_engine(machine / "settings").program == taken
+
+
+def test_the_engine_that_the_cdk_uses_is_taken(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _install(machine, "docker", ANSWERS)
+    _install(machine, "podman", ANSWERS)
+    monkeypatch.setenv(CHOSEN, "podman")
+
+    assert find_engine(machine / "settings").program == "podman"
+
+
+def test_an_engine_that_was_chosen_and_is_not_here_is_told_by_name(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _install(machine, "docker", ANSWERS)
+    monkeypatch.setenv(CHOSEN, "finch")
+
+    with pytest.raises(ToolMissing, match="finch, which CDK_DOCKER names, is not on this machine"):
+        find_engine(machine)
 
 
 def test_a_machine_without_an_engine_is_told_what_to_install(machine: Path) -> None:
