@@ -6,11 +6,11 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
+from gpu_fallback.models import Models
 from gpu_fallback.worker import GpuWorker, open_worker
 from onnxlift_runtime import telemetry
-from onnxlift_runtime.engine import Engine
 from onnxlift_runtime.errors import OnnxliftError
-from onnxlift_runtime.settings import Settings
+from onnxlift_runtime.settings import Settings, WorkerSettings
 
 
 def main() -> NoReturn:
@@ -27,7 +27,7 @@ def main() -> NoReturn:
     try:
         settings = Settings.from_env(os.environ)
         telemetry.configure(settings.log_level)
-        worker = open_worker(os.environ, Engine.open(settings))
+        worker = open_worker(os.environ, Models.open(settings, WorkerSettings.from_env(os.environ)))
     except OnnxliftError as error:
         telemetry.log("error", "worker not started", why=str(error))
         leave(1)

@@ -20,7 +20,7 @@ from onnxlift_runtime import telemetry
 from onnxlift_runtime.aws.queues import Message, backoff_s
 from onnxlift_runtime.aws.worker import Outcome, Worker
 from onnxlift_runtime.batching import Feed, run_together
-from onnxlift_runtime.errors import ModelUnavailable, OnnxliftError
+from onnxlift_runtime.errors import DeviceMissing, ModelUnavailable, OnnxliftError
 from onnxlift_runtime.jobs import MAX_ATTEMPTS, Job
 from onnxlift_runtime.tasks import Answer
 
@@ -76,6 +76,7 @@ class Pipeline:
         self._changed = threading.Condition()
         self._running: dict[int, tuple[float, list[Part]]] = {}
         self._stopping = False
+        self.device_lost = ""  # why nothing can be computed any more
         self._loaders = Stage("load", plan.threads, STORE_STEP_S)
         self._publishers = Stage("publish", plan.threads, STORE_STEP_S)
         self._devices = [
@@ -200,6 +201,10 @@ class Pipeline:
             for part in parts:
                 part.holding.broken = f"{BROKEN}: {error!r}"
             return [None] * len(parts)
+        for answer in answers:
+            if isinstance(answer, DeviceMissing):
+                self.device_lost = str(answer)
+                self.stop()  # what waits would fail just so
         feed = parts[0].feed
         rows = sum(part.feed.rows for part in parts) if feed.manifest.max_batch_size else 1
         waited_s = [began_s - part.offered_s for part in parts]

@@ -121,7 +121,9 @@ class GpuWorker:
         while not self._asked_to_stop:
             now_s = monotonic()
             if hung := self._pipeline.hung():
-                return self._abandon(hung)
+                return self._abandon(hung, f"the inference took longer than {self._told.timeout_s} seconds")
+            if self._pipeline.device_lost:
+                return self._abandon([], self._pipeline.device_lost)
             if any(loop.broken for loop in loops):
                 self._drain()
                 return 1
@@ -147,10 +149,9 @@ class GpuWorker:
             self._pipeline.give_back(holding, STOPPING)
         self._await_empty(began_s + self._timings.stop_within_s - 0.5)
 
-    def _abandon(self, hung: Sequence[Holding]) -> int:
-        """Give everything back: what hangs has used its attempt, the rest has not."""
-        why = f"the inference took longer than {self._told.timeout_s} seconds"
-        telemetry.log("error", "inference hangs", jobs=len(hung), why=why)
+    def _abandon(self, hung: Sequence[Holding], why: str) -> int:
+        """Give everything back: what hangs has used its attempt, what did not begin has not."""
+        telemetry.log("error", "worker gives up", hung=len(hung), why=why)
         for loop in self._polls:
             loop.end()
         for holding in hung:

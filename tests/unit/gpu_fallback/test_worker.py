@@ -9,7 +9,7 @@ import pytest
 
 from gpu_fallback.worker import Timings, open_worker, served
 from onnxlift_runtime import jobs
-from onnxlift_runtime.errors import ArtifactCorrupt, ConfigInvalid, InferenceFailed, ModelUnavailable
+from onnxlift_runtime.errors import ArtifactCorrupt, ConfigInvalid, DeviceMissing, InferenceFailed, ModelUnavailable
 from onnxlift_runtime.jobs import MAX_ATTEMPTS, JobStatus
 from onnxlift_runtime.settings import WorkerSettings
 from onnxlift_runtime.tensors import Array
@@ -146,6 +146,28 @@ def test_a_hanging_inference_ends_the_worker_and_costs_only_its_own_job_an_attem
     assert (bench.job(hung).status, bench.job(hung).attempts_left) == (JobStatus.QUEUED, MAX_ATTEMPTS - 1)
     assert "longer than 1 seconds" in bench.job(hung).error
     assert (bench.job(other).status, bench.job(other).attempts_left) == (JobStatus.QUEUED, MAX_ATTEMPTS)
+
+
+def test_a_device_that_breaks_ends_the_worker_and_costs_only_what_it_ran_an_attempt(make: Make) -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    def break_down(_feeds: Mapping[str, Array]) -> None:
+        began.set()
+        go_on.wait(10)
+        raise DeviceMissing("CUDA failure 700: an illegal memory access was encountered")
+
+    bench = make(Doubler(break_down), max_batch_size=2, max_wait_ms=0)
+    first = bench.submit(1, rows=2)
+    bench.start()
+    began.wait(10)
+    second = bench.submit(2, rows=2)
+    eventually(lambda: bench.job(second).status is JobStatus.RUNNING)
+    go_on.set()
+
+    assert bench.ended() == 1
+    assert (bench.job(first).status, bench.job(first).attempts_left) == (JobStatus.QUEUED, MAX_ATTEMPTS - 1)
+    assert "CUDA failure 700" in bench.job(first).error
+    assert (bench.job(second).status, bench.job(second).attempts_left) == (JobStatus.QUEUED, MAX_ATTEMPTS)
 
 
 def test_a_job_whose_attempt_came_to_nothing_before_runs_alone(make: Make) -> None:
