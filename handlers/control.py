@@ -13,7 +13,7 @@ from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.edge import answer_event
 from onnxlift_runtime.errors import MalformedRequest, PathNotFound
 from onnxlift_runtime.http import Request, Response, Route, dispatch
-from onnxlift_runtime.layout import JOIN, SWEEP_EVENT
+from onnxlift_runtime.layout import JOIN, LAMBDA, SWEEP_EVENT
 from onnxlift_runtime.manifest import read_manifests
 from onnxlift_runtime.settings import Limits, Settings
 from onnxlift_runtime.wire import expect_mapping
@@ -40,12 +40,15 @@ def handler(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
 
 
 def _answer(request: Request) -> Response:
+    """A model that runs on GPU workers alone is answered for here; any other has a function of its own."""
+    named = _MODEL_PATH.match(request.path)
+    if named and named[1] in service().gpu_models:
+        return dispatch(_remote_routes(), request)
     try:
         return dispatch(_ROUTES, request)
     except PathNotFound:
-        # A model that exists has a function of its own; what comes here names one that does not.
-        if named := _MODEL_PATH.match(request.path):
-            service().models.versions(named[1])
+        if named:
+            service().models.versions(named[1])  # what comes here names a model that does not exist
         raise
 
 
@@ -57,6 +60,11 @@ class Service:
     models: Catalog
 
     @functools.cached_property
+    def gpu_models(self) -> frozenset[str]:
+        """The models that run on GPU workers alone."""
+        return frozenset(name for name in self.models.models if LAMBDA not in self.settings.tiers_of(name))
+
+    @functools.cached_property
     def document(self) -> openapi.Document:
         """The OpenAPI document, made when it is first asked for."""
         settings = self.settings
@@ -65,6 +73,7 @@ class Service:
             title=settings.service,
             api_key_required=settings.api_key_required,
             jobs=bool(settings.jobs_table),
+            gpu_models=self.gpu_models,
         )
 
 
@@ -93,6 +102,17 @@ def _job_routes() -> tuple[Route, ...]:
     from onnxlift_runtime.aws.endpoints import routes
 
     return routes(desk())
+
+
+@functools.cache
+def _remote_routes() -> tuple[Route, ...]:
+    from onnxlift_runtime.aws.connection import open_intake
+    from onnxlift_runtime.aws.remote import Remote, routes
+    from onnxlift_runtime.routing import Hosting
+
+    told = service()
+    hosting = functools.partial(Hosting.of, told.settings)
+    return routes(Remote(told.models, hosting, open_intake(told.settings), Limits()))
 
 
 def _jobs(request: Request, _params: Params) -> Response:

@@ -37,7 +37,9 @@ def ingest() -> Ingest:
     herald = open_herald(settings, service)
     owner = os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME", f"process-{os.getpid()}")
     catalog = Catalog.of(read_manifests(settings.models_dir))
-    return Ingest(service, catalog, herald.tell, public_queue_name(settings.service), owner, LEASE_MS)
+    queue = public_queue_name(settings.service)
+    tier_of = lambda model: settings.tiers_of(model)[0]  # noqa: E731
+    return Ingest(service, catalog, herald.tell, queue, owner, LEASE_MS, tier_of)
 
 
 def _take(record: Mapping[str, Any]) -> bool:

@@ -8,26 +8,27 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from onnxlift_runtime import telemetry
-from onnxlift_runtime.dataplane import INFER_PATH, infer, routes
+from onnxlift_runtime.dataplane import load_of, routes, serve
 from onnxlift_runtime.edge import answer_event
 from onnxlift_runtime.engine import Engine
 from onnxlift_runtime.errors import MalformedRequest
 from onnxlift_runtime.http import Request, Response, Route, dispatch
-from onnxlift_runtime.inference import decode_call
+from onnxlift_runtime.inference import decode_call, encode_call
+from onnxlift_runtime.manifest import Manifest
+from onnxlift_runtime.metadata import INFER_PATH, SERVING_PATH
 from onnxlift_runtime.payload import compress
 from onnxlift_runtime.preferences import decode_prefer
+from onnxlift_runtime.routing import HEADER, Hosting, Load, check_at_once, choose
 from onnxlift_runtime.settings import Settings
-from onnxlift_runtime.uploads import fill_in, names_uploads
+from onnxlift_runtime.uploads import announced, fill_in, names_uploads
 
 if TYPE_CHECKING:
     from onnxlift_runtime.aws.intake import Intake
 
 Params = Mapping[str, str | None]
-
-AT_ONCE: Final = {"X-Onnxlift-Route": 'lambda; reason="answered within the request"'}
 
 
 def handler(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
@@ -50,27 +51,47 @@ def settings() -> Settings:
 @functools.cache
 def intake() -> "Intake":
     """Where requests become jobs, made for the first that does."""
-    from onnxlift_runtime.aws.connection import connect
-    from onnxlift_runtime.aws.intake import Intake
+    from onnxlift_runtime.aws.connection import open_intake
 
-    return Intake(connect(settings()), webhooks=bool(settings().webhook_secret))
+    return open_intake(settings())
 
 
 @functools.cache
 def _routes() -> tuple[Route, ...]:
-    return (Route("POST", re.compile(INFER_PATH), _infer), *routes(engine()))
+    posts = (Route("POST", re.compile(INFER_PATH), _infer), Route("POST", re.compile(SERVING_PATH), _serve))
+    return (*posts, *routes(engine()))
 
 
 def _infer(request: Request, params: Params) -> Response:
-    """Inference at once, or as a job where the caller prefers one; a service without jobs ignores the preference."""
-    preference = decode_prefer(request.headers.get("prefer", ""))
-    if not preference.job or not settings().jobs_table:
-        return infer(engine(), _with_uploads(request), params).with_headers(AT_ONCE)
+    """Inference at once, or as a job where the caller prefers one or it would be too much for one answer."""
     opened = engine()
     manifest = opened.catalog.find(params["model"] or "", params["version"])
-    if not names_uploads(request.headers, request.body, opened.limits):
-        decode_call(opened.limits, manifest, request.headers, request.body)  # what cannot be run is refused at once
-    return intake().accept(request, manifest, preference)
+    preference = decode_prefer(request.headers.get("prefer", ""))
+    decide = functools.partial(choose, manifest=manifest, preference=preference, hosting=_hosting(manifest.name))
+    if names_uploads(request.headers, request.body, opened.limits):
+        route = decide(Load(*announced(request.headers, request.body, opened.limits)))
+        if not route.at_once:
+            return intake().accept(request, manifest, preference, route)
+    filled = _with_uploads(request)
+    call = decode_call(opened.limits, manifest, filled.headers, filled.body)
+    route = decide(load_of(call.arrays, manifest, call.outputs))
+    if not route.at_once:
+        return intake().accept(request, manifest, preference, route)
+    results = opened.run(manifest, call.arrays, call.output_names)
+    return encode_call(call, results).with_headers({HEADER: str(route)})
+
+
+def _serve(request: Request, params: Params) -> Response:
+    """TensorFlow Serving's inference, at once or not at all: its protocol knows no jobs."""
+    return serve(engine(), request, params, _admit)
+
+
+def _admit(manifest: Manifest, load: Load) -> str:
+    return check_at_once(load, manifest, _hosting(manifest.name))
+
+
+def _hosting(model: str) -> Hosting:
+    return Hosting.of(settings(), model, int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "0")))
 
 
 def _with_uploads(request: Request) -> Request:

@@ -37,7 +37,12 @@ def _loaded(python: str, program: str, environ: dict[str, str] | None = None) ->
 
 @pytest.mark.parametrize(
     ("function", "banned"),
-    [("predict", LAPTOP_ONLY), ("control", CONTROL_LEAVES_OUT), ("ingest", INGEST_LEAVES_OUT)],
+    [
+        ("predict", LAPTOP_ONLY),
+        ("control", CONTROL_LEAVES_OUT),
+        ("ingest", INGEST_LEAVES_OUT),
+        ("escalate", INGEST_LEAVES_OUT),
+    ],
 )
 def test_importing_a_function_stays_within_its_budget(function: str, banned: tuple[str, ...]) -> None:
     modules = _loaded(sys.executable, f"import handlers.{function}")

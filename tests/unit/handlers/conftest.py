@@ -51,7 +51,7 @@ class Deployed:
         plain, _, search = path.partition("?")
         query = dict(item.split("=", 1) for item in search.split("&")) if search else {}
         request = Request(method, plain, sent, query, body, caller=caller)
-        function = predict if plain.startswith("/v2/models/") else control
+        function = predict if plain.startswith(("/v2/models/", "/v1/models/")) else control
         return Response.from_event(function.handler(request.to_event(), None))
 
     def infer(self, number: float = 0.0, rows: int = 1, **headers: str) -> Response:

@@ -154,3 +154,16 @@ def test_bare_nan_and_infinity_are_written_where_wanted() -> None:
 
     assert written == b'{"data":[1.0,NaN,Infinity,-Infinity]}'
     assert json.loads(written)["data"][2] == math.inf
+
+
+@pytest.mark.parametrize(
+    ("text", "allowed"), [(b"[NaN]", False), (b"[1,]", True), (b"[" * 5_000, True), (b"\xff", True)]
+)
+def test_json_without_the_fast_parser_refuses_the_same(
+    monkeypatch: pytest.MonkeyPatch, text: bytes, allowed: bool
+) -> None:
+    monkeypatch.setattr("onnxlift_runtime.payload.orjson", None)
+
+    assert payload.decode_json(b'{"a":[1.5]}') == {"a": [1.5]}
+    with pytest.raises(MalformedRequest, match="not JSON"):
+        payload.decode_json(text, allow_nan=bool(allowed))

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from onnxlift_runtime.errors import ModelUnavailable, PayloadTooLarge
 from onnxlift_runtime.layout import GPU, LAMBDA
 from onnxlift_runtime.manifest import Latency, Manifest
-from onnxlift_runtime.oip import WantedOutput
 from onnxlift_runtime.preferences import Preference
 from onnxlift_runtime.routing import (
     GPU_ALONE,
@@ -21,7 +20,6 @@ from onnxlift_runtime.routing import (
     Load,
     Pace,
     Route,
-    answer_bytes,
     check_at_once,
     choose,
 )
@@ -173,14 +171,6 @@ def test_a_model_that_was_not_measured_is_answered_at_once() -> None:
 def test_a_protocol_without_jobs_is_told_how_to_ask_for_one() -> None:
     with pytest.raises(PayloadTooLarge, match=r"send at most 31 rows at a time; POST /v2/models/tiny/infer answers it"):
         check_at_once(Load(64), model(), Hosting())
-
-
-def test_the_answer_counts_outputs_that_are_asked_for_in_their_form() -> None:
-    manifest = builders.manifest(outputs=(builders.spec("y", "FP32", (-1, 3)), builders.spec("z", "INT8", (-1, -1))))
-
-    assert answer_bytes(manifest, 10, [WantedOutput("y", binary=True)]) == 160
-    assert answer_bytes(manifest, 10, [WantedOutput("y"), WantedOutput("z", classes=3)]) == 60
-    assert answer_bytes(manifest, 10, [WantedOutput("z", binary=True)]) == 14
 
 
 @given(LATENCIES, LOADS, PREFERENCES, TIERS, st.integers(1, 900), st.sampled_from([0, 512, 10_240]))

@@ -16,6 +16,7 @@ _TEXT: Final[Schema] = {"type": "string"}
 _WHOLE: Final[Schema] = {"type": "integer", "minimum": 0}
 _TIME: Final[Schema] = {"type": "integer", "format": "int64", "description": "Milliseconds since the epoch."}
 _ID: Final = {"name": "job", "in": "path", "required": True, "schema": _TEXT, "description": "The job's id."}
+_ROUTE: Final = {"X-Onnxlift-Route": {"description": "Where it is worked on, and why there.", "schema": _TEXT}}
 _HEADERS: Final = (
     ("Prefer", f"respond-async makes a job of the request; with wait=N it is waited for, {MAX_WAIT_S} s at most."),
     (IDEMPOTENCY_KEY, "The same key gives the same job; with another request it is refused (409)."),
@@ -53,12 +54,12 @@ def _deferrable(item: Mapping[str, Any]) -> Document:
     post = dict(item["post"])
     headers = [{"name": name, "in": "header", "description": text, "schema": _TEXT} for name, text in _HEADERS]
     accepted = {
-        "description": "The request became a job, and Location is its address.",
-        "headers": {"Location": {"schema": _TEXT}, "Retry-After": {"schema": _WHOLE}},
+        "description": "The request became a job, because it was preferred or would be too much for one answer, and "
+        "Location is its address.",
+        "headers": {"Location": {"schema": _TEXT}, "Retry-After": {"schema": _WHOLE}, **_ROUTE},
         "content": {JSON: {"schema": ref("Job")}},
     }
-    route = {"X-Onnxlift-Route": {"description": "Where it was worked on, and why there.", "schema": _TEXT}}
-    answered = {**post["responses"]["200"], "headers": route}
+    answered = {**post["responses"]["200"], "headers": _ROUTE}
     post["parameters"] = [*post.get("parameters", []), *headers]
     post["responses"] = {**post["responses"], "200": answered, "202": accepted, **_failures(409)}
     return {"post": post}

@@ -7,6 +7,7 @@ from time import perf_counter
 from onnxlift_runtime import telemetry
 from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.errors import ArtifactError, ModelUnavailable
+from onnxlift_runtime.layout import LAMBDA
 from onnxlift_runtime.manifest import Manifest, read_manifests
 from onnxlift_runtime.session import Session
 from onnxlift_runtime.settings import Limits, Settings
@@ -24,8 +25,13 @@ class Engine:
 
     @classmethod
     def open(cls, settings: Settings, limits: Limits | None = None) -> "Engine":
-        """Open every version below ``settings.models_dir``; a version that cannot be opened leaves the others alone."""
-        catalog = Catalog.of(read_manifests(settings.models_dir))
+        """Open every version below ``settings.models_dir``; a version that cannot be opened leaves the others alone.
+
+        Models that run on GPU workers alone are left to them; a function that has no others is such a worker itself.
+        """
+        found = read_manifests(settings.models_dir)
+        ours = [manifest for manifest in found if LAMBDA in settings.tiers_of(manifest.name)]
+        catalog = Catalog.of(ours or found)
         sessions: dict[tuple[str, str], Session] = {}
         failures: dict[tuple[str, str], str] = {}
         for manifest in catalog:

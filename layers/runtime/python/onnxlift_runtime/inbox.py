@@ -30,6 +30,8 @@ FORMATS: Final = {
     "txt": "text",
     "parquet": PARQUET,
 }
+# Formats of payloads that came over TensorFlow Serving's paths: what is to be done is part of the path there.
+SERVING_VERBS: Final = ("predict", "classify", "regress")
 MAX_OBJECT_BYTES: Final = 64 * MIB
 MAX_LINES_BYTES: Final = 1024 * MIB  # SageMaker's limit for one asynchronous payload
 PART_BYTES: Final = 4 * MIB

@@ -1,15 +1,20 @@
 """One Open Inference Protocol call, apart from how it came: the same for a waiting request and for a job."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from onnxlift_runtime import classification, oip, tensors
+from onnxlift_runtime.datatypes import datatype
 from onnxlift_runtime.http import JSON, OCTET_STREAM, Response
 from onnxlift_runtime.manifest import Manifest
 from onnxlift_runtime.payload import decompress
 from onnxlift_runtime.settings import Limits
 from onnxlift_runtime.tensors import Array
 from onnxlift_runtime.wire import WireTensor
+
+_JSON_BYTES: Final = 2  # that an element takes at least: a digit and a comma
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,19 @@ def encode_call(call: Call, results: Mapping[str, Array]) -> Response:
     if json_length is None:
         return Response(200, body, {"Content-Type": JSON})
     return Response(200, body, {"Content-Type": OCTET_STREAM, oip.HEADER_LENGTH: str(json_length)})
+
+
+def answer_bytes(manifest: Manifest, rows: int, outputs: Iterable[oip.WantedOutput]) -> int:
+    """The bytes of an answer as Lambda returns it, at least: variable dimensions but the batch count as one."""
+    wanted = {output.name: output for output in outputs if not output.classes}
+    total = 0
+    for spec in manifest.outputs:
+        if spec.name in wanted:
+            dims = (rows if axis == 0 and size < 0 else max(size, 1) for axis, size in enumerate(spec.shape))
+            item_bytes = datatype(spec.datatype).size_bytes or 4
+            each = item_bytes * 4 / 3 if wanted[spec.name].binary else _JSON_BYTES
+            total += math.ceil(math.prod(dims) * each)
+    return total
 
 
 def _encode_output(array: Array, wanted: oip.WantedOutput, manifest: Manifest) -> WireTensor:

@@ -4,7 +4,7 @@ Everything that needs to know which endpoints there are reads this document: the
 to the functions, and the tests that call every endpoint in it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from onnxlift_runtime import __version__, catalog, deferred, examples, schemas
@@ -33,13 +33,21 @@ _BINARY_HEADERS: Final = (
 )
 
 
-def describe(models: Catalog, *, title: str, api_key_required: bool, jobs: bool = False) -> Document:
-    """The OpenAPI document of a service; ``api_key_required`` adds the key to every operation, ``jobs`` their paths."""
+def describe(
+    models: Catalog, *, title: str, api_key_required: bool, jobs: bool = False, gpu_models: Collection[str] = ()
+) -> Document:
+    """The OpenAPI document of a service; ``api_key_required`` adds the key to every operation, ``jobs`` their paths.
+
+    ``gpu_models`` are those that run on GPU workers alone.
+    """
     document: Document = {
         "openapi": "3.0.1",
         "info": {"title": title, "version": __version__, "description": _INTRODUCTION},
         "servers": [{"url": "."}],
-        "tags": [{"name": SERVER_TAG, "description": "The service as a whole."}, *map(_tag, models.models.values())],
+        "tags": [
+            {"name": SERVER_TAG, "description": "The service as a whole."},
+            *(_tag(found, gpu_models) for found in models.models.values()),
+        ],
         "paths": _server_paths(models),
         "components": {"schemas": schemas.server_schemas(), "responses": _error_responses()},
     }
@@ -61,7 +69,7 @@ _INTRODUCTION: Final = (
 )
 
 
-def _tag(versions: tuple[Manifest, ...]) -> Document:
+def _tag(versions: tuple[Manifest, ...], gpu_models: Collection[str]) -> Document:
     """One model in words: what it takes and gives, and how good it is."""
     newest = versions[-1]
     quality = newest.quality
@@ -71,8 +79,15 @@ def _tag(versions: tuple[Manifest, ...]) -> Document:
         *(f"Output {spec.name}: {spec.datatype} {list(spec.shape)}" for spec in newest.outputs),
         f"{quality.metric} {quality.measured:.4g}, before compression {quality.reference:.4g} "
         f"({quality.samples} held-out samples).",
+        *([_GPU] if newest.name in gpu_models else ()),
     ]
     return {"name": newest.name, "description": "\n\n".join(lines)}
+
+
+_GPU: Final = (
+    "It runs on GPU workers, which may sleep. An inference is answered where they have time within seconds, and "
+    "becomes a job (202) where they have not; over TensorFlow Serving's paths it is told to come again (503)."
+)
 
 
 def _server_paths(models: Catalog) -> Document:

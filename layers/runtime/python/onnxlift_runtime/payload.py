@@ -6,7 +6,10 @@ import re
 import zlib
 from typing import Any, Final
 
-import orjson
+try:
+    import orjson
+except ModuleNotFoundError:  # the functions that are zips have no compiled packages: they look at requests, slowly
+    orjson = None  # type: ignore[assignment]
 
 from onnxlift_runtime.errors import MalformedRequest, PayloadTooLarge, UnsupportedEncoding
 
@@ -90,23 +93,29 @@ def decode_json(body: Buffer, *, allow_nan: bool = False, max_bytes: int | None 
         raise PayloadTooLarge(
             f"the JSON has {len(body)} bytes, at most {max_bytes} are read; send less in one request, or binary tensors"
         )
+    if orjson is None:
+        return _decode_slowly(body, allow_nan=allow_nan)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         if not allow_nan:
             raise MalformedRequest(f"the body is not JSON: {error}") from error
-    return _decode_json_with_nan(body)
+    return _decode_slowly(body, allow_nan=True)
 
 
-def _decode_json_with_nan(body: Buffer) -> Any:
+def _decode_slowly(body: Buffer, *, allow_nan: bool) -> Any:
     try:
         text = bytes(body).decode()
-        document = json.loads(text)
+        document = json.loads(text, parse_constant=None if allow_nan else _refuse)
         if "\\ud" in text or "\\uD" in text:  # may escape half a character, which the strict parser refuses by itself
             json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise MalformedRequest(f"the body is not JSON: {error}") from error
     return document
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no number of JSON")
 
 
 def encode_json(document: Any) -> bytes:

@@ -5,17 +5,15 @@ batch size. A GPU was not measured, so a request that goes there is promised no 
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from onnxlift_runtime.datatypes import datatype
 from onnxlift_runtime.errors import ModelUnavailable, PayloadTooLarge
 from onnxlift_runtime.layout import GPU, LAMBDA
 from onnxlift_runtime.manifest import Latency, Manifest
-from onnxlift_runtime.oip import WantedOutput
 from onnxlift_runtime.preferences import Preference
-from onnxlift_runtime.settings import MIB, Limits
+from onnxlift_runtime.settings import MIB, Limits, Settings
 
 HEADER: Final = "X-Onnxlift-Route"
 API_TIMEOUT_S: Final = 29  # API Gateway's own quota
@@ -25,7 +23,6 @@ PREFERRED: Final = "the caller prefers a job (Prefer: respond-async)"
 GPU_ALONE: Final = "the model runs on GPU workers alone"
 ESCALATED: Final = "lambda ran out of memory or time"
 _COPIES: Final = 2  # of inputs and outputs: as they travel, and as arrays
-_JSON_BYTES: Final = 2  # that an element takes at least: a digit and a comma
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +46,11 @@ class Hosting:
     job_timeout_s: int = 300
     memory_mb: int = 0
     limits: Limits = field(default_factory=Limits)
+
+    @classmethod
+    def of(cls, settings: Settings, model: str, memory_mb: int = 0) -> "Hosting":
+        """What a function was told about a model."""
+        return cls(settings.tiers_of(model), bool(settings.jobs_table), settings.job_timeout_s, memory_mb)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,19 +135,6 @@ def check_at_once(load: Load, manifest: Manifest, hosting: Hosting) -> str:
         told = f"; {path} answers it with a job" if hosting.jobs else ""
         raise PayloadTooLarge(f"{excess}{_advice(load, pace, API_TIMEOUT_S)}{told}")
     return f"{_told_time(load, manifest, pace)}, the API waits {API_TIMEOUT_S} s"
-
-
-def answer_bytes(manifest: Manifest, rows: int, outputs: Iterable[WantedOutput]) -> int:
-    """The bytes of an answer as Lambda returns it, at least: variable dimensions but the batch count as one."""
-    wanted = {output.name: output for output in outputs if not output.classes}
-    total = 0
-    for spec in manifest.outputs:
-        if spec.name in wanted:
-            dims = (rows if axis == 0 and size < 0 else max(size, 1) for axis, size in enumerate(spec.shape))
-            item_bytes = datatype(spec.datatype).size_bytes or 4
-            each = item_bytes * 4 / 3 if wanted[spec.name].binary else _JSON_BYTES
-            total += math.ceil(math.prod(dims) * each)
-    return total
 
 
 def _queue(load: Load, manifest: Manifest, pace: Pace | None, hosting: Hosting, why: str) -> Route:

@@ -43,9 +43,10 @@ class Settings:
     The rest is for jobs, and empty where the service has none: the DynamoDB table and the bucket that hold them, the
     EventBridge bus and the SNS topic that are told when one ends. ``webhook_secret`` names the Secrets Manager secret
     that webhooks are signed with, ``private_webhooks`` lets them go to private addresses too. ``batch_workers`` is how
-    many jobs of one model run at once, from which a job's start is estimated; 0 for unknown. ``tiers`` says where
-    each model's jobs can run, as ``model=tier+tier,…``; a model that it does not name has Lambda alone. ``gpu_cluster``
-    is the ECS cluster whose services are woken when a job comes for them; empty where nobody has to be woken.
+    many jobs of one model run at once, from which a job's start is estimated; 0 for unknown. ``job_timeout_s`` is how
+    long a job may take on Lambda. ``tiers`` says where each model's jobs can run, as ``model=tier+tier,…``; a model
+    that it does not name has Lambda alone. ``gpu_cluster`` is the ECS cluster whose services are woken when a job comes
+    for them; empty where nobody has to be woken.
     """
 
     service: str = "onnxlift"
@@ -61,6 +62,7 @@ class Settings:
     webhook_secret: str = ""
     private_webhooks: bool = False
     batch_workers: int = 0
+    job_timeout_s: int = 300
     tiers: str = ""
     gpu_cluster: str = ""
 

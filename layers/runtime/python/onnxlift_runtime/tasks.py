@@ -8,18 +8,20 @@ has failed.
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 
-from onnxlift_runtime import npy, oip, pictures, tensors, tfs
+from onnxlift_runtime import npy, oip, pictures
 from onnxlift_runtime.batching import Arrays, Feed
 from onnxlift_runtime.errors import MalformedRequest, OnnxliftError, RequestError
-from onnxlift_runtime.http import JSON, Response
-from onnxlift_runtime.inbox import FIRST_LINE_HEADER, FORMAT_HEADER
+from onnxlift_runtime.http import Response
+from onnxlift_runtime.inbox import FIRST_LINE_HEADER, FORMAT_HEADER, SERVING_VERBS
 from onnxlift_runtime.inference import Call, decode_call, encode_call
 from onnxlift_runtime.manifest import Manifest
-from onnxlift_runtime.payload import decode_json, decompress, encode_json
+from onnxlift_runtime.payload import decode_json, decompress
+from onnxlift_runtime.serving import decode_serving
 from onnxlift_runtime.settings import Limits
 from onnxlift_runtime.tensors import Array
 from onnxlift_runtime.wire import WireTensor, check_input
@@ -78,15 +80,14 @@ def _decode_document(limits: Limits, manifest: Manifest, _headers: Mapping[str, 
     """A request of either protocol: ``{"instances": …}`` is TensorFlow Serving's, any other is ``infer``'s."""
     document = decode_json(body, allow_nan=True, max_bytes=limits.max_json_bytes)
     if isinstance(document, dict) and "instances" in document:
-        predict = tfs.decode_predict(body, manifest, limits)
-        arrays = {tensor.name: tensors.decode(tensor) for tensor in predict.inputs}
-        return _single(
-            manifest,
-            arrays,
-            _names(manifest),
-            lambda found: _document(tfs.encode_predict(predict, _wire(found, manifest))),
-        )
+        return _decode_serving("predict", limits, manifest, {}, body)
     return _decode_infer(limits, manifest, {}, body)
+
+
+def _decode_serving(verb: str, limits: Limits, manifest: Manifest, _headers: Mapping[str, str], body: bytes) -> Task:
+    """A request of TensorFlow Serving, answered as its own path would answer it."""
+    call = decode_serving(verb, body, manifest, limits)
+    return _single(manifest, call.arrays, call.output_names, call.encode)
 
 
 def _single(manifest: Manifest, arrays: Arrays, outputs: Sequence[str], encode: Callable[[Any], Response]) -> Task:
@@ -118,14 +119,6 @@ def _with_document(manifest: Manifest, arrays: Arrays) -> Task:
 
 def _names(manifest: Manifest) -> tuple[str, ...]:
     return tuple(spec.name for spec in manifest.outputs)
-
-
-def _wire(found: Arrays, manifest: Manifest) -> list[WireTensor]:
-    return [tensors.encode(found[spec.name], spec.name, spec.datatype, binary=False) for spec in manifest.outputs]
-
-
-def _document(value: Any) -> Response:
-    return Response(200, encode_json(value), {"Content-Type": JSON})
 
 
 def _decode_lines(limits: Limits, manifest: Manifest, headers: Mapping[str, str], body: bytes) -> Task:
@@ -190,4 +183,5 @@ _DECODERS: Final[dict[str, Decoder]] = {
     "npz": _decode_npz,
     "image": _decode_image,
     "text": _decode_text,
+    **{verb: partial(_decode_serving, verb) for verb in SERVING_VERBS},
 }

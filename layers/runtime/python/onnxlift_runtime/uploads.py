@@ -4,9 +4,11 @@ An input then has neither ``data`` nor ``binary_data_size`` but the parameter ``
 ``POST /v2/uploads`` gave. The object is the tensor's raw bytes, as the binary tensor data extension has them.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from onnxlift_runtime.datatypes import DATATYPES
 from onnxlift_runtime.errors import MalformedRequest, PayloadTooLarge
 from onnxlift_runtime.oip import HEADER_LENGTH
 from onnxlift_runtime.payload import decode_json, decompress, encode_json
@@ -27,6 +29,19 @@ def names_uploads(headers: Headers, body: bytes, limits: Limits) -> bool:
     except MalformedRequest:
         return False
     return any(_reference(entry) is not None for entry in _inputs(document))
+
+
+def announced(headers: Headers, body: bytes, limits: Limits) -> tuple[int, int]:
+    """Rows and bytes of a request as its shapes announce them, before any upload is fetched or any shape is checked."""
+    document, _ = _split(headers, body, limits)
+    rows, size_bytes = 1, 0
+    for entry in _inputs(document):
+        shape = entry.get("shape")
+        sizes = [size for size in shape if isinstance(size, int)] if isinstance(shape, list) else []
+        rows = max([rows, *sizes[:1]])
+        elements = math.prod(min(abs(size), limits.max_tensor_bytes) for size in sizes[: limits.max_dimensions])
+        size_bytes += min(elements * _item_bytes(entry), limits.max_tensor_bytes)
+    return rows, size_bytes
 
 
 def fill_in(headers: Headers, body: bytes, fetch: Fetch, limits: Limits) -> tuple[Headers, bytes]:
@@ -82,6 +97,12 @@ def _parameters(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _reference(entry: Mapping[str, Any]) -> str | None:
     reference = _parameters(entry).get(UPLOAD)
     return reference if isinstance(reference, str) else None
+
+
+def _item_bytes(entry: Mapping[str, Any]) -> int:
+    """The size of one element; 4 where it varies or is not known."""
+    found = (item.size_bytes for item in DATATYPES if item.name == entry.get("datatype"))
+    return next(found, 0) or 4
 
 
 def _sent_bytes(entry: Mapping[str, Any]) -> int:

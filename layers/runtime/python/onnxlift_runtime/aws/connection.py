@@ -1,6 +1,7 @@
 """The job service that a function's settings name."""
 
 from onnxlift_runtime.aws import clients
+from onnxlift_runtime.aws.intake import Intake
 from onnxlift_runtime.aws.objects import ObjectStore
 from onnxlift_runtime.aws.queues import Queues
 from onnxlift_runtime.aws.service import JobService
@@ -16,6 +17,11 @@ def connect(settings: Settings) -> JobService:
         ObjectStore(clients.s3(), settings.data_bucket),
         Queues(clients.sqs(), settings.service, alarm(settings).wake),
     )
+
+
+def open_intake(settings: Settings) -> Intake:
+    """Where the requests of a service become jobs."""
+    return Intake(connect(settings), bool(settings.webhook_secret), alarm(settings).is_awake)
 
 
 def alarm(settings: Settings) -> Alarm:

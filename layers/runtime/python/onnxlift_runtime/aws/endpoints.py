@@ -20,7 +20,7 @@ from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.errors import MalformedRequest, NotFound, StoreUnavailable
 from onnxlift_runtime.http import Request, Response, Route
 from onnxlift_runtime.jobs import Job, JobStatus
-from onnxlift_runtime.layout import uploads_prefix
+from onnxlift_runtime.layout import GPU, uploads_prefix
 from onnxlift_runtime.queueing import estimate_start_ms
 from onnxlift_runtime.settings import Limits, Settings
 from onnxlift_runtime.wire import expect, expect_mapping, optional
@@ -92,7 +92,8 @@ def _show(desk: Desk, request: Request, params: Params) -> Response:
 
 def _estimate(desk: Desk, job: Job, ahead: int) -> int | None:
     """When the job will start, from the time the model was measured to take; None where something is unknown."""
-    workers = desk.settings.batch_workers
+    # As many GPU workers as there may be need not be there; one is.
+    workers = 1 if job.tier == GPU else desk.settings.batch_workers
     try:
         latency = desk.models.find(job.model, job.version).measurements.latency
     except NotFound:

@@ -17,8 +17,9 @@ from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.errors import JobConflict, JobNotFound, MalformedRequest, RequestError
 from onnxlift_runtime.inbox import FORMAT_HEADER, Dropped
 from onnxlift_runtime.jobs import Delivery, Job, Payload
-from onnxlift_runtime.layout import IN_PREFIX
+from onnxlift_runtime.layout import GPU, IN_PREFIX, LAMBDA
 from onnxlift_runtime.messages import Message
+from onnxlift_runtime.routing import GPU_ALONE
 
 S3_CALLER = "s3"
 
@@ -28,7 +29,8 @@ class Ingest:
     """The service, its models, and ``tell``, which is called at least once for each job that ended here.
 
     ``public_queue`` is the name of the queue that callers write to; any other message is from S3 or from ourselves.
-    ``owner`` names this process in leases, ``lease_ms`` is how long it may take for a join.
+    ``owner`` names this process in leases, ``lease_ms`` is how long it may take for a join. ``tier_of`` tells where a
+    model's jobs run by default.
     """
 
     service: JobService
@@ -37,6 +39,7 @@ class Ingest:
     public_queue: str
     owner: str
     lease_ms: int
+    tier_of: Callable[[str], str] = lambda _model: LAMBDA
 
     def take(self, record: Mapping[str, Any]) -> None:
         """One record of an SQS event; what it raises means that the message must come again."""
@@ -124,7 +127,9 @@ class Ingest:
         stored = self._stored(asked)
         found = stored.version if stored else self.catalog.find(asked.model, version).version
         headers = {FORMAT_HEADER: word} if word else asked.payload.headers
-        asked = replace(asked, version=found, payload=replace(asked.payload, headers=headers))
+        tier = self.tier_of(asked.model)
+        told = replace(asked, tier=tier, reason=GPU_ALONE if tier == GPU else "")
+        asked = replace(told, version=found, payload=replace(asked.payload, headers=headers))
         in_parts = inbox.is_split(word, asked.payload.size_bytes)
         job = parts.split(self.service, asked) if in_parts else self.service.submit(asked)
         if job.final:  # ended by now; whoever ended it may have died before telling
