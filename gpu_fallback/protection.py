@@ -64,16 +64,16 @@ def agent(environ: Mapping[str, str]) -> Put | None:
     uri = environ.get(VARIABLE, "")
     if not uri:
         return None
-    parts = urlsplit(uri)
     try:
-        local = parts.scheme == "http" and ipaddress.ip_address(parts.hostname or "").is_link_local
+        parts = urlsplit(uri)
+        host, port, path = parts.hostname or "", parts.port or 80, parts.path.rstrip("/") + PATH
+        local = parts.scheme == "http" and ipaddress.ip_address(host).is_link_local
     except ValueError:
         local = False
     if not local:
         telemetry.log("error", "task protection is off", why=f"{VARIABLE} is {uri!r}, expected http to a local address")
         return None
-    host, port = parts.hostname or "", parts.port or 80
-    return lambda state: put_state(host, port, parts.path.rstrip("/") + PATH, state)
+    return lambda state: put_state(host, port, path, state)
 
 
 def put_state(host: str, port: int, path: str, state: Mapping[str, Any]) -> None:
