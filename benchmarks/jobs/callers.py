@@ -26,24 +26,24 @@ class Caller:
     queue_url: str
     s3: Any
 
-    def submit(self, number: int, row: Array) -> None:
+    def submit(self, number: int, array: Array) -> None:
         """Submit one input, by API, queue or bucket in turn."""
         ways = (self._by_api, self._by_queue, self._by_bucket)
-        ways[number % len(ways)](number, row)
+        ways[number % len(ways)](number, array)
 
-    def _by_api(self, number: int, row: Array) -> None:
+    def _by_api(self, number: int, array: Array) -> None:
         for _ in range(_times(number)):
-            self.jobs.submit(MODEL, {"x": ("FP32", row)}, key=f"request {number}")
+            self.jobs.submit(MODEL, {"x": ("FP32", array)}, key=f"request {number}")
 
-    def _by_queue(self, number: int, row: Array) -> None:
-        tensor = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": row.ravel().tolist()}
+    def _by_queue(self, number: int, array: Array) -> None:
+        tensor = {"name": "x", "shape": array.shape, "datatype": "FP32", "data": array.ravel().tolist()}
         body = json.dumps({"model": MODEL, "inputs": [tensor], "idempotency_key": f"message {number}"})
         for _ in range(_times(number)):
             self.sqs.send_message(QueueUrl=self.queue_url, MessageBody=body)
 
-    def _by_bucket(self, number: int, row: Array) -> None:
+    def _by_bucket(self, number: int, array: Array) -> None:
         file = io.BytesIO()
-        np.save(file, row)
+        np.save(file, array)
         self.s3.put_object(Bucket=BUCKET, Key=f"in/{MODEL}/{number}.npy", Body=file.getvalue())
 
 

@@ -14,7 +14,10 @@ from tests import builders
 SERVICE: Final = "chaos"
 MODEL: Final = "linear"
 BUCKET: Final = f"{SERVICE}-123456789012-us-east-1"
-VISIBILITY_S: Final = 6
+VISIBILITY_S: Final = 8  # longer than a lease, so that the first message that comes again finds the job free
+OUTPUTS: Final = 128
+WIDE_EVERY: Final = 20
+WIDE_ROWS: Final = 200  # 200 x 128 FP32 are 100 KB, which the table does not take
 CONFIG: Final = f"""
 service = "{SERVICE}"
 
@@ -31,25 +34,27 @@ batch_size = 4
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """The configuration, and for each job its input FP32 [1, 4] and what the model must answer, FP32 [1, n]."""
+    """The configuration, and for each job its input FP32 [rows, 4] and what the model must answer, FP32 [rows, 128]."""
 
     config_path: Path
-    inputs: Array
-    expected: Array
+    inputs: tuple[Array, ...]
+    expected: tuple[Array, ...]
 
 
 def prepare(folder: Path, jobs: int, seed: int) -> Setting:
     """Write model and configuration, and have onnxruntime say what each input must give."""
     import onnxruntime
 
-    manifest = builders.write_artifact(folder / "artifacts", builders.linear(), name=MODEL)
+    manifest = builders.write_artifact(folder / "artifacts", builders.linear(outputs=OUTPUTS), name=MODEL)
     config_path = folder / "onnxlift.toml"
     config_path.write_text(CONFIG)
-    inputs = np.random.default_rng(seed).normal(size=(jobs, 1, 4)).astype(np.float32)
+    random = np.random.default_rng(seed)
+    rows = [WIDE_ROWS if number % WIDE_EVERY == 0 else 1 for number in range(jobs)]
+    inputs = tuple(random.normal(size=(count, 4)).astype(np.float32) for count in rows)
     path = folder / "artifacts" / MODEL / manifest.version / "model.onnx"
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    answered = [session.run(None, {manifest.inputs[0].name: row})[0] for row in inputs]
-    return Setting(config_path, inputs, np.stack(answered))
+    answered = tuple(session.run(None, {manifest.inputs[0].name: array})[0] for array in inputs)
+    return Setting(config_path, inputs, answered)
 
 
 def aws(service: RunningService, name: str) -> Any:

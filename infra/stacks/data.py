@@ -66,6 +66,8 @@ class DataStack(Stack):
                 index_name=index,
                 partition_key=dynamodb.Attribute(name=key, type=dynamodb.AttributeType.STRING),
                 sort_key=dynamodb.Attribute(name=layout.TABLE_SORT, type=dynamodb.AttributeType.NUMBER),
+                projection_type=dynamodb.ProjectionType.INCLUDE,
+                non_key_attributes=list(layout.TABLE_INCLUDES[index]),
             )
         return table
 

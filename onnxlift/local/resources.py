@@ -49,7 +49,10 @@ def _create_table(dynamodb: Any, name: str) -> None:
             {
                 "IndexName": index,
                 "KeySchema": _keys(key, layout.TABLE_SORT),
-                "Projection": {"ProjectionType": "ALL"},
+                "Projection": {
+                    "ProjectionType": "INCLUDE",
+                    "NonKeyAttributes": list(layout.TABLE_INCLUDES[index]),
+                },
             }
             for index, key in layout.TABLE_INDEXES.items()
         ],

@@ -65,8 +65,9 @@ def test_the_table_is_the_same(shop: Assembly, cloud: Cloud) -> None:
     assert {found["AttributeName"]: found["AttributeType"] for found in local["AttributeDefinitions"]} == {
         found["AttributeName"]: found["AttributeType"] for found in table["AttributeDefinitions"]
     }
-    assert [(index["IndexName"], index["KeySchema"]) for index in local["GlobalSecondaryIndexes"]] == [
-        (index["IndexName"], index["KeySchema"]) for index in table["GlobalSecondaryIndexes"]
+    names = ("IndexName", "KeySchema", "Projection")
+    assert [[index[name] for name in names] for index in local["GlobalSecondaryIndexes"]] == [
+        [index[name] for name in names] for index in table["GlobalSecondaryIndexes"]
     ]
 
 

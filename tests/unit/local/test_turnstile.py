@@ -72,6 +72,28 @@ def test_a_long_poll_ends_with_the_message_that_another_request_brings() -> None
     assert answers == [b'{"Messages":[]}']
 
 
+def test_a_message_has_only_polls_of_its_own_queue_look_again() -> None:
+    queue = Queue()
+    turnstile = Turnstile(queue)
+    bodies = {name: b'{"WaitTimeSeconds": 2, "QueueUrl": "%s"}' % name for name in (b"a", b"b")}
+    polls = [threading.Thread(target=call, args=(turnstile, body), kwargs=RECEIVE) for body in bodies.values()]
+
+    for poll in polls:
+        poll.start()
+    while len(queue.looks) < 2:
+        sleep(0.001)
+    call(turnstile, b'{"QueueUrl": "a", "MessageBody": "x"}', HTTP_X_AMZ_TARGET="AmazonSQS.SendMessage")
+    call(turnstile, b"{}", HTTP_X_AMZ_TARGET="DynamoDB_20120810.PutItem")
+    while len(queue.looks) < 5:
+        sleep(0.001)
+    looked = [body for body in queue.looks[2:5] if b"WaitTimeSeconds" in body]
+    queue.sent.append(b"the end")
+    for poll in polls:
+        poll.join(timeout=10)
+
+    assert [b'"a"' in body for body in looked] == [True]
+
+
 def test_a_long_poll_never_waits_inside() -> None:
     queue = Queue()
     queue.sent.append(b"there")

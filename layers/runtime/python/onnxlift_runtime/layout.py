@@ -10,6 +10,26 @@ TABLE_TTL: Final = "expire_at_s"
 # Index name to its partition key; all of them sort by creation.
 TABLE_INDEXES: Final = {BY_CALLER: "caller", BY_QUEUE: "queue"}
 TABLE_SORT: Final = "created_ms"
+# What each index holds beside keys: not payloads and results, which every write would copy and every list would read.
+TABLE_INCLUDES: Final = {
+    BY_CALLER: (
+        "model",
+        "version",
+        "status",
+        "tier",
+        "reason",
+        "attempt",
+        "expires_ms",
+        "started_ms",
+        "finished_ms",
+        "error",
+        "delivery",
+        "webhook_tries",
+        "webhook_error",
+        "webhook_delivered_ms",
+    ),
+    BY_QUEUE: ("caller", "model", "version", "status", "tier", "expires_ms", "lease_until_ms"),
+}
 
 IN_PREFIX: Final = "in/"
 OUT_PREFIX: Final = "out/"

@@ -24,17 +24,18 @@ def estimate_start_ms(now_ms: int, ahead: int, job_ms: float, workers: int) -> i
     return now_ms + round(ahead * job_ms / workers)
 
 
-def plan_sweep(unfinished: Iterable[Job], messages: int, now_ms: int) -> Sweep:
+def plan_sweep(overdue: Iterable[Job], unfinished: int, messages: int, now_ms: int) -> Sweep:
     """Sort out jobs that waited too long, whose worker let its lease run out, and whose message is gone.
 
-    ``messages`` is about how many messages the queue has, those with workers included. Where there are fewer than
-    jobs, as many of the oldest jobs are taken for lost; one that was not gets a second message, which does no harm.
+    ``overdue`` are at least those of the ``unfinished`` jobs of a queue that any of it may be true of. ``messages`` is
+    about how many messages the queue has, those with workers included. Where there are fewer than jobs, as many of the
+    oldest jobs are taken for lost; one that was not gets a second message, which does no harm.
     """
-    jobs = sorted(unfinished, key=lambda job: job.created_ms)
+    jobs = sorted(overdue, key=lambda job: job.created_ms)
     expired = tuple(job for job in jobs if has_expired(job, now_ms))
     lapsed = tuple(job for job in jobs if job.status is JobStatus.RUNNING and now_ms >= job.lease_until_ms)
     live = [job for job in jobs if not has_expired(job, now_ms)]
-    return Sweep(expired, lapsed, _lost(live, len(live) - messages, now_ms))
+    return Sweep(expired, lapsed, _lost(live, unfinished - len(expired) - messages, now_ms))
 
 
 def _lost(jobs: Sequence[Job], missing: int, now_ms: int) -> tuple[Job, ...]:

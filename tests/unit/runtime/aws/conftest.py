@@ -12,7 +12,7 @@ from onnxlift_runtime.aws.objects import ObjectStore
 from onnxlift_runtime.aws.queues import Queues
 from onnxlift_runtime.aws.service import JobService
 from onnxlift_runtime.aws.table import JobTable
-from onnxlift_runtime.layout import TABLE_INDEXES, TABLE_KEY, TABLE_SORT, queue_name
+from onnxlift_runtime.layout import TABLE_INCLUDES, TABLE_INDEXES, TABLE_KEY, TABLE_SORT, queue_name
 
 SERVICE, MODEL, CALLER = "test", "tiny", "me"
 
@@ -48,7 +48,7 @@ def create_table(dynamodb: object) -> None:
                     {"AttributeName": key, "KeyType": "HASH"},
                     {"AttributeName": TABLE_SORT, "KeyType": "RANGE"},
                 ],
-                "Projection": {"ProjectionType": "ALL"},
+                "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": list(TABLE_INCLUDES[index])},
             }
             for index, key in TABLE_INDEXES.items()
         ],

@@ -91,7 +91,7 @@ class Inbox:
         }
 
     def jobs(self, caller: str = "s3") -> list[Job]:
-        return list(self.service.table.list(caller, limit=1_000).jobs)
+        return [self.service.table.get(job.id) for job in self.service.table.list(caller, limit=1_000).jobs]
 
     def receive(self, name: str) -> list[str]:
         """Take all messages of a queue."""

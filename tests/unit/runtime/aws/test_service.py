@@ -1,6 +1,8 @@
 """Jobs in moto's table, bucket and queues: submitting, looking, listing, cancelling, retrying."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from onnxlift_runtime.aws.objects import INLINE_MAX_BYTES
 from onnxlift_runtime.aws.queues import decode_message
 from onnxlift_runtime.aws.service import JobService, Submission, describe
 from onnxlift_runtime.aws.table import decode_item, encode_item
-from onnxlift_runtime.errors import JobConflict, JobNotFound, MalformedRequest, NotFound
+from onnxlift_runtime.errors import JobConflict, JobNotFound, LeaseLost, MalformedRequest, NotFound
 from onnxlift_runtime.jobs import Delivery, Job, JobStatus, Payload
 from onnxlift_runtime.layout import queue_name
 from tests.unit.runtime.aws.conftest import CALLER, MODEL, SERVICE
@@ -162,7 +164,42 @@ def test_position_counts_unfinished_jobs_that_came_earlier(service: JobService) 
     service.cancel(made[1].id, CALLER)
 
     assert service.table.ahead(made[3]) == 2
-    assert [job.id for job in service.table.unfinished(f"{MODEL}#lambda")] == [made[i].id for i in (0, 2, 3)]
+    assert service.table.overdue(f"{MODEL}#lambda", service.clock(), 0).unfinished == 3
+
+
+def test_a_list_has_all_that_is_told_of_a_job_and_no_payload(service: JobService) -> None:
+    job = service.submit(asked(reason="prefer", delivery=Delivery(webhook="https://example.org/")))
+
+    (listed,) = service.table.list(CALLER).jobs
+
+    assert describe(listed) == describe(job)
+    assert listed.payload.body is None
+
+
+def test_only_jobs_that_something_may_have_happened_to_are_overdue(service: JobService) -> None:
+    young, old, held, lapsed, expired = (service.submit(asked(ttl_ms=ttl_ms)) for ttl_ms in (9000, 9000, 9000, 9000, 9))
+    now_ms = expired.expires_ms
+    service.table.change(held.id, partial(jobs.claim, owner="w", now_ms=now_ms - 1, lease_ms=9000))
+    service.table.change(lapsed.id, partial(jobs.claim, owner="w", now_ms=now_ms - 1, lease_ms=0))
+    service.table.change(old.id, partial(replace, revision=2, created_ms=now_ms - 500))
+    service.table.change(young.id, partial(replace, revision=2, created_ms=now_ms - 499))
+
+    found = service.table.overdue(f"{MODEL}#lambda", now_ms, 500)
+
+    assert {job.id for job in found.jobs} == {old.id, lapsed.id, expired.id}
+    assert found.unfinished == 5
+
+
+def test_a_change_of_what_was_seen_reads_nothing_unless_somebody_was_faster(service: JobService) -> None:
+    job = service.submit(asked())
+    held = service.table.change(job.id, lambda found: jobs.claim(found, "w", 1, 10**9), seen=job)
+
+    canceled = service.cancel(job.id, CALLER)
+    with pytest.raises(LeaseLost):
+        service.table.change(job.id, lambda found: jobs.succeed(found, held, Payload.of(b"r", {}), 5), seen=held)
+
+    assert held.revision == 2
+    assert service.get(job.id, CALLER) == canceled
 
 
 def test_describe_tells_only_what_is_known(service: JobService) -> None:

@@ -12,7 +12,7 @@ from onnxlift_runtime.aws.service import JobService
 from onnxlift_runtime.errors import JobConflict, JobNotFound
 from onnxlift_runtime.jobs import Job, JobStatus
 from onnxlift_runtime.layout import GPU, LAMBDA
-from onnxlift_runtime.queueing import plan_sweep
+from onnxlift_runtime.queueing import LOST_AFTER_MS, plan_sweep
 from onnxlift_runtime.routing import ESCALATED
 
 
@@ -31,7 +31,9 @@ def sweep(service: JobService, herald: Herald, queues: Iterable[tuple[str, str]]
         except ClientError as error:
             telemetry.log("error", "queue not swept", model=model, tier=tier, why=str(error))
             continue
-        plan = plan_sweep(service.table.unfinished(f"{model}#{tier}"), messages, service.clock())
+        now_ms = service.clock()
+        overdue = service.table.overdue(f"{model}#{tier}", now_ms, LOST_AFTER_MS)
+        plan = plan_sweep(overdue.jobs, overdue.unfinished, messages, now_ms)
         for name, some, action in (
             ("expired", plan.expired, _expire),
             ("escalated" if bigger else "reclaimed", plan.lapsed, _escalate if bigger else _reclaim),

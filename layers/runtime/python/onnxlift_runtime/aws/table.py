@@ -1,14 +1,15 @@
 """Jobs in DynamoDB; every write is conditional on the revision that was read.
 
 Keys: ``id``. Index ``by_caller`` (caller, created_ms) lists a caller's jobs; the sparse index ``by_queue`` (queue,
-created_ms) holds only jobs that wait or run, for positions and for the sweep.
+created_ms) holds only jobs that wait or run, for positions and for the sweep. Indexes have no payloads and no results:
+jobs that come from them are to be looked at, and are read again to be changed.
 """
 
 import base64
 import json
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _TRIES: Final = 8  # a job has at most a handful of writers at once
+_NOT_READ: Final = Payload({}, "", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,14 @@ class Page:
 
     jobs: tuple[Job, ...]
     cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """The jobs of one queue that a sweep looks at, the oldest first, and how many wait or run there altogether."""
+
+    jobs: tuple[Job, ...]
+    unfinished: int
 
 
 class JobTable:
@@ -52,13 +62,14 @@ class JobTable:
             raise JobNotFound(f"job {job_id!r} does not exist")
         return job
 
-    def change(self, job_id: str, transition: Callable[[Job], Job]) -> Job:
+    def change(self, job_id: str, transition: Callable[[Job], Job], seen: Job | None = None) -> Job:
         """Apply a transition to the newest state and store the outcome, again from the start where somebody was faster.
 
-        What ``transition`` raises passes through; raises ``JobConflict`` where the job never held still.
+        ``seen`` is the job as it probably still is, which saves the reading where that is so. What ``transition``
+        raises passes through; raises ``JobConflict`` where the job never held still.
         """
         for turn in range(_TRIES):
-            job = self.get(job_id)
+            job = seen if seen is not None and turn == 0 else self.get(job_id)
             changed = transition(job)
             if changed is job or self._put(changed, "revision = :revision", {":revision": {"N": str(job.revision)}}):
                 return changed
@@ -88,16 +99,33 @@ class JobTable:
         )
         return answer["Count"]
 
-    def unfinished(self, queue: str) -> Iterator[Job]:
-        """Every job that waits or runs in a queue, the oldest first, as the index has it (a moment late)."""
+    def overdue(self, queue: str, now_ms: int, lost_after_ms: int) -> Overdue:
+        """The jobs of a queue that something may have happened to, as the index has them (a moment late).
+
+        Those are the ones that are older than ``lost_after_ms``, past their time limit, or held beyond a lease.
+        """
+        values = {
+            ":queue": queue,
+            ":running": str(JobStatus.RUNNING),
+            ":now": now_ms,
+            ":early": now_ms - lost_after_ms,
+        }
+        serializer = TypeSerializer()
         pages = self._client.get_paginator("query").paginate(
             TableName=self._name,
             IndexName=BY_QUEUE,
             KeyConditionExpression="queue = :queue",
-            ExpressionAttributeValues={":queue": {"S": queue}},
+            FilterExpression="(#status = :running AND lease_until_ms <= :now)"
+            " OR (#status <> :running AND (expires_ms <= :now OR created_ms <= :early))",
+            ExpressionAttributeNames={"#status": "status"},
+            ExpressionAttributeValues={name: serializer.serialize(value) for name, value in values.items()},
         )
+        found: list[Job] = []
+        unfinished = 0
         for page in pages:
-            yield from (decode_item(item) for item in page["Items"])
+            found += [decode_item(item) for item in page["Items"]]
+            unfinished += page["ScannedCount"]
+        return Overdue(tuple(found), unfinished)
 
     def read_note(self, note_id: str) -> dict[str, Any]:
         """An item that ``note`` wrote; empty where there is none."""
@@ -167,15 +195,15 @@ def encode_item(job: Job) -> dict[str, Any]:
 
 
 def decode_item(item: Any) -> Job:
-    """The job that ``encode_item`` wrote."""
+    """The job that ``encode_item`` wrote; from an index, without what the index does not hold."""
     deserializer = TypeDeserializer()
     fields = {name: _plain(deserializer.deserialize(value)) for name, value in item.items()}
     for extra in ("queue", "expire_at_s"):
         fields.pop(extra, None)
     fields["status"] = JobStatus(fields["status"])
-    fields["payload"] = Payload(**fields["payload"])
-    fields["result"] = Payload(**fields["result"]) if fields["result"] else None
-    fields["delivery"] = Delivery(**fields["delivery"])
+    fields["payload"] = Payload(**fields["payload"]) if "payload" in fields else _NOT_READ
+    fields["result"] = Payload(**fields["result"]) if fields.get("result") else None
+    fields["delivery"] = Delivery(**fields.get("delivery", {}))
     return Job(**fields)
 
 
