@@ -10,6 +10,7 @@ from constructs import Construct
 
 from infra.assets import DOCKERFILE
 from infra.constructs.identity import FunctionIdentity
+from infra.constructs.reach import build_reach
 from infra.models import DeployedModel
 from onnxlift_runtime.settings import Settings
 
@@ -50,6 +51,7 @@ class ModelFunction(Construct):
             platform=platform,
             follow_symlinks=SymlinkFollowMode.ALWAYS,
             ignore_mode=IgnoreMode.DOCKER,
+            **build_reach(),
         )
         self.function = lambda_.DockerImageFunction(
             self,

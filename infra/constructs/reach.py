@@ -1,0 +1,27 @@
+"""How the CDK's own builds reach the package index: as those of ``make images`` do."""
+
+import functools
+from pathlib import Path
+from typing import Any, Final
+
+from aws_cdk import DockerBuildSecret
+from aws_cdk import aws_ecr_assets as ecr_assets
+
+from infra.images.access import build_secrets
+
+# The CDK builds long after synthesis, so that the file must stay.
+FOLDER: Final = Path(__file__).resolve().parents[2] / ".onnxlift"
+
+
+@functools.cache
+def build_reach(folder: Path = FOLDER) -> dict[str, Any]:
+    """Keyword arguments of an image asset: this machine's pip settings and certificates, as secrets of the build.
+
+    They are not in the asset's hash: an image is not built again because another machine deploys it.
+    """
+    folder.mkdir(exist_ok=True)
+    secrets = {name: DockerBuildSecret.from_src(str(path)) for name, path in build_secrets(folder).items()}
+    if not secrets:
+        return {}
+    unhashed = ecr_assets.DockerImageAssetInvalidationOptions(build_secrets=False)
+    return {"build_secrets": secrets, "invalidation": unhashed}
