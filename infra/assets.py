@@ -36,6 +36,11 @@ def worker_files(root: Path) -> Files:
     return {**{name: root / name for name in named}, **_modules(root / _RUNTIME, _RUNTIME), **worker}
 
 
+def accelerated_files(root: Path, model: DeployedModel) -> Files:
+    """The build context of a model's function with a GPU: as without one, but for what computes."""
+    return {**image_files(root, model), "requirements/runtime.txt": root / "requirements/gpu.txt"}
+
+
 def zip_files(root: Path, function: str, models: Iterable[DeployedModel]) -> Files:
     """The zip of a function: itself, and what it must know about the models."""
     manifests = {

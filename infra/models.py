@@ -1,13 +1,14 @@
-"""The models that can be deployed: their artifacts, and what Lambda must give them."""
+"""The models that can be deployed: their artifacts, and where they run."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from onnxlift.config import Config
-from onnxlift.placement import place, together
-from onnxlift_runtime.errors import ArtifactCorrupt, ConfigInvalid, PlacementImpossible
+from onnxlift.placement import Placement, needed_memory_mb, place, together
+from onnxlift_runtime.errors import ArtifactCorrupt, ConfigInvalid
+from onnxlift_runtime.layout import GPU, LAMBDA
 from onnxlift_runtime.manifest import MANIFEST_NAME, Manifest, read_manifest, verify_files
 
 MAX_FUNCTION_NAME: Final = 64
@@ -20,8 +21,23 @@ class DeployedModel:
     name: str
     folder: Path
     manifests: tuple[Manifest, ...]
-    memory_mb: int
+    placement: Placement
     function_name: str
+
+    @property
+    def on_lambda(self) -> bool:
+        """Whether it has functions of its own."""
+        return LAMBDA in self.placement.tiers
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it has GPU workers."""
+        return GPU in self.placement.tiers
+
+    @property
+    def memory_mb(self) -> int:
+        """What all versions together need, or Lambda's memory where the model is placed there."""
+        return self.placement.memory_mb or needed_memory_mb(together(self.manifests))
 
     @property
     def architecture(self) -> str:
@@ -32,7 +48,7 @@ class DeployedModel:
 def read_models(config: Config) -> tuple[tuple[DeployedModel, ...], dict[str, str]]:
     """The models whose artifacts are there, and by name what is to be done about the others.
 
-    Raises ``PlacementImpossible`` for a model that does not fit Lambda, ``ConfigInvalid`` for names or versions that
+    Raises ``PlacementImpossible`` for a placement that breaks a limit, ``ConfigInvalid`` for names or versions that
     cannot go together, and ``ArtifactCorrupt`` or ``ArtifactMissing`` for files that are not what was compressed: the
     function would refuse to load them.
     """
@@ -42,6 +58,11 @@ def read_models(config: Config) -> tuple[tuple[DeployedModel, ...], dict[str, st
         if not (config.artifact_folder(name) / MANIFEST_NAME).is_file()
     }
     return tuple(_read_model(config, name) for name in config.models if name not in missing), missing
+
+
+def tiers(models: Iterable[DeployedModel]) -> Mapping[str, tuple[str, ...]]:
+    """The tiers of each model that has more, or another, than Lambda: what is not told is on Lambda alone."""
+    return {model.name: model.placement.tiers for model in models if model.on_gpu}
 
 
 def function_name(service: str, model: str) -> str:
@@ -60,12 +81,7 @@ def _read_model(config: Config, name: str) -> DeployedModel:
     manifests = sorted((_read_version(path.parent) for path in folder.glob(f"*/{MANIFEST_NAME}")), key=_version)
     _check_architecture(name, manifests)
     placement = place(together(manifests), config.models[name].placement)
-    if placement.tier != "lambda":
-        raise PlacementImpossible(
-            f"model {name!r} is placed on a GPU ({placement.reason}), for which there is no stack in this version; "
-            "take it out of the configuration, or compress it until it fits Lambda"
-        )
-    return DeployedModel(name, folder, tuple(manifests), placement.memory_mb, function_name(config.service, name))
+    return DeployedModel(name, folder, tuple(manifests), placement, function_name(config.service, name))
 
 
 def _read_version(folder: Path) -> Manifest:

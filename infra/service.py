@@ -1,18 +1,23 @@
 """The whole service from one configuration file: its data, a stack for each model, jobs and the API in front."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import aws_cdk as cdk
 
-from infra.assets import image_files, layer_files, link_files, zip_files
-from infra.models import read_models
+from infra.assets import accelerated_files, image_files, layer_files, link_files, worker_files, zip_files
+from infra.models import DeployedModel, read_models
 from infra.stacks.api import ApiStack
 from infra.stacks.data import DataStack
+from infra.stacks.gpu import GpuStack
+from infra.stacks.gpu_model import GpuModelStack
 from infra.stacks.jobs import JobsStack
 from infra.stacks.model import ModelStack
 from onnxlift.config import CONFIG_NAME, Config, load_config
+
+ZIPS: Final = ("control", "ingest", "notify", "escalate")
 
 
 def synthesise(root: Path, environ: Mapping[str, str]) -> None:
@@ -39,7 +44,7 @@ def compose(scope: cdk.App | cdk.Stage, config: Config, root: Path, scratch: Pat
     models, missing = read_models(config)
     prefix, layer = config.service, link_files(layer_files(root), scratch / "layer")
     data = DataStack(scope, f"{prefix}-data", config=config, env=env)
-    stacks = [
+    stacks: list[cdk.Stack] = [
         ModelStack(
             scope,
             f"{prefix}-model-{model.name}",
@@ -49,9 +54,11 @@ def compose(scope: cdk.App | cdk.Stage, config: Config, root: Path, scratch: Pat
             env=env,
         )
         for model in models
+        if model.on_lambda
     ]
-    code = {name: link_files(zip_files(root, name, models), scratch / name) for name in ("control", "ingest", "notify")}
-    jobs = JobsStack(scope, f"{prefix}-jobs", config=config, code=code, layer=layer, env=env)
+    stacks += _add_gpu(scope, config, [model for model in models if model.on_gpu], root, scratch, env)
+    code = {name: link_files(zip_files(root, name, models), scratch / name) for name in ZIPS}
+    jobs = JobsStack(scope, f"{prefix}-jobs", config=config, models=models, code=code, layer=layer, env=env)
     api = ApiStack(
         scope,
         f"{prefix}-api",
@@ -69,3 +76,34 @@ def compose(scope: cdk.App | cdk.Stage, config: Config, root: Path, scratch: Pat
     jobs.add_stack_dependency(data, "what is dropped into the bucket comes here")
     api.add_stack_dependency(jobs, "the API answers once everything behind it is there")
     cdk.Tags.of(scope).add("onnxlift:service", config.service)
+
+
+def _add_gpu(
+    scope: cdk.App | cdk.Stage,
+    config: Config,
+    models: Sequence[DeployedModel],
+    root: Path,
+    scratch: Path,
+    env: cdk.Environment,
+) -> list[cdk.Stack]:
+    """A stack for each of these models on a GPU, behind the one that they share; none where there are none."""
+    if not models:
+        return []
+    shared = GpuStack(scope, f"{config.service}-gpu", config=config, models=models, env=env)
+    on_ecs = config.gpu.backend == "ecs"
+    worker = link_files(worker_files(root), scratch / "worker") if on_ecs else ""
+    stacks: list[cdk.Stack] = []
+    for model in models:
+        own = "" if on_ecs else link_files(accelerated_files(root, model), scratch / "accelerated" / model.name)
+        stack = GpuModelStack(
+            scope,
+            f"{config.service}-gpu-{model.name}",
+            config=config,
+            model=model,
+            context=worker or own,
+            scratch=scratch / "weights" / model.name,
+            env=env,
+        )
+        stack.add_stack_dependency(shared, "its workers run on the machines there")
+        stacks.append(stack)
+    return [shared, *stacks]

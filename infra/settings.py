@@ -1,17 +1,24 @@
 """What the functions are told through their environment."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path, PurePath
 
 from infra.constructs.permissions import bucket_name, topic_arn
+from infra.models import DeployedModel
 from onnxlift.config import Config
+from onnxlift.placement import tell_tiers
 from onnxlift_runtime import layout
 from onnxlift_runtime.settings import Settings
 
 
-def function_settings(config: Config, models_dir: PurePath | None = None) -> Settings:
-    """The service's own, with what leads to its jobs; ``models_dir`` where it is not the image's."""
+def function_settings(config: Config, models: Iterable[DeployedModel], models_dir: PurePath | None = None) -> Settings:
+    """The service's own, with what leads to its jobs; ``models_dir`` where it is not the image's.
+
+    Of the models, those are told that have GPU workers.
+    """
     service = config.service
+    placements = {model.name: model.placement for model in models if model.on_gpu}
     settings = Settings(
         service=service,
         api_key_required=config.api.api_key_required,
@@ -21,5 +28,7 @@ def function_settings(config: Config, models_dir: PurePath | None = None) -> Set
         topic=topic_arn(service) if config.jobs.topic else "",
         webhook_secret=layout.webhook_secret_name(service),
         batch_workers=config.jobs.concurrency,
+        tiers=tell_tiers(placements),
+        gpu_cluster=layout.gpu_cluster_name(service) if placements and config.gpu.backend == "ecs" else "",
     )
     return replace(settings, models_dir=Path(models_dir)) if models_dir else settings

@@ -9,6 +9,7 @@ from aws_cdk import aws_iam as iam
 
 from onnxlift.config import Config
 from onnxlift_runtime import layout
+from onnxlift_runtime.settings import Settings
 
 READ: Final = ("s3:GetObject", "s3:GetObjectVersion")
 WRITE: Final = ("s3:PutObject", "s3:AbortMultipartUpload")
@@ -62,11 +63,45 @@ class Permissions:
         """Some queues."""
         return _allow(actions, [self.stack.format_arn(service="sqs", resource=name) for name in names])
 
-    def job_queues(self) -> tuple[str, ...]:
+    def job_queues(self, settings: Settings) -> tuple[str, ...]:
         """Every queue that a job may wait in."""
-        service = self.config.service
-        names = (layout.queue_name(service, model, layout.LAMBDA) for model in self.config.models)
-        return (*names, layout.ingest_queue_name(service))
+        names = (name for model in self.config.models for name in self.model_queues(settings, model))
+        return (*names, layout.ingest_queue_name(self.config.service))
+
+    def model_queues(self, settings: Settings, model: str) -> tuple[str, ...]:
+        """The queues of one model's jobs."""
+        return tuple(layout.queue_name(self.config.service, model, tier) for tier in settings.tiers_of(model))
+
+    def waking(self, settings: Settings, *models: str) -> list[iam.PolicyStatement]:
+        """Start a worker of those of these models that have some, rather than wait for an alarm."""
+        if not settings.gpu_cluster:
+            return []
+        names = [
+            layout.gpu_service_name(self.config.service, model)
+            for model in models
+            if layout.GPU in settings.tiers_of(model)
+        ]
+        services = [
+            self.stack.format_arn(service="ecs", resource="service", resource_name=f"{settings.gpu_cluster}/{name}")
+            for name in names
+        ]
+        return [_allow(["ecs:DescribeServices", "ecs:UpdateService"], services)] if services else []
+
+    def working(self, queue: str) -> list[iam.PolicyStatement]:
+        """Take jobs from a queue, do them, and tell it."""
+        return [
+            *self.telling(),
+            self.objects(READ, layout.PAYLOADS_PREFIX, layout.UPLOADS_PREFIX, layout.IN_PREFIX),
+            self.absence(),
+            self.objects(WRITE, layout.RESULTS_PREFIX),
+            self.queues(CONSUME, queue),
+        ]
+
+    def protection(self) -> iam.PolicyStatement:
+        """Keep ECS from ending a task of the service's cluster while it works."""
+        cluster = layout.gpu_cluster_name(self.config.service)
+        tasks = self.stack.format_arn(service="ecs", resource="task", resource_name=f"{cluster}/*")
+        return _allow(["ecs:GetTaskProtection", "ecs:UpdateTaskProtection"], [tasks])
 
     def telling(self) -> list[iam.PolicyStatement]:
         """Tell that a job has ended: on the bus, below ``out/``, to the job it is a part of, to its caller."""

@@ -35,7 +35,7 @@ def main() -> int:
 def _recipes() -> tuple[list[ImageRecipe], dict[str, str]]:
     config = load_config(ROOT / CONFIG_NAME)
     models, missing = read_models(config)
-    images = [model_recipe(ROOT, config.service, [model]) for model in models]
+    images = [model_recipe(ROOT, config.service, [model]) for model in models if model.on_lambda]
     return [*images, worker_recipe(ROOT, config.service)], missing
 
 

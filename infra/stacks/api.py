@@ -47,6 +47,7 @@ class ApiStack(Stack):
         **stack: Any,
     ) -> None:
         super().__init__(scope, id, description=f"onnxlift: API of {config.service}", **stack)
+        self._settings = function_settings(config, models, CODE_FOLDER / SHIPPED_MODELS)
         control = ZipFunction(
             self,
             "Control",
@@ -54,17 +55,18 @@ class ApiStack(Stack):
             description="Answers for the service: its models, its jobs, and how to call it",
             code=code,
             layer=layer,
-            settings=function_settings(config, CODE_FOLDER / SHIPPED_MODELS),
+            settings=self._settings,
             memory_mb=CONTROL_MEMORY_MB,
             timeout_s=CONTROL_TIMEOUT_S,
             retention_days=config.api.log_retention_days,
         )
         self._allow_jobs(control, config)
         self._add_sweep(control)
-        aliases = {model.name: self._alias_arn(model) for model in models}
-        targets = Targets(
-            self._uri(control.alias.function_arn), {name: self._uri(arn) for name, arn in aliases.items()}
-        )
+        aliases = {model.name: self._alias_arn(model) for model in models if model.on_lambda}
+        answering = self._uri(control.alias.function_arn)
+        # A model that has no functions of its own is answered for by the service's.
+        uris = {model.name: self._uri(aliases[model.name]) if model.on_lambda else answering for model in models}
+        targets = Targets(answering, uris)
         document = _document(config, models, targets)
         gateway = Gateway(self, "Gateway", name=config.service, document=document, api=config.api)
         for name, arn in {"Control": control.alias.function_arn, **aliases}.items():
@@ -84,7 +86,8 @@ class ApiStack(Stack):
             permissions.objects(READ, layout.UPLOADS_PREFIX),
             permissions.absence(),
             permissions.objects(WRITE, layout.UPLOADS_PREFIX, layout.PAYLOADS_PREFIX),
-            permissions.queues((*SEND, "sqs:GetQueueAttributes"), *permissions.job_queues()),
+            permissions.queues((*SEND, "sqs:GetQueueAttributes"), *permissions.job_queues(self._settings)),
+            *permissions.waking(self._settings, *config.models),
         )
 
     def _add_sweep(self, control: ZipFunction) -> None:

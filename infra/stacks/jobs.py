@@ -1,28 +1,33 @@
-"""How jobs come in by bucket and by queue, and how webhooks go out."""
+"""How jobs come in by bucket and by queue, how webhooks go out, and what becomes of jobs that nobody could do."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from aws_cdk import CfnOutput, Stack
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra.assets import SHIPPED_MODELS
 from infra.constructs.permissions import CONSUME, READ, SEND, WRITE, Permissions, bucket_name
 from infra.constructs.queue import FeedingQueue
 from infra.constructs.zip import CODE_FOLDER, ZipFunction
+from infra.models import DeployedModel, tiers
 from infra.settings import function_settings
 from onnxlift.config import Config
-from onnxlift.topology import Source, created_objects, service_sources
+from onnxlift.topology import Source, created_objects, escalations, service_sources
 from onnxlift_runtime import layout
 
 INGEST_MEMORY_MB: Final = 1_024
 NOTIFY_MEMORY_MB: Final = 256
+ESCALATE_MEMORY_MB: Final = 256
 
 
 class JobsStack(Stack):
-    """The queues of the service, the ``ingest`` function that makes jobs, and ``notify``, which delivers webhooks.
+    """The queues of the service and their functions: ``ingest`` makes jobs, ``notify`` delivers webhooks.
+
+    ``escalate`` takes the dead letters of every model's jobs.
 
     ``code`` has the folder of each function, ``layer`` is that of the layer.
     """
@@ -33,12 +38,14 @@ class JobsStack(Stack):
         id: str,  # noqa: A002
         *,
         config: Config,
+        models: Sequence[DeployedModel],
         code: Mapping[str, str],
         layer: str,
         **stack: Any,
     ) -> None:
         super().__init__(scope, id, description=f"onnxlift: jobs of {config.service} by queue and bucket", **stack)
-        self._config, self._code, self._layer = config, code, layer
+        self._config, self._models, self._code, self._layer = config, models, code, layer
+        self._settings = function_settings(config, models, CODE_FOLDER / SHIPPED_MODELS)
         self._permissions = Permissions(self, config)
         public, dropped, webhooks = service_sources(config)
         ingest = self._add_function(dropped, "Makes jobs of dropped objects and of messages", INGEST_MEMORY_MB)
@@ -48,6 +55,7 @@ class JobsStack(Stack):
         queue = self._add_queue("Public", public, ingest)
         self._add_rule(self._add_queue("Dropped", dropped, ingest))
         self._add_queue("Webhooks", webhooks, notify)
+        self._add_escalation(escalations(config, [model.name for model in models], tiers(models)))
         CfnOutput(self, "JobsQueue", value=queue.queue.queue_url, description="Where callers send jobs")
         CfnOutput(self, "DataBucket", value=bucket_name(config.service), description="Where callers drop objects")
 
@@ -59,7 +67,7 @@ class JobsStack(Stack):
             description=description,
             code=self._code[source.function],
             layer=self._layer,
-            settings=function_settings(self._config, CODE_FOLDER / SHIPPED_MODELS),
+            settings=self._settings,
             memory_mb=memory_mb,
             timeout_s=source.timeout_s,
             retention_days=self._config.api.log_retention_days,
@@ -77,7 +85,8 @@ class JobsStack(Stack):
             self._permissions.objects(READ, *reads),
             self._permissions.absence(),
             self._permissions.objects(WRITE, layout.PAYLOADS_PREFIX, layout.RESULTS_PREFIX),
-            self._permissions.queues(SEND, *self._permissions.job_queues()),
+            self._permissions.queues(SEND, *self._permissions.job_queues(self._settings)),
+            *self._permissions.waking(self._settings, *self._config.models),
             self._permissions.queues(CONSUME, *(source.queue for source in own)),
         )
 
@@ -86,6 +95,33 @@ class JobsStack(Stack):
             self._permissions.table("GetItem", "PutItem"),
             self._permissions.webhook_secret(),
             self._permissions.queues(CONSUME, webhooks.queue),
+        )
+
+    def _add_escalation(self, dead: Sequence[Source]) -> None:
+        """Feed it by the queues' names: they are in the stacks of models, each of which may move or go."""
+        if not dead:
+            return
+        escalate = self._add_function(dead[0], "Sends jobs on that nobody could do, or ends them", ESCALATE_MEMORY_MB)
+        self._allow_escalating(escalate, dead)
+        for source in dead:
+            lambda_.EventSourceMapping(
+                self,
+                f"Escalate-{source.queue}",
+                target=escalate.alias,
+                event_source_arn=self.format_arn(service="sqs", resource=source.queue),
+                batch_size=source.batch_size,
+                max_concurrency=source.concurrency,
+                report_batch_item_failures=True,
+            )
+
+    def _allow_escalating(self, escalate: ZipFunction, dead: Sequence[Source]) -> None:
+        bigger = [model.name for model in self._models if model.on_lambda and model.on_gpu]
+        queues = [layout.queue_name(self._config.service, model, layout.GPU) for model in bigger]
+        escalate.allow(
+            *self._permissions.telling(),
+            self._permissions.queues(CONSUME, *(source.queue for source in dead)),
+            *([self._permissions.queues(SEND, *queues)] if queues else ()),
+            *self._permissions.waking(self._settings, *bigger),
         )
 
     def _add_rule(self, dropped: FeedingQueue) -> None:

@@ -6,7 +6,7 @@ from aws_cdk import Stack
 from constructs import Construct
 
 from infra.constructs.model import ModelFunction
-from infra.constructs.permissions import CONSUME, READ, SEND, WRITE, Permissions
+from infra.constructs.permissions import READ, SEND, WRITE, Permissions
 from infra.constructs.queue import FeedingQueue
 from infra.models import DeployedModel
 from infra.settings import function_settings
@@ -31,6 +31,7 @@ class ModelStack(Stack):
     ) -> None:
         super().__init__(scope, id, description=f"onnxlift: model {model.name} of {config.service}", **stack)
         self._config, self._model, self._context = config, model, context
+        self._settings = function_settings(config, [model])
         source = job_source(config, model.name)
         answers = f"Answers for model {model.name}"
         predict = self._add_function(
@@ -39,8 +40,8 @@ class ModelStack(Stack):
         batch = self._add_function(
             source.function, description=f"Works on jobs of model {model.name}", timeout_ms=source.timeout_s * 1000
         )
-        self._allow_submitting(predict, source.queue)
-        self._allow_working(batch, source.queue)
+        self._allow_submitting(predict)
+        batch.allow(*Permissions(self, config).working(source.queue))
         FeedingQueue(self, "Jobs", source=source).feed(batch.alias)
 
     def _add_function(
@@ -53,30 +54,20 @@ class ModelStack(Stack):
             description=description,
             model=self._model,
             context=self._context,
-            settings=function_settings(self._config),
+            settings=self._settings,
             timeout_ms=timeout_ms,
             retention_days=self._config.api.log_retention_days,
             physical_name=physical_name,
         )
 
-    def _allow_submitting(self, predict: ModelFunction, queue: str) -> None:
-        permissions = Permissions(self, self._config)
+    def _allow_submitting(self, predict: ModelFunction) -> None:
+        permissions, name = Permissions(self, self._config), self._model.name
         predict.allow(
             permissions.table("GetItem", "PutItem"),
             permissions.indexes(layout.BY_QUEUE),
             permissions.objects(READ, layout.UPLOADS_PREFIX, layout.RESULTS_PREFIX),
             permissions.absence(),
             permissions.objects(WRITE, layout.PAYLOADS_PREFIX),
-            permissions.queues((*SEND, "sqs:GetQueueAttributes"), queue),
-        )
-
-    def _allow_working(self, batch: ModelFunction, queue: str) -> None:
-        permissions = Permissions(self, self._config)
-        reads = (layout.PAYLOADS_PREFIX, layout.UPLOADS_PREFIX, layout.IN_PREFIX)
-        batch.allow(
-            *permissions.telling(),
-            permissions.objects(READ, *reads),
-            permissions.absence(),
-            permissions.objects(WRITE, layout.RESULTS_PREFIX),
-            permissions.queues(CONSUME, queue),
+            permissions.queues((*SEND, "sqs:GetQueueAttributes"), *permissions.model_queues(self._settings, name)),
+            *permissions.waking(self._settings, name),
         )

@@ -11,7 +11,7 @@ from onnxlift_runtime.errors import ConfigInvalid
 Handler: TypeAlias = Callable[[Mapping[str, Any], Any], Mapping[str, Any]]
 
 API_FUNCTIONS: Final = ("control", "predict")
-JOB_FUNCTIONS: Final = ("batch", "ingest", "notify")
+JOB_FUNCTIONS: Final = ("batch", "ingest", "notify", "escalate")
 FUNCTIONS: Final = (*API_FUNCTIONS, *JOB_FUNCTIONS)
 _MODEL: Final = re.compile(r"/v[12]/models/(?P<model>[^/:]+)")
 

@@ -1,6 +1,7 @@
-"""Two cloud assemblies for all tests here, each synthesised once for all workers."""
+"""The cloud assemblies of all tests here, each synthesised once for all workers."""
 
 import fcntl
+import functools
 import os
 from pathlib import Path
 
@@ -54,6 +55,41 @@ samples = "heldout.npz"
 """
 
 
+# One model on each tier, and one on both.
+LAB = """
+service = "lab"
+
+[models.both]
+source = "both.onnx"
+placement.fallback = true
+[models.both.quality]
+samples = "heldout.npz"
+
+[models.big]
+source = "big.onnx"
+placement.tier = "gpu"
+[models.big.quality]
+samples = "heldout.npz"
+
+[models.small]
+source = "small.onnx"
+[models.small.quality]
+samples = "heldout.npz"
+
+[gpu]
+"""
+MANAGED = "max_tasks = 3\njobs_per_task = 10\nidle_minutes = 20\nmax_batch_size = 16"
+GROUP = 'capacity = "group"\nnetwork = "endpoints"\nspot = false\ninstance_types = ["g6e.2xlarge", "g5.2xlarge"]'
+ACCELERATED = 'backend = "lambda"\nnetwork = "nat"'
+
+
+def write_lab(folder: Path, gpu: str = MANAGED) -> Path:
+    """A service with GPU workers as ``gpu`` describes them."""
+    for name in ("both", "big", "small"):
+        builders.write_artifact(folder / "artifacts", builders.linear(), name=name)
+    return _write_config(folder, LAB + gpu)
+
+
 def write_shop(folder: Path) -> Path:
     """A service with two models; the artifacts folder also holds what must not be shipped."""
     root = folder / "artifacts"
@@ -82,6 +118,23 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
     folder = _shared_folder(tmp_path_factory) / "bare"
     return _assembled(folder, write_bare)
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
+    return _assembled(_shared_folder(tmp_path_factory) / "lab", write_lab)
+
+
+@pytest.fixture(scope="session")
+def group(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
+    folder = _shared_folder(tmp_path_factory) / "group"
+    return _assembled(folder, functools.partial(write_lab, gpu=GROUP))
+
+
+@pytest.fixture(scope="session")
+def accelerated(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
+    folder = _shared_folder(tmp_path_factory) / "accelerated"
+    return _assembled(folder, functools.partial(write_lab, gpu=ACCELERATED))
 
 
 def _write_config(folder: Path, text: str) -> Path:

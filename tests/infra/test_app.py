@@ -70,8 +70,10 @@ def test_the_app_says_what_to_do_when_its_packages_are_nowhere(tmp_path: Path) -
     assert (done.returncode, done.stderr) == (1, "error: the CDK app's packages are not installed; run `make setup`\n")
 
 
-def test_a_model_for_the_gpu_stops_the_app_with_one_line(tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_where_it_was_wished_stops_the_app_with_one_line(tmp_path: Path) -> None:
     config = write_bare(tmp_path)
+    text = config.read_text().replace("[models.later]", '[models.digits.placement]\ntier = "lambda"\n[models.later]')
+    config.write_text(text)
     path = tmp_path / "artifacts" / "digits" / "1" / MANIFEST_NAME
     manifest = Manifest.from_json(path.read_text())
     huge = replace(manifest, measurements=replace(manifest.measurements, peak_memory_mb=20_000))
@@ -80,7 +82,7 @@ def test_a_model_for_the_gpu_stops_the_app_with_one_line(tmp_path: Path) -> None
     done = synthesise(config, tmp_path / "out")
 
     assert done.returncode == 1
-    assert done.stderr.startswith("error: model 'digits' is placed on a GPU (needs 26,112 MB of memory")
+    assert done.stderr.startswith("error: model 'digits' cannot run on Lambda: needs 26,112 MB of memory")
     assert done.stderr.count("\n") == 1
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from infra.assets import copy_files, image_files, layer_files, link_files, worker_files, zip_files
 from infra.models import DeployedModel
+from onnxlift.placement import Placement
 from tests import builders
 
 
@@ -60,7 +61,9 @@ def test_reports_beside_the_manifest_are_not_shipped(tmp_path: Path) -> None:
     manifest = builders.write_artifact(tmp_path, builders.linear(), name="linear")
     for name in ("report.json", "report.html"):
         (tmp_path / "linear" / manifest.version / name).touch()
-    model = DeployedModel("linear", tmp_path / "linear", (manifest,), 1769, "service-linear-predict")
+    model = DeployedModel(
+        "linear", tmp_path / "linear", (manifest,), Placement("lambda", 1769, ""), "service-linear-predict"
+    )
 
     shipped = [*image_files(tmp_path, model), *zip_files(tmp_path, "control", [model])]
 

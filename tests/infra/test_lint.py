@@ -7,8 +7,11 @@ from pathlib import Path
 from tests.infra.assembly import ROOT, Assembly
 
 
-def test_cfn_lint_finds_nothing_in_any_template(shop: Assembly, bare: Assembly) -> None:
-    templates = [str(path) for assembly in (shop, bare) for path in assembly.folder.glob("*.template.json")]
+def test_cfn_lint_finds_nothing_in_any_template(
+    shop: Assembly, bare: Assembly, lab: Assembly, group: Assembly, accelerated: Assembly
+) -> None:
+    assemblies = (shop, bare, lab, group, accelerated)
+    templates = [str(path) for assembly in assemblies for path in assembly.folder.glob("*.template.json")]
 
     done = subprocess.run(
         [Path(sys.executable).with_name("cfn-lint"), "--", *templates],
@@ -18,5 +21,5 @@ def test_cfn_lint_finds_nothing_in_any_template(shop: Assembly, bare: Assembly) 
         check=False,
     )
 
-    assert len(templates) == 9
+    assert len(templates) == 33
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

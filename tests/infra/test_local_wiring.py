@@ -11,7 +11,7 @@ from onnxlift.local.cloud import Cloud, open_cloud
 from onnxlift.local.resources import client
 from onnxlift.local.service import settings
 from onnxlift.local.wiring import FUNCTIONS
-from onnxlift.topology import sources
+from onnxlift.topology import escalations, sources
 from onnxlift_runtime.settings import Settings
 from tests.infra.assembly import Assembly, flat
 
@@ -112,7 +112,7 @@ def test_every_queue_feeds_the_same_function(shop: Assembly) -> None:
         resources = shop.template(stack)["Resources"]
         for feed in shop.resources(stack, "AWS::Lambda::EventSourceMapping").values():
             properties = feed["Properties"]
-            queue = resources[properties["EventSourceArn"]["Fn::GetAtt"][0]]["Properties"]["QueueName"]
+            queue = _queue(resources, properties["EventSourceArn"])
             alias = next(_references(properties["FunctionName"]))
             function = resources[resources[alias]["Properties"]["FunctionName"]["Ref"]]["Properties"]
             fed[queue] = (_handler(function), properties["BatchSize"], function["Timeout"])
@@ -121,7 +121,7 @@ def test_every_queue_feeds_the_same_function(shop: Assembly) -> None:
 
     assert fed == {
         source.queue: (f"handlers.{source.function}.handler", source.batch_size, source.timeout_s)
-        for source in sources(config, config.models)
+        for source in (*sources(config, config.models), *escalations(config, config.models))
     }
 
 
@@ -141,6 +141,14 @@ def test_functions_are_told_the_same_names(shop: Assembly) -> None:
         told = Settings.from_env(variables)
         for name in ("service", "jobs_table", "data_bucket", "event_bus", "webhook_secret"):
             assert getattr(told, name) == getattr(local, name)
+
+
+def _queue(resources: dict[str, Any], arn: Any) -> str:
+    """The name of a queue in the same stack, or in another, whose ARN is then written out."""
+    if "Fn::GetAtt" not in arn:
+        return flat(arn).rpartition(":")[2]
+    name: str = resources[arn["Fn::GetAtt"][0]]["Properties"]["QueueName"]
+    return name
 
 
 def _handler(function: dict[str, Any]) -> str:

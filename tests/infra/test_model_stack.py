@@ -132,6 +132,7 @@ def test_the_image_is_built_from_exactly_what_it_needs(shop: Assembly) -> None:
         "handlers/__init__.py",
         "handlers/batch.py",
         "handlers/predict.py",
+        "infra/images/slim.py",
         "requirements/runtime.txt",
         "artifacts/digits/1/manifest.json",
         "artifacts/digits/1/model.onnx",

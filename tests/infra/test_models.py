@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.models import function_name, read_models
+from infra.models import function_name, read_models, tiers
 from onnxlift.config import Config, load_config
 from onnxlift_runtime.errors import ArtifactCorrupt, ConfigInvalid, PlacementImpossible
 from onnxlift_runtime.manifest import MANIFEST_NAME, Manifest
@@ -85,16 +85,33 @@ def test_memory_that_the_user_set_must_hold_all_versions(tmp_path: Path) -> None
         pytest.param((version(2),), 'tier = "gpu"', "the configuration asks for it", id="asked-for"),
     ],
 )
-def test_a_model_for_the_gpu_stops_with_the_limit_that_put_it_there(
+def test_a_model_for_the_gpu_knows_the_limit_that_put_it_there(
     tmp_path: Path, manifests: tuple[Manifest, ...], placement: str, why: str
 ) -> None:
     write(tmp_path, *manifests)
 
-    with pytest.raises(PlacementImpossible, match="model 'tiny' is placed on a GPU") as caught:
-        read_models(configured(tmp_path, placement))
+    (model,), _ = read_models(configured(tmp_path, placement))
 
-    assert why in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert why in model.placement.reason
+    assert (model.on_lambda, model.on_gpu) == (False, True)
+    assert model.memory_mb >= model.manifests[0].measurements.peak_memory_mb
+
+
+def test_a_model_that_falls_back_to_the_gpu_has_both_tiers(tmp_path: Path) -> None:
+    write(tmp_path, version(2))
+
+    (model,), _ = read_models(configured(tmp_path, "fallback = true"))
+
+    assert (model.on_lambda, model.on_gpu) == (True, True)
+    assert tiers([model]) == {"tiny": ("lambda", "gpu")}
+
+
+def test_a_model_on_lambda_alone_need_not_be_told(tmp_path: Path) -> None:
+    write(tmp_path, version(2))
+
+    (model,), _ = read_models(configured(tmp_path))
+
+    assert tiers([model]) == {}
 
 
 def test_versions_for_different_processors_cannot_share_an_image(tmp_path: Path) -> None:
