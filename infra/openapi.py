@@ -110,10 +110,12 @@ def _paths(document: Mapping[str, Any], targets: Targets) -> Iterator[tuple[str,
 
 def _method(operation: Mapping[str, Any]) -> Document:
     answer = operation["responses"]["200"]["description"]
+    named = [parameter for parameter in operation.get("parameters", ()) if parameter["in"] == "path"]
     return {
         "operationId": operation["operationId"],
         "summary": operation["summary"],
         "responses": {"200": {"description": answer}},
+        **({"parameters": named} if named else {}),
     }
 
 

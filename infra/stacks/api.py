@@ -154,5 +154,5 @@ class ApiStack(Stack):
 
 def _document(config: Config, models: Sequence[DeployedModel], targets: Targets) -> Document:
     catalog = Catalog.of(manifest for model in models for manifest in model.manifests)
-    document = describe(catalog, title=config.service, api_key_required=config.api.api_key_required)
+    document = describe(catalog, title=config.service, api_key_required=config.api.api_key_required, jobs=True)
     return gateway_document(document, targets, config.api.throttle, Limits())

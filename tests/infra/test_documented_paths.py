@@ -1,26 +1,42 @@
 """Every operation of the document is answered, as it describes, by the function that the API routes it to."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from moto import mock_aws
 from openapi_schema_validator import OAS30Validator
 
 from handlers import control
 from infra.openapi import Targets
+from onnxlift_runtime.aws import clients
+from onnxlift_runtime.aws.table import JobTable
 from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.dataplane import routes
 from onnxlift_runtime.edge import answer_event
 from onnxlift_runtime.engine import Engine
-from onnxlift_runtime.http import JSON, Request, Response, dispatch
+from onnxlift_runtime.http import ANONYMOUS, JSON, Request, Response, dispatch
+from onnxlift_runtime.jobs import Job, JobStatus, Payload
+from onnxlift_runtime.layout import queue_name
 from onnxlift_runtime.openapi import describe
 from onnxlift_runtime.settings import Settings
 from tests import builders
+from tests.unit.runtime.aws.conftest import create_table
 
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
+
+# What each operation asks of the job that its path names; the others take any.
+JOBS = {
+    "job": JobStatus.RUNNING,
+    "result": JobStatus.SUCCEEDED,
+    "cancel": JobStatus.QUEUED,
+    "retry": JobStatus.FAILED,
+}
 
 
 @dataclass(frozen=True)
@@ -33,11 +49,31 @@ class Service:
 
     def call(self, method: str, path: str, body: bytes) -> Response:
         handler = self.handlers[self.targets.uri(path)]
+        path = re.sub(r"\{job\}(?:/(\w+))?", lambda found: found[0].replace("{job}", found[1] or "job"), path)
         return Response.from_event(handler(Request(method.upper(), path, body=body).to_event()))
 
 
 @pytest.fixture
-def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The table with a job for each operation, the queue and the secret."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with mock_aws():
+        dynamodb = boto3.client("dynamodb")
+        create_table(dynamodb)
+        for name, status in JOBS.items():
+            answer = Payload.of(b"{}", {"Content-Type": JSON}) if status is JobStatus.SUCCEEDED else None
+            job = Job(name, ANONYMOUS, "pair", "1", Payload.of(b"{}", {}), 1, 2**53, status=status, result=answer)
+            JobTable(dynamodb, "jobs").insert(job)
+        boto3.client("sqs").create_queue(QueueName=queue_name("demo", "pair", "lambda"))
+        boto3.client("secretsmanager").create_secret(Name="secret", SecretString="of 24 characters at least")
+        yield
+    clients._client.cache_clear()
+
+
+@pytest.fixture
+def service(account: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
     """A model with labels and two versions, and one with several inputs, each open in a function of its own."""
     scores = [builders.spec("probabilities", "FP32", (-1, 2), ("cat", "dog"))]
     two_classes, other_seed = builders.mlp(classes=2), builders.mlp(classes=2, seed=1)
@@ -55,11 +91,15 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service
             place = tmp_path / "all" / path.relative_to(tmp_path / folder)
             place.parent.mkdir(parents=True)
             place.write_bytes(path.read_bytes())
-    for name, value in Settings(service="demo", models_dir=tmp_path / "all").to_env().items():
+    settings = Settings(
+        service="demo", models_dir=tmp_path / "all", jobs_table="jobs", data_bucket="data", webhook_secret="secret"
+    )
+    for name, value in settings.to_env().items():
         monkeypatch.setenv(name, value)
-    control.service.cache_clear()
+    for cached in (control.service, control.desk, control._job_routes, clients._client):
+        cached.cache_clear()
     yield Service(
-        describe(Catalog.of(manifests), title="demo", api_key_required=False),
+        describe(Catalog.of(manifests), title="demo", api_key_required=False, jobs=True),
         Targets("control", {"pets": "a", "pair": "b"}),
         {
             "control": lambda event: control.handler(event, None),
@@ -67,7 +107,8 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service
             "b": predict(tmp_path / "b"),
         },
     )
-    control.service.cache_clear()
+    for cached in (control.service, control.desk, control._job_routes):
+        cached.cache_clear()
 
 
 def predict(models_dir: Path) -> Handler:
