@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import click
@@ -57,6 +58,7 @@ def command(
     """
     from onnxlift.local.cloud import open_cloud  # `--help` loads no server and no runtime
     from onnxlift.local.gateway import Gateway
+    from onnxlift.local.gpu import gpu_workers
     from onnxlift.local.schedule import Schedule
     from onnxlift.local.server import address, listen, run
     from onnxlift.local.service import open_service
@@ -65,6 +67,7 @@ def command(
     config = load_config(config_path)
     _log_to_stderr(quiet)
     with (
+        tempfile.TemporaryDirectory(prefix="onnxlift-") as scratch,
         listen(host, port) as sock,
         open_cloud(config_path, persist) as cloud,
         open_service(config, cloud, threads=threads, workers=workers) as (wiring, inventory),
@@ -72,11 +75,12 @@ def command(
         for line in (*inventory.lines(), *cloud.lines(config.service)):
             click.echo(line)
         sweep = Schedule(wiring.handlers["control"], SWEEP_EVENT, sweep_every_s)
-        with Workers(workers, config_path, os.environ) as started:
+        with Workers(workers, [str(config_path)], os.environ) as started, gpu_workers(config, Path(scratch)) as on_gpu:
 
             def ready() -> None:
                 click.echo(f"listening on {address(sock)}")
                 started.start()
+                on_gpu.start()
                 sweep.start()
 
             status = run(Gateway(wiring), sock, ready)

@@ -16,6 +16,7 @@ from onnxlift_runtime.oip import HEADER_LENGTH, encode_request
 from onnxlift_runtime.payload import decode_json, encode_json
 from onnxlift_runtime.tensors import Array, encode
 
+FOLLOWED_S: Final = 60.0  # a job of a client that has no time limit of its own
 _CLIENT_ERROR: Final = 400
 
 
@@ -94,9 +95,12 @@ class Client:
 
         ``inputs`` maps a name to (datatype, array with the batch dimension); ``binary`` sends and asks for raw
         tensors instead of JSON; ``classes`` asks for the best k classes of the outputs it names instead of tensors.
+        A request that the service makes a job of is followed to its end, as long as an answer is waited for.
         """
         body, headers = encode_inference(inputs, binary=binary, classes=classes or {})
         answer = self.call("POST", model_path(model, version) + "/infer", body, headers)
+        if answer.status_code == httpx.codes.ACCEPTED:
+            return self._follow(read_document(answer))
         return decode_answer(answer.content, answer.headers)
 
     def predict(self, model: str, instances: Any) -> Any:
@@ -126,6 +130,13 @@ class Client:
         if answer.status_code >= _CLIENT_ERROR:
             raise ServiceRefused(answer.status_code, answer.text[:200] or answer.reason_phrase)
         return answer
+
+    def _follow(self, accepted: Mapping[str, Any]) -> Answer:
+        from onnxlift.client.jobs import JobRecord, Jobs  # which work with a client
+
+        jobs, job = Jobs(self), JobRecord.of(accepted)
+        jobs.wait(job.id, self._http.timeout.read or FOLLOWED_S)
+        return jobs.result(job.id)
 
     def _send(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None

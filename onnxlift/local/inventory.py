@@ -1,9 +1,10 @@
 """What there is to serve: the artifacts found, and the configured models that still lack one."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from onnxlift.artifact import read_tiers
 from onnxlift.config import Config
 from onnxlift_runtime.manifest import MANIFEST_NAME, Manifest, read_manifests
 
@@ -14,11 +15,17 @@ class Inventory:
 
     served: tuple[Manifest, ...]
     skipped: Mapping[str, str]
+    tiers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def lines(self) -> tuple[str, ...]:
         """One line for each version served and each model skipped."""
-        found = (f"serving {item.name} version {item.version} ({_describe(item)})" for item in self.served)
+        found = (f"serving {item.name} version {item.version} ({self._describe(item)})" for item in self.served)
         return (*found, *(f"skipping {name}: {why}" for name, why in self.skipped.items()))
+
+    def _describe(self, manifest: Manifest) -> str:
+        tiers = self.tiers.get(manifest.name, ())
+        where = f", on {' and '.join(tiers)}" if tiers else ""
+        return f"{manifest.recipe}, {manifest.size_bytes / 1000:,.0f} kB{where}"
 
 
 def take_inventory(config: Config, models_dir: Path, failures: Mapping[tuple[str, str], str]) -> Inventory:
@@ -33,11 +40,7 @@ def take_inventory(config: Config, models_dir: Path, failures: Mapping[tuple[str
         if not (config.artifact_folder(name) / MANIFEST_NAME).is_file()
     }
     broken = {f"{name} version {version}": why for (name, version), why in failures.items()}
-    return Inventory(served, missing | broken)
-
-
-def _describe(manifest: Manifest) -> str:
-    return f"{manifest.recipe}, {manifest.size_bytes / 1000:,.0f} kB"
+    return Inventory(served, missing | broken, read_tiers(config))
 
 
 def _relative(path: Path) -> Path:

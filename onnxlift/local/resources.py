@@ -8,6 +8,7 @@ from typing import Any
 import boto3
 from botocore.config import Config as Connection
 
+from onnxlift.artifact import read_tiers
 from onnxlift.config import Config
 from onnxlift.local.cloud import ACCOUNT, REGION, queue_arn
 from onnxlift.topology import DEAD_RETENTION_S, DEAD_VISIBILITY_S, RETENTION_S, Source, created_objects, sources
@@ -32,7 +33,7 @@ def create(config: Config, endpoint_url: str) -> None:
     sqs = client("sqs", endpoint_url)
     _create_table(client("dynamodb", endpoint_url), layout.table_name(service))
     _create_bucket(client("s3", endpoint_url), layout.bucket_name(service, ACCOUNT, REGION))
-    _create_queues(sqs, sources(config, config.models))
+    _create_queues(sqs, sources(config, config.models, read_tiers(config)))
     _create_rule(client("events", endpoint_url), service)
     secret = {"Name": layout.webhook_secret_name(service), "SecretString": secrets.token_urlsafe(32)}
     client("secretsmanager", endpoint_url).create_secret(**secret)

@@ -6,11 +6,14 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from onnxlift.artifact import gpu_placements, read_tiers
 from onnxlift.config import Config
 from onnxlift.local.cloud import ACCOUNT, REGION, Cloud
 from onnxlift.local.inventory import Inventory, take_inventory
 from onnxlift.local.wiring import API_FUNCTIONS, Wiring, load_handlers
+from onnxlift.placement import tell_tiers
 from onnxlift_runtime import layout
+from onnxlift_runtime.layout import LAMBDA
 from onnxlift_runtime.settings import Settings
 
 
@@ -30,8 +33,9 @@ def open_service(
         handlers = load_handlers(API_FUNCTIONS)
         from handlers.predict import engine  # only after `load_handlers` said that there is one
 
-        opened = engine()
-        yield Wiring(handlers, frozenset(opened.catalog.models)), take_inventory(config, models_dir, opened.failures)
+        opened, tiers = engine(), read_tiers(config)
+        with_function = frozenset(name for name in opened.catalog.models if LAMBDA in tiers.get(name, (LAMBDA,)))
+        yield Wiring(handlers, with_function), take_inventory(config, models_dir, opened.failures)
 
 
 def settings(config: Config, models_dir: Path, *, threads: int, workers: int) -> Settings:
@@ -51,6 +55,8 @@ def settings(config: Config, models_dir: Path, *, threads: int, workers: int) ->
         webhook_secret=layout.webhook_secret_name(service),
         private_webhooks=True,
         batch_workers=workers,
+        job_timeout_s=config.jobs.timeout_s,
+        tiers=tell_tiers(gpu_placements(config)),
     )
 
 

@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
+from onnxlift.artifact import read_tiers
 from onnxlift.config import load_config
 from onnxlift.local import child
 from onnxlift.local.poller import Poller
 from onnxlift.local.wiring import JOB_FUNCTIONS, load_handlers
-from onnxlift.topology import sources
+from onnxlift.topology import WORKER, escalations, sources
 
 MODULE: Final = "onnxlift.local.worker"
 RESTART_AFTER_S: Final = 0.2
@@ -25,13 +26,13 @@ log = logging.getLogger("onnxlift.local")
 
 
 class Workers:
-    """Some worker processes; one that ends by itself is replaced."""
+    """Some processes of a module; one that ends by itself is replaced."""
 
-    def __init__(self, count: int, config_path: Path, environ: Mapping[str, str]) -> None:
-        self._arguments = [str(config_path)]
+    def __init__(self, count: int, arguments: Sequence[str], environ: Mapping[str, str], module: str = MODULE) -> None:
+        self._module, self._arguments = module, tuple(arguments)
         self._environ = dict(environ)
         self._stopped = threading.Event()
-        self._threads = [threading.Thread(target=self._keep_one, name=f"worker-{number}") for number in range(count)]
+        self._threads = [threading.Thread(target=self._keep_one, name=f"{module}-{number}") for number in range(count)]
 
     def start(self) -> None:
         """Start them all."""
@@ -50,7 +51,7 @@ class Workers:
 
     def _keep_one(self) -> None:
         while not self._stopped.is_set():
-            with child.running(MODULE, self._arguments, self._environ) as process:
+            with child.running(self._module, self._arguments, self._environ) as process:
                 while process.poll() is None and not self._stopped.wait(RESTART_AFTER_S):
                     pass
             if not self._stopped.is_set():
@@ -68,7 +69,9 @@ def main() -> None:
     import boto3  # 150 ms in which the parent need not wait
 
     handlers, sqs = load_handlers(JOB_FUNCTIONS), boto3.client("sqs")
-    pollers = [Poller(source, handlers[source.function], sqs) for source in sources(config, config.models)]
+    tiers = read_tiers(config)
+    found = (*sources(config, config.models, tiers), *escalations(config, config.models, tiers))
+    pollers = [Poller(source, handlers[source.function], sqs) for source in found if source.function != WORKER]
     for poller in pollers:
         threading.Thread(target=poller.run, args=(stopped,), name=poller.source.queue, daemon=True).start()
     stopped.wait()

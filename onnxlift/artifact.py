@@ -1,0 +1,35 @@
+"""The artifacts of the configured models, as far as there are any, and where each model is placed."""
+
+from collections.abc import Mapping
+
+from onnxlift.config import Config
+from onnxlift.placement import Placement, place, together
+from onnxlift_runtime.layout import GPU
+from onnxlift_runtime.manifest import MANIFEST_NAME, Manifest, read_manifest
+
+
+def read_versions(config: Config, model: str) -> tuple[Manifest, ...]:
+    """Every version of a model, the newest last; none where the configured one is not compressed yet.
+
+    Raises ``ArtifactCorrupt``.
+    """
+    if not (config.artifact_folder(model) / MANIFEST_NAME).is_file():
+        return ()
+    found = (read_manifest(path.parent) for path in (config.artifacts / model).glob(f"*/{MANIFEST_NAME}"))
+    return tuple(sorted(found, key=lambda manifest: int(manifest.version)))
+
+
+def read_placements(config: Config) -> Mapping[str, Placement]:
+    """The placement of every model that has an artifact; raises ``PlacementImpossible`` and ``ArtifactCorrupt``."""
+    versions = {name: read_versions(config, name) for name in config.models}
+    return {name: place(together(found), config.models[name].placement) for name, found in versions.items() if found}
+
+
+def gpu_placements(config: Config) -> Mapping[str, Placement]:
+    """Of these, the models that have GPU workers."""
+    return {name: found for name, found in read_placements(config).items() if GPU in found.tiers}
+
+
+def read_tiers(config: Config) -> Mapping[str, tuple[str, ...]]:
+    """The tiers of each model that has more, or another, than Lambda."""
+    return {name: found.tiers for name, found in gpu_placements(config).items()}
