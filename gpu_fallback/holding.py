@@ -4,12 +4,15 @@ import threading
 from dataclasses import dataclass, field
 from typing import Final
 
-from onnxlift_runtime.aws.queues import Message
+from onnxlift_runtime.aws.queues import MAX_AT_ONCE, Message
 from onnxlift_runtime.jobs import Job
 from onnxlift_runtime.tasks import Answer, Task
 
-# Of one inference: what is being run, what is ready to be run next, and what is being fetched or published.
+# What is being run, what is ready to be run next, and what is being fetched or published.
 INFERENCES_HELD: Final = 3
+# Short inferences need more: while one job is fetched and another published, many are run.
+AHEAD_S: Final = 0.5
+MOST_AHEAD: Final = 200
 MAX_PAYLOAD_BYTES: Final = 512 * 1024 * 1024  # of all payloads held, as they came
 
 
@@ -35,9 +38,12 @@ class Holding:
 class Holdings:
     """All that a worker holds; safe to use from several threads."""
 
-    def __init__(self, capacity: int) -> None:
-        """``capacity`` counts messages; a receiver may go beyond it by what another receives at the same time."""
-        self.capacity = capacity
+    def __init__(self, max_rows: int) -> None:
+        """``max_rows`` is how many jobs one inference may take.
+
+        ``capacity`` counts messages; a receiver may go beyond it by what another receives at the same time.
+        """
+        self.capacity = self._least = INFERENCES_HELD * max_rows
         self._held: set[Holding] = set()
         self._changed = threading.Condition()
 
@@ -67,13 +73,26 @@ class Holdings:
             self._held.discard(holding)
             self._changed.notify_all()
 
-    def wait_for_room(self, wanted: int, timeout_s: float) -> int:
-        """How many more messages there is room for: ``wanted`` at least, or 0 where that takes too long."""
+    def expect(self, jobs_per_s: float) -> None:
+        """Make room for what is run within the next moment, at the rate that was seen last."""
         with self._changed:
-            self._changed.wait_for(lambda: self._room() >= wanted, timeout_s)
-            room = self._room()
-            return room if room >= wanted else 0
+            self.capacity = self._least + min(MOST_AHEAD, int(jobs_per_s * AHEAD_S))
+            self._changed.notify_all()
+
+    def wait_for_room(self, timeout_s: float) -> int:
+        """How many more messages there is room for; 0 where that takes too long.
+
+        A few at once, because receiving one costs as much as receiving ten.
+        """
+        with self._changed:
+            self._changed.wait_for(self._room, timeout_s)
+            return self._room()
 
     def _room(self) -> int:
+        wanted = max(1, min(MAX_AT_ONCE, self.capacity // INFERENCES_HELD))
+        room = self._free()
+        return room if room >= wanted else 0
+
+    def _free(self) -> int:
         size_bytes = sum(item.job.payload.size_bytes for item in self._held if item.job)
         return self.capacity - len(self._held) if size_bytes < MAX_PAYLOAD_BYTES else 0

@@ -209,6 +209,7 @@ class Pipeline:
         rows = sum(part.feed.rows for part in parts) if feed.manifest.max_batch_size else 1
         waited_s = [began_s - part.offered_s for part in parts]
         self._metrics.note_batch(feed.manifest.name, rows, waited_s, watch.lap())
+        self._holdings.expect(len(parts) / max(monotonic() - began_s, 1e-3))
         return answers
 
     def _note(self, part: Part, answer: Answer | None) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from gpu_fallback.holding import Holdings
 from onnxlift_runtime import telemetry
-from onnxlift_runtime.aws.queues import MAX_AT_ONCE, Message, Queues
+from onnxlift_runtime.aws.queues import Message, Queues
 from onnxlift_runtime.errors import ModelUnavailable
 from onnxlift_runtime.layout import GPU
 
@@ -32,8 +32,6 @@ class Receiver:
         self._hide_s = hide_s
         self._pause_s = FIRST_PAUSE_S
         self._quiet_until_s = 0.0
-        # A few at once, because each call costs as much as receiving ten.
-        self._wanted = max(1, min(MAX_AT_ONCE, holdings.capacity // 3))
 
     def step(self) -> None:
         """Receive some messages, where there is room and no reason to wait."""
@@ -41,7 +39,7 @@ class Receiver:
         if quiet_s > 0:
             time.sleep(min(quiet_s, ROOM_S))
             return
-        room = self._holdings.wait_for_room(self._wanted, ROOM_S)
+        room = self._holdings.wait_for_room(ROOM_S)
         if not room:
             return
         try:

@@ -11,7 +11,7 @@ from typing import Final
 
 from gpu_fallback import health
 from gpu_fallback.heartbeat import OVERDUE, Heartbeat, sort_out
-from gpu_fallback.holding import INFERENCES_HELD, Holding, Holdings
+from gpu_fallback.holding import Holding, Holdings
 from gpu_fallback.loop import Loop
 from gpu_fallback.metrics import Metrics
 from gpu_fallback.pipeline import STOPPING, Pipeline, Plan
@@ -82,7 +82,7 @@ class GpuWorker:
         self._told = told
         self._metrics = Metrics(service)
         max_rows = max(1, min(told.max_batch_size, _widest(core.engine, models)))
-        self._holdings = Holdings(INFERENCES_HELD * max_rows)
+        self._holdings = Holdings(max_rows)
         plan = Plan(max_rows, told.max_wait_ms, self._timings.lease_ms, told.timeout_s)
         self._pipeline = Pipeline(core, self._holdings, plan, self._metrics, self._report)
         self._receivers = {

@@ -1,0 +1,174 @@
+"""Pictures a second through the whole worker, beside those of the same session in a bare loop."""
+
+import contextlib
+import io
+import json
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from onnx import ModelProto, helper
+
+from gpu_fallback.models import Models
+from gpu_fallback.worker import GpuWorker
+from onnxlift_runtime.aws.herald import Herald
+from onnxlift_runtime.aws.service import JobService, Submission
+from onnxlift_runtime.aws.worker import Worker
+from onnxlift_runtime.jobs import Job, JobStatus, Payload
+from onnxlift_runtime.layout import GPU
+from onnxlift_runtime.manifest import Manifest
+from onnxlift_runtime.oip import HEADER_LENGTH
+from onnxlift_runtime.settings import Settings, WorkerSettings
+from onnxlift_runtime.tensors import Array
+from tests import builders, memory
+
+MODEL: Final = "pictures"
+CLASSES: Final = 100
+# One call to each service inside a region, as one sees it from a task: seconds.
+DELAYS_S: Final[Mapping[str, float]] = {"dynamodb": 0.005, "sqs": 0.010, "s3": 0.030, "events": 0.010}
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is measured: a network of ``layers`` convolutions with ``channels`` on pictures of ``side`` x ``side``.
+
+    Each of ``rounds`` first runs the session for ``baseline_s`` at each batch size, then ``jobs`` through a worker.
+    """
+
+    side: int = 128
+    channels: int = 32
+    layers: int = 6
+    jobs: int = 400
+    rounds: int = 3
+    baseline_s: float = 2.0
+    batch_sizes: Sequence[int] = (1, 2, 4, 8, 16)
+
+
+def measure(load: Load, told: WorkerSettings) -> Mapping[str, str]:
+    """Figures by name."""
+    with tempfile.TemporaryDirectory(prefix="onnxlift-") as folder:
+        manifest = builders.write_artifact(
+            Path(folder), network(load), name=MODEL, max_batch_size=max(load.batch_sizes)
+        )
+        settings = Settings(service=memory.SERVICE, models_dir=Path(folder), log_level="ERROR")
+        models = Models.open(settings, replace(told, serve=MODEL, health_file=Path(folder) / "healthy"))
+        models.prefetch(manifest)
+        pictures = np.random.default_rng(0).normal(size=(16, 3, load.side, load.side)).astype(np.float32)
+        rounds = [_round(load, told, models, manifest, pictures, Path(folder)) for _ in range(load.rounds)]
+    ratios = [worker / best for best, _, worker in rounds]
+    best, size, _ = max(rounds)
+    return {
+        "device": card() if models.device.name != "cpu" else "CPU",
+        "network": f"{load.layers} convolutions, {load.channels} channels, {load.side} x {load.side}, "
+        f"{gflop(load):.2f} GFLOP a picture",
+        "session.run alone, best batch": f"{best:.1f} pictures/s at {size}",
+        "the worker, end to end": ", ".join(f"{worker:.1f}" for _, _, worker in rounds) + " pictures/s",
+        "of the session's own rate": ", ".join(f"{ratio:.3f}" for ratio in ratios)
+        + f"; median {statistics.median(ratios):.3f}",
+    }
+
+
+def network(load: Load) -> ModelProto:
+    """``pixels`` FP32 [-1, 3, side, side] through convolutions to ``scores`` [-1, 100]."""
+    dice = np.random.default_rng(0)
+    nodes, constants, last = [], {}, "pixels"
+    for layer in range(load.layers):
+        inputs = load.channels if layer else 3
+        scale = np.float32(1 / np.sqrt(9 * inputs))
+        constants[f"k{layer}"] = dice.normal(size=(load.channels, inputs, 3, 3)).astype(np.float32) * scale
+        nodes.append(helper.make_node("Conv", [last, f"k{layer}"], [f"c{layer}"], name=f"conv{layer}", pads=[1] * 4))
+        nodes.append(helper.make_node("Relu", [f"c{layer}"], [f"r{layer}"], name=f"relu{layer}"))
+        last = f"r{layer}"
+    constants["w"] = dice.normal(size=(load.channels, CLASSES)).astype(np.float32)
+    nodes += [
+        helper.make_node("GlobalAveragePool", [last], ["pooled"], name="pool"),
+        helper.make_node("Flatten", ["pooled"], ["flat"], name="flatten"),
+        helper.make_node("MatMul", ["flat", "w"], ["scores"], name="scores"),
+    ]
+    pixels = builders.value("pixels", "FP32", (-1, 3, load.side, load.side))
+    return builders.build(nodes, [pixels], [builders.value("scores", "FP32", (-1, CLASSES))], constants)
+
+
+def gflop(load: Load) -> float:
+    """What one picture takes, a multiplication and an addition as two."""
+    kernels = 3 * load.channels + (load.layers - 1) * load.channels**2
+    return 2 * 9 * kernels * load.side**2 / 1e9
+
+
+def card() -> str:
+    """The GPU's name, as NVIDIA's own tool has it."""
+    asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _round(
+    load: Load, told: WorkerSettings, models: Models, manifest: Manifest, pictures: Array, folder: Path
+) -> tuple[float, int, float]:
+    """The best rate of the session, the batch size that gave it, and the rate of a worker; pictures a second."""
+    best, size = max((_alone(load, models, manifest, pictures, size), size) for size in load.batch_sizes)
+    settings = replace(told, max_batch_size=size, health_file=folder / "healthy", stop_within_s=4)
+    return best, size, _through_worker(load, settings, models, pictures)
+
+
+def _alone(load: Load, models: Models, manifest: Manifest, pictures: Array, size: int) -> float:
+    feeds = {"pixels": np.resize(pictures, (size, *pictures.shape[1:]))}
+    models.run(manifest, feeds, ["scores"])
+    began_s, done = time.perf_counter(), 0
+    while time.perf_counter() - began_s < load.baseline_s:
+        models.run(manifest, feeds, ["scores"])
+        done += size
+    return done / (time.perf_counter() - began_s)
+
+
+def _through_worker(load: Load, told: WorkerSettings, models: Models, pictures: Array) -> float:
+    kept = memory.Memory()
+    service = kept.service
+    made = [_submit(service, pictures[number % len(pictures)]) for number in range(load.jobs)]
+    for line, name in ((kept.table.line, "dynamodb"), (kept.queues.line, "sqs"), (kept.bucket.line, "s3")):
+        line.delay_s = DELAYS_S[name]
+    ended = threading.Semaphore(0)
+
+    def tell(_job: Job) -> None:
+        time.sleep(DELAYS_S["events"])
+        ended.release()
+
+    core = Worker(service, models, Herald([tell]), uuid.uuid4().hex, models.limits.max_tensor_bytes)
+    worker = GpuWorker(core, told, (MODEL,), memory.SERVICE)
+    thread = threading.Thread(target=worker.run)
+    began_s = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()):  # its metrics
+        thread.start()
+        for _ in made:
+            ended.acquire()
+        took_s = time.perf_counter() - began_s
+        kept.queues.hurried = True
+        worker.stop()
+        thread.join()
+    _check(kept, made)
+    return len(made) / took_s
+
+
+def _submit(service: JobService, picture: Array) -> Job:
+    tensor = {
+        "name": "pixels",
+        "datatype": "FP32",
+        "shape": [1, *picture.shape],
+        "parameters": {"binary_data_size": picture.nbytes},
+    }
+    head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+    payload = Payload.of(head + picture.tobytes(), {HEADER_LENGTH.lower(): str(len(head))})
+    return service.submit(Submission("me", MODEL, "1", payload, tier=GPU))
+
+
+def _check(kept: memory.Memory, made: Sequence[Job]) -> None:
+    ended = [job for job in kept.table.jobs() if job.status is JobStatus.SUCCEEDED]
+    if len(ended) != len(made):
+        raise RuntimeError(f"{len(made) - len(ended)} of {len(made)} jobs did not succeed")
