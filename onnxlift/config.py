@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BaseModel, Field, FiniteFloat, ValidationError, WithJsonSchema, model_validator
 
 from onnxlift.hosting import Api, Gpu, Jobs, Placement, Table
 from onnxlift_runtime.errors import ConfigInvalid
@@ -49,6 +49,16 @@ class Calibration(Table):
 
     samples: Path = Field(description="A .npz file with one array per input of the model, samples first.")
     count: Annotated[int, Field(ge=1, le=10_000)] = Field(256, description="How many samples to use at most.")
+
+
+class Padding(Table):
+    """What makes inputs of unequal lengths equally long, where the model does not look at it."""
+
+    axis: Annotated[int, Field(ge=1, le=15)] = Field(1, description="The dimension that is the length, 0 is the batch.")
+    inputs: dict[str, FiniteFloat] = Field(
+        min_length=1, description="Each input that has the length, and the number that fills it up."
+    )
+    outputs: tuple[str, ...] = Field((), description="The outputs that have the length too, and are cut back to it.")
 
 
 class Limit(Table):
@@ -126,6 +136,7 @@ class Model(Table):
     version_labels: tuple[Label, ...] = Field((), description="TensorFlow Serving labels for this version.")
     classes: Path | tuple[str, ...] = Field((), description="Class names, or a text file with one on each line.")
     calibration: Calibration | None = None
+    padding: Padding | None = None
     quality: Quality
     placement: Placement = Placement()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import onnx
 
+from onnxlift.compress.padding import depends_on_neighbours
 from onnxlift.compress.preparation import Prepared
 from onnxlift.compress.recipes import FP32
 from onnxlift.compress.report import CandidateRow, Machine, NodeSensitivity, Report, SampleSet
@@ -49,6 +50,8 @@ def manifest_of(
     draft, qualities = bench.ground.draft, bench.gate.qualities(row)
     graph = onnx.load(trial.model_folder / draft.model_file, load_external_data=False)
     verified = {native_name(): 1.0} if native_name() in prepared.model.targets else {}
+    # Scales that are taken from a whole batch make an answer depend on its neighbours, and on what fills them up.
+    dependent = depends_on_neighbours(graph)
     verified |= {item.instruction_set: item.measured for item in row.agreement}
     return replace(
         draft,
@@ -62,6 +65,8 @@ def manifest_of(
         optimize_at_load=trial.optimize_at_load,
         verified_on=verified,
         not_verified_on=dict(bench.missing),
+        max_joined_rows=min(prepared.model.quality.batch_size, draft.max_batch_size) if dependent else 0,
+        padding=None if dependent else draft.padding,
     )
 
 

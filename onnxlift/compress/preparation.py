@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from onnxlift.compress.gate import Gate, require_numbers
+from onnxlift.compress.padding import padding_of, require_harmless
 from onnxlift.compress.recipes import FP32
 from onnxlift.compress.samples import Samples, load_samples, require_disjoint
 from onnxlift.compress.search import Bench
@@ -46,6 +47,7 @@ def prepare(config: Config, name: str, deadline: float) -> Iterator[Prepared]:
     signature = read_signature(model.source)
     held_out, calibration = _samples(model, signature)
     draft = _draft(name, model, source, signature)
+    require_harmless(model.source, draft, held_out, f"models.{name}.padding")
     quality = model.quality
     batches = (signature.batch,) if signature.batch else tuple(dict.fromkeys((1, quality.batch_size)))
     digests = samples_digest(held_out), samples_digest(calibration)
@@ -128,6 +130,7 @@ def _draft(name: str, model: Model, source: SourceModel, signature: Signature) -
         max_batch_size=signature.max_batch_size,
         model_file=MODEL_FILE,
         version_labels=model.version_labels,
+        padding=padding_of(model.padding, signature, f"models.{name}.padding"),
     )
 
 

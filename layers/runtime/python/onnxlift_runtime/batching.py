@@ -29,6 +29,10 @@ class Runner(Protocol):
         """The bounds of what is read for them."""
         ...
 
+    def prefetch(self, manifest: Manifest) -> None:
+        """Have one version ready to run, however long that takes; raises what ``run`` raises for want of it."""
+        ...
+
     def run(self, manifest: Manifest, feeds: Arrays, outputs: Sequence[str]) -> dict[str, Array]:
         """Run one version once; safe from several threads.
 
@@ -52,10 +56,44 @@ class Feed:
         return int(next(iter(self.arrays.values())).shape[0])
 
     @property
+    def length(self) -> int | None:
+        """The length up to which its inputs may be filled; None where they may not, or differ in it."""
+        padding = self.manifest.padding
+        found = {self.arrays[name].shape[padding.axis] for name in padding.inputs} if padding else set()
+        return found.pop() if len(found) == 1 else None
+
+    @property
     def signature(self) -> tuple[object, ...]:
-        """What two calls must share to run together: version, outputs, and all shapes after the batch."""
-        shapes = tuple((name, array.shape[1:]) for name, array in sorted(self.arrays.items()))
+        """What two calls must share to run together: version, outputs, and all shapes after the batch.
+
+        Lengths that may be filled up need only have the same next power of two: at most half of a batch is filling.
+        """
+        shapes = tuple((name, self._shape(name)[1:]) for name in sorted(self.arrays))
         return (self.manifest.name, self.manifest.version, self.outputs, shapes)
+
+    def filled(self, name: str, length: int) -> Array:
+        """An input with its length filled up to ``length``, where it has one."""
+        array, padding = self.arrays[name], self.manifest.padding
+        if padding is None or self.length in {None, length} or name not in padding.inputs:
+            return array
+        widths = [(0, 0)] * array.ndim
+        widths[padding.axis] = (0, length - array.shape[padding.axis])
+        return np.pad(array, widths, constant_values=padding.inputs[name])
+
+    def cut(self, name: str, answer: Array) -> Array:
+        """An output of the filled inputs, cut back to the length that it would have had."""
+        padding = self.manifest.padding
+        if padding is None or self.length is None or name not in padding.outputs:
+            return answer
+        return answer[(slice(None),) * padding.axis + (slice(self.length),)]
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        shape: tuple[int, ...] = self.arrays[name].shape
+        padding = self.manifest.padding
+        if padding is None or self.length is None or name not in padding.inputs:
+            return shape
+        bucket = 1 << (self.length - 1).bit_length() if self.length else 0
+        return (*shape[: padding.axis], bucket, *shape[padding.axis + 1 :])
 
 
 def run_together(feeds: Sequence[Feed], run: Run) -> list[dict[str, Array] | OnnxliftError]:
@@ -75,11 +113,11 @@ def _groups(feeds: Sequence[Feed]) -> Iterator[list[int]]:
     """Indices of feeds that may run together, each group within its model's batch limit."""
     open_groups: dict[tuple[object, ...], list[int]] = {}
     for index, feed in enumerate(feeds):
-        if not feed.manifest.max_batch_size:
+        if not feed.manifest.rows_together:
             yield [index]
             continue
         group = open_groups.setdefault(feed.signature, [])
-        if group and sum(feeds[other].rows for other in group) + feed.rows > feed.manifest.max_batch_size:
+        if group and sum(feeds[other].rows for other in group) + feed.rows > feed.manifest.rows_together:
             yield open_groups.pop(feed.signature)
             group = open_groups.setdefault(feed.signature, [])
         group.append(index)
@@ -105,16 +143,24 @@ def _run_alone(feed: Feed, run: Run) -> dict[str, Array] | OnnxliftError:
 
 
 def _run_joined(group: Sequence[Feed], run: Run) -> list[dict[str, Array]]:
-    first = group[0]
-    joined = {name: np.concatenate([feed.arrays[name] for feed in group]) for name in first.arrays}
+    first, length = group[0], max(feed.length or 0 for feed in group)
+    joined = {name: np.concatenate([feed.filled(name, length) for feed in group]) for name in first.arrays}
     results = run(first.manifest, joined, first.outputs)
     ends = np.cumsum([feed.rows for feed in group])
     for name, result in results.items():
-        if result.ndim == 0 or result.shape[0] != ends[-1]:
+        if result.ndim == 0 or result.shape[0] != ends[-1] or not _has_length(first, name, result, length):
             raise _NotSplittable(name)
     pieces = {name: np.split(result, ends[:-1]) for name, result in results.items()}
-    return [{name: pieces[name][index] for name in pieces} for index in range(len(group))]
+    return [{name: feed.cut(name, pieces[name][index]) for name in pieces} for index, feed in enumerate(group)]
+
+
+def _has_length(feed: Feed, name: str, result: Array, length: int) -> bool:
+    """Whether an output that is to be cut back has the length that its inputs had."""
+    padding = feed.manifest.padding
+    if padding is None or feed.length is None or name not in padding.outputs:
+        return True
+    return result.ndim > padding.axis and result.shape[padding.axis] == length
 
 
 class _NotSplittable(Exception):
-    """An output has no batch dimension, so it cannot be told which rows are whose."""
+    """An output has no batch dimension, or not the length of its inputs: it cannot be told what is whose."""

@@ -90,6 +90,19 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Padding:
+    """How inputs of unequal lengths become equally long without changing any answer.
+
+    ``inputs`` maps each input that has the length to what fills it up, ``outputs`` names those that have it too and are
+    cut back to it; ``axis`` is its dimension, the same one everywhere.
+    """
+
+    axis: int
+    inputs: Mapping[str, float]
+    outputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """One version of one model as the build side left it.
 
@@ -98,7 +111,8 @@ class Manifest:
     ``version_labels`` are TensorFlow Serving's labels that point at this version.
     ``verified_on`` maps an instruction set to the agreement measured on it, 1 where answers are those of the machine
     that compressed; ``not_verified_on`` maps the architecture's others to the reason. ``further_quality`` holds the
-    verdicts on the gate's other metrics.
+    verdicts on the gate's other metrics. ``max_joined_rows`` is how many rows of different requests may run together,
+    where an answer depends on the rows beside it: as many as the gate judged; 0 where none does.
     """
 
     name: str
@@ -121,12 +135,19 @@ class Manifest:
     verified_on: Mapping[str, float] = field(default_factory=dict)
     not_verified_on: Mapping[str, str] = field(default_factory=dict)
     further_quality: tuple[Quality, ...] = ()
+    max_joined_rows: int = 0
+    padding: Padding | None = None
     schema_version: int = SCHEMA_VERSION
 
     @property
     def size_bytes(self) -> int:
         """The size of all files together."""
         return sum(entry.size_bytes for entry in self.files)
+
+    @property
+    def rows_together(self) -> int:
+        """How many rows of different requests may run as one inference; 0 where none may."""
+        return min(self.max_batch_size, self.max_joined_rows or self.max_batch_size)
 
     def to_json(self) -> str:
         """Write the manifest as stable, indented JSON that ``from_json`` reads back unchanged."""
