@@ -28,6 +28,7 @@ def function_settings(config: Config, models: Iterable[DeployedModel], models_di
         topic=topic_arn(service) if config.jobs.topic else "",
         webhook_secret=layout.webhook_secret_name(service),
         batch_workers=config.jobs.concurrency,
+        job_timeout_s=config.jobs.timeout_s,
         tiers=tell_tiers(placements),
         gpu_cluster=layout.gpu_cluster_name(service) if placements and config.gpu.backend == "ecs" else "",
     )
