@@ -104,10 +104,25 @@ def body(number: float = 0.0, rows: int = 1) -> bytes:
     return json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [rows, 2], "data": data}]}).encode()
 
 
+def error_of(response: Response) -> str:
+    told: str = json.loads(response.body)["error"]
+    return told
+
+
 def data_of(response: Response) -> Any:
     """The elements of the answer's one output."""
     assert response.status == 200, response.body
     return json.loads(response.body)["outputs"][0]["data"]
+
+
+def later(deployed: Deployed, monkeypatch: pytest.MonkeyPatch, milliseconds: int) -> None:
+    """Move the clock of the control function."""
+    service = control.desk().service
+    clock = service.clock
+    moved = replace(service, clock=lambda: clock() + milliseconds)
+    desk = replace(control.desk(), service=moved)
+    control._job_routes.cache_clear()
+    monkeypatch.setattr(control, "desk", lambda: desk)
 
 
 @pytest.fixture

@@ -1,16 +1,12 @@
 """Jobs from the request to the result, through the functions that do it in AWS."""
 
-import base64
-import hashlib
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
-import numpy as np
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
@@ -19,31 +15,8 @@ from onnxlift_runtime import jobs
 from onnxlift_runtime.aws import clients
 from onnxlift_runtime.aws.herald import Herald
 from onnxlift_runtime.errors import StoreUnavailable
-from onnxlift_runtime.http import HEADER_LENGTH, Response
-from onnxlift_runtime.jobs import MAX_ATTEMPTS, Job, JobStatus
-from onnxlift_runtime.queueing import LOST_AFTER_MS
-from tests.unit.handlers.conftest import CONTEXT, INFER, MODEL, Deployed, body, data_of
-
-MIB = 1024 * 1024
-
-
-def error_of(response: Response) -> str:
-    told: str = json.loads(response.body)["error"]
-    return told
-
-
-def upload(deployed: Deployed, content: bytes, **request: str) -> str:
-    """Upload as a caller does it, and return the reference."""
-    form = json.loads(deployed.call("POST", "/v2/uploads", json.dumps(request).encode()).body)
-    deployed.s3.put_object(Bucket="data", Key=form["fields"]["key"], Body=content)
-    reference: str = form["upload"]
-    return reference
-
-
-def named(reference: str, rows: int, columns: int = 2) -> bytes:
-    parameters = {"upload": reference}
-    tensor = {"name": "x", "datatype": "FP32", "shape": [rows, columns], "parameters": parameters}
-    return json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+from onnxlift_runtime.jobs import Job
+from tests.unit.handlers.conftest import CONTEXT, INFER, MODEL, Deployed, body, data_of, error_of, later
 
 
 def test_a_request_at_once_says_so(deployed: Deployed) -> None:
@@ -118,96 +91,6 @@ def test_an_idempotency_key_with_another_payload_is_a_conflict(deployed: Deploye
 
     assert answer.status == 409
     assert "'k' was used for another request" in error_of(answer)
-
-
-def test_a_message_of_one_mebibyte_and_a_byte_travels_by_reference(deployed: Deployed) -> None:
-    text = body(2)
-    padded = text + b" " * (MIB + 1 - len(text))
-
-    answer = deployed.call("POST", INFER, padded, prefer="respond-async")
-    deployed.work()
-
-    job = deployed.job(json.loads(answer.body)["id"])
-    assert (job.payload.size_bytes, job.payload.body) == (MIB + 1, None)
-    assert data_of(deployed.call("GET", f"/v2/jobs/{job.id}/result")) == [2, 2]
-
-
-def test_a_body_above_the_limit_is_refused_with_the_way_to_upload(deployed: Deployed) -> None:
-    answer = deployed.call("POST", INFER, b" " * (5 * MIB), prefer="respond-async")
-
-    assert answer.status == 413
-    assert "POST /v2/uploads" in error_of(answer)
-
-
-def test_an_upload_of_40_mb_is_an_input_and_its_result_a_redirect(deployed: Deployed) -> None:
-    array = np.arange(10_000_000, dtype="<f4").reshape(1, -1)
-    reference = upload(deployed, array.tobytes())
-
-    accepted = deployed.call("POST", INFER, named(reference, *array.shape), prefer="respond-async")
-    deployed.work()
-    answer = deployed.call("GET", f"{accepted.headers['Location']}/result")
-
-    assert answer.status == 303
-    place = urlsplit(answer.headers["Location"])
-    stored = deployed.s3.get_object(Bucket="data", Key=place.path.removeprefix("/"))
-    content = stored["Body"].read()
-    assert place.netloc == "data.s3.eu-central-1.amazonaws.com"
-    assert content[int(answer.headers[HEADER_LENGTH]) :] == array.tobytes()
-    assert stored["Metadata"] == {HEADER_LENGTH.lower(): answer.headers[HEADER_LENGTH]}
-
-
-def test_a_result_of_20_mb_is_a_redirect(deployed: Deployed) -> None:
-    array = np.ones((1, 5_000_000), "<f4")
-    accepted = deployed.call(
-        "POST", INFER, named(upload(deployed, array.tobytes()), *array.shape), prefer="respond-async"
-    )
-    deployed.work()
-
-    answer = deployed.call("GET", f"{accepted.headers['Location']}/result")
-    result = deployed.job(json.loads(accepted.body)["id"]).result
-
-    assert answer.status == 303
-    assert result is not None
-    assert result.size_bytes > 20_000_000
-    assert f"/{result.key}?" in answer.headers["Location"]
-
-
-def test_an_upload_may_be_an_input_at_once(deployed: Deployed) -> None:
-    reference = upload(deployed, np.array([4, 5], "<f4").tobytes())
-
-    answer = deployed.call("POST", INFER, named(reference, 1))
-
-    assert answer.body[int(answer.headers[HEADER_LENGTH]) :] == np.array([4, 5], "<f4").tobytes()
-
-
-@pytest.mark.parametrize("prefer", ["", "respond-async"])
-def test_an_upload_of_another_caller_does_not_exist(deployed: Deployed, prefer: str) -> None:
-    reference = upload(deployed, bytes(8))
-
-    answer = deployed.call("POST", INFER, named(reference, 1), caller="key:another", prefer=prefer)
-    deployed.work()
-
-    if prefer:
-        answer = deployed.call("GET", f"{answer.headers['Location']}/result", caller="key:another")
-    assert answer.status == (500 if prefer else 404)
-    assert "does not exist" in error_of(answer)
-
-
-@pytest.mark.parametrize("encode", [lambda digest: digest.hex(), lambda digest: base64.b64encode(digest).decode()])
-def test_an_upload_form_is_bound_in_size_and_checksum(deployed: Deployed, encode: Any) -> None:
-    digest = hashlib.sha256(b"x").digest()
-
-    form = json.loads(deployed.call("POST", "/v2/uploads", json.dumps({"sha256": encode(digest)}).encode()).body)
-
-    assert form["max_bytes"] == 64 * MIB
-    assert form["fields"]["x-amz-checksum-algorithm"] == "SHA256"
-    assert form["fields"]["key"] == form["upload"]
-    assert form["url"] == "https://data.s3.eu-central-1.amazonaws.com/"
-
-
-@pytest.mark.parametrize("text", [b"{", b"[]", b'{"sha256": 1}', b'{"sha256": "abc"}', b'{"sha256": "YWJj"}'])
-def test_an_upload_with_a_checksum_that_is_none_is_refused(deployed: Deployed, text: bytes) -> None:
-    assert deployed.call("POST", "/v2/uploads", text).status == 400
 
 
 @pytest.mark.parametrize(("method", "rest"), [("GET", ""), ("GET", "/result"), ("POST", "/cancel"), ("POST", "/retry")])
@@ -338,57 +221,6 @@ def test_a_job_held_by_another_comes_again_soon(deployed: Deployed) -> None:
 
 def _swap(new: Job, _old: Job) -> Job:
     return new
-
-
-def later(deployed: Deployed, monkeypatch: pytest.MonkeyPatch, milliseconds: int) -> None:
-    """Move the clock of the control function."""
-    service = control.desk().service
-    clock = service.clock
-    moved = replace(service, clock=lambda: clock() + milliseconds)
-    desk = replace(control.desk(), service=moved)
-    control._job_routes.cache_clear()
-    monkeypatch.setattr(control, "desk", lambda: desk)
-
-
-def test_a_sweep_of_healthy_jobs_does_nothing(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
-    deployed.submit()
-    later(deployed, monkeypatch, LOST_AFTER_MS)
-
-    assert deployed.sweep() == {"expired": 0, "reclaimed": 0, "resent": 0}
-
-
-def test_a_sweep_sends_lost_messages_again(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = [deployed.submit() for _ in range(3)]
-    deployed.sqs.purge_queue(QueueUrl=deployed.sqs.get_queue_url(QueueName=f"test-{MODEL}-lambda-jobs")["QueueUrl"])
-    early = deployed.sweep()
-    later(deployed, monkeypatch, LOST_AFTER_MS)
-
-    assert early["resent"] == 0
-    assert deployed.sweep()["resent"] == 3
-    assert deployed.sweep()["resent"] == 0
-    assert sorted(deployed.announced()) == sorted(made)
-
-
-def test_a_sweep_takes_jobs_from_dead_workers(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
-    once, thrice = deployed.submit(1), deployed.submit(2)
-    table = batch.worker().service.table
-    for job_id, times in ((once, 1), (thrice, MAX_ATTEMPTS)):
-        for _ in range(times):
-            table.change(job_id, lambda job: jobs.claim(job, "dead", job.created_ms, 0))
-    deployed.announced()
-
-    assert deployed.sweep()["reclaimed"] == 2
-    assert [deployed.job(job_id).status for job_id in (once, thrice)] == [JobStatus.QUEUED, JobStatus.FAILED]
-    deployed.work()
-    assert data_of(deployed.call("GET", f"/v2/jobs/{once}/result")) == [1, 1]
-
-
-def test_a_sweep_expires_what_waited_too_long(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
-    job_id = deployed.submit(x_onnxlift_ttl="1")
-    later(deployed, monkeypatch, 2_000)
-
-    assert deployed.sweep()["expired"] == 1
-    assert deployed.show(job_id)["status"] == "EXPIRED"
 
 
 def test_an_end_that_cannot_be_told_is_told_with_the_message(

@@ -1,0 +1,50 @@
+"""What the schedule does with jobs that nobody works on any more."""
+
+import pytest
+
+from handlers import batch
+from onnxlift_runtime import jobs
+from onnxlift_runtime.jobs import MAX_ATTEMPTS, JobStatus
+from onnxlift_runtime.queueing import LOST_AFTER_MS
+from tests.unit.handlers.conftest import MODEL, Deployed, data_of, later
+
+
+def test_a_sweep_of_healthy_jobs_does_nothing(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+    deployed.submit()
+    later(deployed, monkeypatch, LOST_AFTER_MS)
+
+    assert deployed.sweep() == {"expired": 0, "reclaimed": 0, "resent": 0}
+
+
+def test_a_sweep_sends_lost_messages_again(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [deployed.submit() for _ in range(3)]
+    deployed.sqs.purge_queue(QueueUrl=deployed.sqs.get_queue_url(QueueName=f"test-{MODEL}-lambda-jobs")["QueueUrl"])
+    early = deployed.sweep()
+    later(deployed, monkeypatch, LOST_AFTER_MS)
+
+    assert early["resent"] == 0
+    assert deployed.sweep()["resent"] == 3
+    assert deployed.sweep()["resent"] == 0
+    assert sorted(deployed.announced()) == sorted(made)
+
+
+def test_a_sweep_takes_jobs_from_dead_workers(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+    once, thrice = deployed.submit(1), deployed.submit(2)
+    table = batch.worker().service.table
+    for job_id, times in ((once, 1), (thrice, MAX_ATTEMPTS)):
+        for _ in range(times):
+            table.change(job_id, lambda job: jobs.claim(job, "dead", job.created_ms, 0))
+    deployed.announced()
+
+    assert deployed.sweep()["reclaimed"] == 2
+    assert [deployed.job(job_id).status for job_id in (once, thrice)] == [JobStatus.QUEUED, JobStatus.FAILED]
+    deployed.work()
+    assert data_of(deployed.call("GET", f"/v2/jobs/{once}/result")) == [1, 1]
+
+
+def test_a_sweep_expires_what_waited_too_long(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = deployed.submit(x_onnxlift_ttl="1")
+    later(deployed, monkeypatch, 2_000)
+
+    assert deployed.sweep()["expired"] == 1
+    assert deployed.show(job_id)["status"] == "EXPIRED"
