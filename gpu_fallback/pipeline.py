@@ -24,6 +24,7 @@ from onnxlift_runtime.errors import DeviceMissing, ModelUnavailable, OnnxliftErr
 from onnxlift_runtime.jobs import MAX_ATTEMPTS, Job
 from onnxlift_runtime.tasks import Answer
 
+OPENING_S: Final = 1800.0  # fetching and opening the largest model
 STORE_STEP_S: Final = 600.0  # fetching the largest payload while the bucket hardly answers
 STOPPING: Final = "the worker stops"
 BROKEN: Final = "the worker failed"
@@ -80,7 +81,7 @@ class Pipeline:
         self._loaders = Stage("load", plan.threads, STORE_STEP_S)
         self._publishers = Stage("publish", plan.threads, STORE_STEP_S)
         self._devices = [
-            Loop(f"compute-{number}", partial(self._compute, number), plan.timeout_s + LOOK_S)
+            Loop(f"compute-{number}", partial(self._compute, number), plan.timeout_s + OPENING_S)
             for number in range(plan.devices)
         ]
 
@@ -170,15 +171,7 @@ class Pipeline:
         parts = [part for part in batch.items if not part.holding.closed] if batch else []
         if not parts:
             return
-        for part in parts:
-            part.holding.started = True
-        with self._changed:
-            self._running[device] = (monotonic(), parts)
-        try:
-            answers = self._run(parts)
-        finally:
-            with self._changed:
-                del self._running[device]
+        answers = self._prepare(parts) or self._run(device, parts)
         for part, answer in zip(parts, answers, strict=True):
             self._note(part, answer)
 
@@ -192,25 +185,47 @@ class Pipeline:
                 batch = self._gatherer.take(monotonic() * 1000)
             return batch
 
-    def _run(self, parts: list[Part]) -> list[Answer | None]:
-        watch = Stopwatch(self._core.engine.run)
-        began_s = monotonic()
+    def _prepare(self, parts: list[Part]) -> list[Answer | None]:
+        """Have the model ready, which may take minutes and is no inference; the answers to all where that fails."""
+        try:
+            self._core.engine.prefetch(parts[0].feed.manifest)
+        except Exception as error:
+            return self._refuse(parts, error)
+        return []
+
+    def _run(self, device: int, parts: list[Part]) -> list[Answer | None]:
+        """Run some feeds as one inference, watched by ``hung``."""
+        watch, began_s = Stopwatch(self._core.engine.run), monotonic()
+        for part in parts:
+            part.holding.started = True
+        with self._changed:
+            self._running[device] = (began_s, parts)
         try:
             answers: list[Answer | None] = list(run_together([part.feed for part in parts], watch.run))
         except Exception as error:  # out of memory while arrays are joined, or what nobody thought of
-            for part in parts:
-                part.holding.broken = f"{BROKEN}: {error!r}"
-            return [None] * len(parts)
-        for answer in answers:
-            if isinstance(answer, DeviceMissing):
-                self.device_lost = str(answer)
-                self.stop()  # what waits would fail just so
+            return self._refuse(parts, error)
+        finally:
+            with self._changed:
+                del self._running[device]
+        if lost := next((answer for answer in answers if isinstance(answer, DeviceMissing)), None):
+            self._refuse([], lost)
         feed = parts[0].feed
         rows = sum(part.feed.rows for part in parts) if feed.manifest.max_batch_size else 1
         waited_s = [began_s - part.offered_s for part in parts]
         self._metrics.note_batch(feed.manifest.name, rows, waited_s, watch.lap())
         self._holdings.expect(len(parts) / max(monotonic() - began_s, 1e-3))
         return answers
+
+    def _refuse(self, parts: list[Part], error: Exception) -> list[Answer | None]:
+        """The answers to feeds that could not be run at all."""
+        if isinstance(error, DeviceMissing):
+            self.device_lost = str(error)
+            self.stop()  # what waits would fail just so
+        if isinstance(error, OnnxliftError):
+            return [error] * len(parts)
+        for part in parts:
+            part.holding.broken = f"{BROKEN}: {error!r}"
+        return [None] * len(parts)
 
     def _note(self, part: Part, answer: Answer | None) -> None:
         """Keep an answer; the last one that a job waits for sends it on."""
@@ -235,6 +250,7 @@ class Pipeline:
         for answer in answers:
             if isinstance(answer, ModelUnavailable):
                 self._ran(job.model, answer)
+            if isinstance(answer, ModelUnavailable) or (isinstance(answer, DeviceMissing) and not holding.started):
                 return self._core.hand_back(job, str(answer))
         try:
             outcome = self._core.answer(job, task, answers)

@@ -45,6 +45,10 @@ class Slow:
         """Its bounds."""
         return self.engine.limits
 
+    def prefetch(self, manifest: Manifest) -> None:
+        """Have a model ready."""
+        self.engine.prefetch(manifest)
+
     def run(self, manifest: Manifest, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Run, after a while."""
         time.sleep(self.run_s)

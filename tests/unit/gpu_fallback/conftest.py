@@ -32,10 +32,11 @@ Act = Callable[[Mapping[str, Array]], None]
 class Doubler:
     """A runner without onnxruntime: ``y = 2 x`` for ``x`` FP32 [-1, 2], after ``act`` did what the test wants.
 
-    ``sizes`` are the rows of each run.
+    ``prepare`` is what it does to have the model ready, ``sizes`` are the rows of each run.
     """
 
     act: Act = lambda feeds: None
+    prepare: Callable[[], None] = lambda: None
     sizes: list[int] = field(default_factory=list)
     limits: Limits = field(default_factory=Limits)
     manifests: Sequence[Manifest] = (
@@ -45,6 +46,9 @@ class Doubler:
     @property
     def catalog(self) -> Catalog:
         return Catalog.of(self.manifests)
+
+    def prefetch(self, manifest: Manifest) -> None:
+        self.prepare()
 
     def run(self, manifest: Manifest, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         self.sizes.append(len(feeds["x"]))

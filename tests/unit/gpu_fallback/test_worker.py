@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,43 @@ def test_a_hanging_inference_ends_the_worker_and_costs_only_its_own_job_an_attem
     assert (bench.job(hung).status, bench.job(hung).attempts_left) == (JobStatus.QUEUED, MAX_ATTEMPTS - 1)
     assert "longer than 1 seconds" in bench.job(hung).error
     assert (bench.job(other).status, bench.job(other).attempts_left) == (JobStatus.QUEUED, MAX_ATTEMPTS)
+
+
+def test_a_model_that_takes_long_to_open_does_not_count_as_hanging(make: Make) -> None:
+    opened = threading.Event()
+
+    def prepare() -> None:
+        opened.wait(10)
+
+    bench = make(Doubler(prepare=prepare), timeout_s=1)
+    job = bench.submit(1)
+    bench.start()
+
+    opened.wait(1.5)
+    opened.set()
+
+    bench.await_status(JobStatus.SUCCEEDED, job)
+    assert bench.job(job).attempt == 1
+
+
+def test_what_cannot_be_opened_fails_with_the_reason(make: Make) -> None:
+    bench = make(Doubler(prepare=partial(raising(ArtifactCorrupt("model.onnx is damaged")), {})))
+    job = bench.submit(1)
+
+    bench.start()
+
+    (failed,) = bench.await_status(JobStatus.FAILED, job)
+    assert failed.error == "model.onnx is damaged"
+
+
+def test_a_device_that_breaks_while_a_model_is_opened_costs_no_attempt(make: Make) -> None:
+    bench = make(Doubler(prepare=partial(raising(DeviceMissing("the device broke")), {})))
+    job = bench.submit(1)
+
+    bench.start()
+
+    assert bench.ended() == 1
+    assert (bench.job(job).status, bench.job(job).attempts_left) == (JobStatus.QUEUED, MAX_ATTEMPTS)
 
 
 def test_a_device_that_breaks_ends_the_worker_and_costs_only_what_it_ran_an_attempt(make: Make) -> None:

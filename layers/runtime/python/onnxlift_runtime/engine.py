@@ -53,6 +53,10 @@ class Engine:
             raise ModelUnavailable(f"model {manifest.name!r} version {manifest.version} cannot serve: {why}")
         return self.sessions[key]
 
+    def prefetch(self, manifest: Manifest) -> None:
+        """Nothing to be done: a version is open already, or raises ``ModelUnavailable``."""
+        self.session(manifest)
+
     def run(self, manifest: Manifest, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Run one version once; raises what ``session`` and ``Session.run`` raise."""
         return self.session(manifest).run(feeds, outputs)
