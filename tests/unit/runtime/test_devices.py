@@ -131,6 +131,7 @@ def test_a_model_that_cannot_be_opened_is_told_by_what_onnxruntime_says(
         open_on(CPU, tmp_path, builders.linear())
 
 
+@pytest.mark.skipif("CUDAExecutionProvider" in ort.get_available_providers(), reason="this onnxruntime has CUDA")
 @pytest.mark.filterwarnings("ignore:Specified provider:UserWarning")
 def test_a_session_that_silently_runs_elsewhere_is_refused(tmp_path: Path) -> None:
     device = Device("cuda", (("CUDAExecutionProvider", {"device_id": "0"}), *CPU.providers), "cuda", bound=True)
@@ -140,12 +141,12 @@ def test_a_session_that_silently_runs_elsewhere_is_refused(tmp_path: Path) -> No
 
 
 def test_a_device_that_this_onnxruntime_does_not_know_has_an_obstacle() -> None:
-    assert "package of OnnxRuntime" in device_obstacle("cuda")
+    assert device_obstacle("nowhere")
     assert device_obstacle("cpu") == ""
 
 
-def test_a_provider_without_a_library_is_not_there() -> None:
-    assert not has_provider("TensorrtExecutionProvider")
+def test_a_provider_without_a_library_of_its_own_is_not_there() -> None:
+    assert not has_provider("NowhereExecutionProvider")
     assert not has_provider("CPUExecutionProvider")
 
 
