@@ -155,7 +155,7 @@ class Pipeline:
         now_s = monotonic()
         with self._changed:
             for place, feed in enumerate(feeds):
-                max_rows = min(self._plan.max_rows, feed.manifest.max_batch_size)
+                max_rows = min(self._plan.max_rows, feed.manifest.rows_together)
                 # A job whose attempt came to nothing before might take others along: from then on it runs alone.
                 alone = max_rows < 2 or job.attempts_left < MAX_ATTEMPTS - 1
                 key = (job.id, job.attempt, place) if alone else feed.signature

@@ -205,8 +205,8 @@ def served(told: WorkerSettings) -> tuple[str, ...]:
 
 
 def _widest(engine: Runner, models: Sequence[str]) -> int:
-    """The most rows that any version of these models takes at once."""
+    """The most rows of different jobs that any version of these models takes at once."""
     try:
-        return max(manifest.max_batch_size for model in models for manifest in engine.catalog.versions(model))
+        return max(manifest.rows_together for model in models for manifest in engine.catalog.versions(model))
     except ModelNotFound as error:
         raise ConfigInvalid(f"environment variable ONNXLIFT_SERVE: {error}") from error
