@@ -25,8 +25,10 @@ stand-ins: setup  ## where no registry can be reached: make images that stand fo
 	$(PY) -m infra.images.standin
 image-test: setup  ## build the images and run them as Lambda and ECS would
 	$(PY) -m pytest --images tests/image tests/integration/test_tritonclient.py
+e2e: setup     ## deploy to an emulator of AWS with the unmodified `cdk deploy`, use it, change it, destroy it
+	$(PY) -m pytest --e2e -n0 tests/e2e
 lock: setup    ## pin requirements/*.txt anew from requirements/*.in
 	sh requirements/lock.sh
 clean:         ## remove what the other targets made
 	rm -rf .venv node_modules cdk.out artifacts build dist .onnxlift .mypy_cache .ruff_cache .hypothesis
-.PHONY: help setup demo test check format synth images stand-ins image-test lock clean
+.PHONY: help setup demo test check format synth images stand-ins image-test e2e lock clean

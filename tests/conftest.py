@@ -12,8 +12,9 @@ hypothesis.settings.load_profile("onnxlift")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Images take minutes and a container engine, so that one has to ask for them."""
+    """Images and deployments take minutes and a container engine, so that one has to ask for them."""
     parser.addoption("--images", action="store_true", help="build the container images and run them")
+    parser.addoption("--e2e", action="store_true", help="deploy the service to an emulator of AWS and use it")
 
 
 @pytest.fixture(autouse=True)
