@@ -9,15 +9,16 @@ from onnxlift.hosting import Placement as Wish
 from onnxlift_runtime.errors import PlacementImpossible
 from onnxlift_runtime.layout import GPU, LAMBDA
 from onnxlift_runtime.manifest import Manifest, Measurements
+from onnxlift_runtime.routing import API_TIMEOUT_S, PLANNED
 
 LAMBDA_MAX_MEMORY_MB: Final = 10_240
 LAMBDA_MAX_IMAGE_MB: Final = 10_240
-API_TIMEOUT_MS: Final = 29_000
+API_TIMEOUT_MS: Final = API_TIMEOUT_S * 1000
 IMAGE_BASE_MB: Final = 450  # our image without an artifact
 MEMORY_HEADROOM: Final = 1.3
 MEMORY_STEP_MB: Final = 256
 MEMORY_PER_VCPU_MB: Final = 1_769  # Lambda gives one vCPU for each 1,769 MB
-TIMEOUT_HEADROOM: Final = 0.7
+TIMEOUT_HEADROOM: Final = PLANNED
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def together(versions: Sequence[Manifest]) -> Manifest:
 
     One process opens them all, and the slowest sets the pace.
     """
-    slowest = max((manifest.measurements for manifest in versions), key=_single_p95_ms)
+    slowest = max((manifest.measurements for manifest in versions), key=single_p95_ms)
     peak_mb = sum(manifest.measurements.peak_memory_mb for manifest in versions)
     files = tuple(entry for manifest in versions for entry in manifest.files)
     return replace(versions[-1], files=files, measurements=replace(slowest, peak_memory_mb=peak_mb))
@@ -102,9 +103,9 @@ def lambda_obstacle(manifest: Manifest) -> str | None:
 
 
 def _p95_ms(manifest: Manifest) -> float:
-    return _single_p95_ms(manifest.measurements)
+    return single_p95_ms(manifest.measurements)
 
 
-def _single_p95_ms(measurements: Measurements) -> float:
+def single_p95_ms(measurements: Measurements) -> float:
     """p95 at the smallest measured batch, where a single request lands."""
     return min(measurements.latency, key=lambda item: item.batch_size).p95_ms

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "inspect": "Show what is in a model FILE, and what may be compressed.",
     "invoke": "Run MODEL once and show its outputs.",
     "jobs": "List jobs, and show, fetch, cancel or retry one.",
+    "plan": "Show where each model runs, why, and what it costs a month.",
     "serve": "Serve all compressed models on a local HTTP port.",
 }
 FAILED: Final = 1

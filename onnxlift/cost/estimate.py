@@ -1,0 +1,153 @@
+"""Monthly cost of one model on Lambda and on GPU workers, and the rate at which both cost the same; pure.
+
+A GPU is not measured here: the time of its work is bounded by that of one processor at the best batch size. Free tiers,
+cold starts and transfer to the internet are left out.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from onnxlift.config import Config
+from onnxlift.cost.prices import Prices
+from onnxlift.placement import IMAGE_BASE_MB, Placement, needed_memory_mb
+from onnxlift_runtime.layout import GPU, LAMBDA
+from onnxlift_runtime.manifest import Manifest
+
+HOURS: Final = 730.0  # of a month
+DAYS: Final = 30
+BOOT_MINUTES: Final = 4.0  # of a GPU machine until its worker works
+ENDPOINTS: Final = 8  # that GPU workers need besides the free ones of S3 and DynamoDB; a topic needs one more
+ZONES: Final = 2
+JOB_QUEUE_REQUESTS: Final = 3  # send, receive, delete
+JOB_WRITES: Final = 3  # insert, claim, end
+JOB_READS: Final = 3
+_MB_PER_GB: Final = 1024
+_BYTES_PER_GB: Final = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What so many requests cost in a month: on Lambda, and on GPU workers asked evenly or in one burst a day.
+
+    None where the model cannot run there, or is too large for it.
+    """
+
+    requests: int
+    lambda_usd: float | None
+    gpu_even_usd: float
+    gpu_daily_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """What a month without a request costs: the model's kept image or weights, and the service's secret."""
+
+    model_usd: float
+    service_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """One model's costs; ``break_even_rps`` is the rate from which one GPU that never sleeps is cheaper than Lambda."""
+
+    machine: str
+    machine_hour_usd: float
+    traffic: tuple[Traffic, ...]
+    break_even_rps: float | None
+    idle: Idle
+
+
+def estimate(
+    manifest: Manifest, placement: Placement, config: Config, prices: Prices, levels: tuple[int, ...]
+) -> Estimate:
+    """Estimate a model, all versions taken ``together``; raises ``ConfigInvalid`` for a machine without a price."""
+    machine, hour_usd = machine_hour(config, prices)
+    memory_mb = placement.memory_mb or needed_memory_mb(manifest)
+    time_ms = math.ceil(request_ms(manifest))  # Lambda counts whole milliseconds
+    per_request = request_usd(prices, memory_mb, time_ms, manifest.architecture)
+    on_lambda = placement.tier == LAMBDA
+    work_s = row_ms(manifest) / 1000
+    traffic = tuple(
+        Traffic(
+            count,
+            count * (per_request + prices.usd("api_request")) if on_lambda else None,
+            *(count * job_usd(prices) + hours * hour_usd for hours in gpu_hours(count, work_s, config)),
+        )
+        for count in levels
+    )
+    fixed_hour = network_months(prices, config)[config.gpu.network] / HOURS
+    even = break_even_rps(hour_usd, per_request, fixed_hour) if on_lambda else None
+    return Estimate(machine, hour_usd, traffic, even, idle_month(manifest, placement, prices))
+
+
+def break_even_rps(
+    gpu_hour_usd: float, request_cost_usd: float, fixed_hour_usd: float = 0.0, use: float = 1.0
+) -> float:
+    """Requests a second at which a GPU that is up all the time costs what Lambda does; it must sustain them too.
+
+    ``use`` is how much of the GPU's time is work that is asked for.
+    """
+    return (gpu_hour_usd / use + fixed_hour_usd) / (3600 * request_cost_usd)
+
+
+def request_usd(prices: Prices, memory_mb: int, time_ms: float, architecture: str) -> float:
+    """One request that takes ``time_ms`` in a Lambda function of ``memory_mb``."""
+    gb_seconds = memory_mb / _MB_PER_GB * time_ms / 1000
+    return gb_seconds * prices.usd(f"lambda_gb_second_{architecture}") + prices.usd("lambda_request")
+
+
+def job_usd(prices: Prices) -> float:
+    """One request that becomes a job: the API, its message, its row in the table."""
+    queue = JOB_QUEUE_REQUESTS * prices.usd("sqs_request")
+    table = JOB_WRITES * prices.usd("dynamodb_write") + JOB_READS * prices.usd("dynamodb_read")
+    return prices.usd("api_request") + queue + table
+
+
+def machine_hour(config: Config, prices: Prices) -> tuple[str, float]:
+    """The first machine of the configuration, and what an hour of it costs with its fee and its address."""
+    name, gpu = config.gpu.instance_types[0], config.gpu
+    found = prices.machine(name)
+    fee = prices.usd("managed_instances_fee") * found.on_demand.usd if gpu.capacity == "managed" else 0.0
+    address = prices.usd("public_address_hour") if gpu.network == "public" else 0.0
+    return name, (found.spot if gpu.spot else found.on_demand).usd + fee + address
+
+
+def gpu_hours(count: int, work_s: float, config: Config) -> tuple[float, float]:
+    """Machine hours of a month for requests that come evenly, and for those that come in one burst a day."""
+    idle_h, boot_h, work_h = config.gpu.idle_minutes / 60, BOOT_MINUTES / 60, count * work_s / 3600
+    apart_h = HOURS / count if count else HOURS
+    # A worker that is asked again before it sleeps stays up; one that sleeps is started for each request.
+    even = HOURS if apart_h <= idle_h else count * (boot_h + idle_h)
+    bursts = min(count, DAYS) * (boot_h + idle_h) + work_h
+    return max(min(even, HOURS), work_h), max(min(bursts, HOURS), work_h)
+
+
+def network_months(prices: Prices, config: Config) -> Mapping[str, float]:
+    """What each network that GPU machines may have costs a month while none of them runs."""
+    endpoints = ENDPOINTS + config.jobs.topic
+    return {
+        "public": 0.0,
+        "endpoints": endpoints * ZONES * prices.usd("endpoint_hour") * HOURS,
+        "nat": prices.usd("nat_hour") * HOURS,
+    }
+
+
+def idle_month(manifest: Manifest, placement: Placement, prices: Prices) -> Idle:
+    """A month in which nobody asks for anything: images are kept for Lambda, weights for the GPU."""
+    size_gb = manifest.size_bytes / _BYTES_PER_GB
+    image_gb = IMAGE_BASE_MB / _MB_PER_GB + size_gb if LAMBDA in placement.tiers else 0.0
+    weights_gb = size_gb if GPU in placement.tiers else 0.0
+    kept = image_gb * prices.usd("ecr_gb_month") + weights_gb * prices.usd("s3_gb_month")
+    return Idle(kept, prices.usd("secret_month"))
+
+
+def request_ms(manifest: Manifest) -> float:
+    """The time of one request: the p50 at the smallest batch that was measured."""
+    return min(manifest.measurements.latency, key=lambda item: item.batch_size).p50_ms
+
+
+def row_ms(manifest: Manifest) -> float:
+    """The time of one row where many are run together: the best that was measured."""
+    return min(item.p50_ms / item.batch_size for item in manifest.measurements.latency)
