@@ -143,6 +143,19 @@ def test_a_mistake_is_one_line_and_an_exit_code(config: Path, arguments: list[st
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize("name", ["int8-static", "structured", "int8-smooth-mix4"])
+def test_a_recipe_without_its_samples_is_one_line_and_writes_nothing(config: Path, name: str) -> None:
+    config.write_text(config.read_text().replace('calibration.samples = "conv-calibration.npz"\n', ""))
+
+    result = _compress(config, "conv", "--recipe", name)
+
+    line = f"recipe '{name}' needs calibration samples; name a file of them in models.conv.calibration.samples"
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.splitlines() == [line]
+    assert not (config.parent / "artifacts").exists()
+    assert not (config.parent / ".onnxlift").exists()
+
+
 def test_a_failed_gate_exits_1_and_leaves_nothing(config: Path) -> None:
     config.write_text(config.read_text().replace("max_drop = 0.05", "max_drop = 0.0"))
 
