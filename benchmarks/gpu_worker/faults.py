@@ -107,7 +107,11 @@ class Passer(BaseHTTPRequestHandler):
 
     def answer_any(self) -> None:
         """Answer one call, or let it fail."""
-        body, fault = _body(self), self.server.draw()
+        body = _body(self)
+        if len(body) < int(self.headers.get("Content-Length") or 0):
+            self.close_connection = True  # whoever asked died in the middle of it
+            return
+        fault = self.server.draw()
         if fault == "hanging":
             time.sleep(HANGS_S)
         elif fault == "refused":
