@@ -8,19 +8,21 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import IO, Any, Final, NoReturn
 
 import numpy as np
 import onnxruntime
 from rich.console import Console
 from rich.table import Table
 
+from examples.digits import routes
 from onnxlift.client import Client
 from onnxlift.config import CONFIG_NAME, Config, load_config
 from onnxlift.local.process import running_service
@@ -77,15 +79,20 @@ def main() -> int:
 def _run(console: Console) -> list[str]:
     config = load_config(ROOT / CONFIG_NAME)
     _step("1. compress and place", PYTHON, "-m", "onnxlift", "compress", MODEL)
-    _step("2. synthesise the CloudFormation templates", PYTHON, "-m", "infra.node", "cdk", "synth", "--quiet")
-    manifest = read_manifest(config.artifact_folder(MODEL))
-    held_out = _read_held_out(config, manifest)
-    _title(f"3. serve, and ask for {len(held_out.labels)} held-out images one by one")
-    with running_service(ROOT / CONFIG_NAME, ["--quiet"]) as service, Client(service.url) as client:
-        print(f"listening on {service.url}")
-        results = [_ask(name, ask, held_out) for name, ask in _routes(client, manifest)]
+    with routes.written_config(config, MODEL) as config_path:
+        compress = (PYTHON, "-m", "onnxlift", "compress", "--config", str(config_path))
+        with _aside(*compress, routes.ON_LAMBDA), _aside(*compress, routes.ON_GPU):
+            _step("2. synthesise the CloudFormation templates", PYTHON, "-m", "infra.node", "cdk", "synth", "--quiet")
+        manifest = read_manifest(config.artifact_folder(MODEL))
+        held_out = _read_held_out(config, manifest)
+        _title(f"3. serve, and ask for {len(held_out.labels)} held-out images one by one")
+        with running_service(config_path, ["--quiet"]) as service, Client(service.url) as client:
+            print(f"listening on {service.url}")
+            results = [_ask(name, ask, held_out) for name, ask in _routes(client, manifest)]
+            routed = routes.ask_all(client, held_out.pixels)
     console.print(_model_table(config, manifest, held_out, results), _route_table(held_out, results))
-    return _problems(config, manifest, held_out, results)
+    console.print(_routed_table(routed))
+    return _problems(config, manifest, held_out, results) + routes.problems(routed)
 
 
 def _read_held_out(config: Config, manifest: Manifest) -> HeldOut:
@@ -157,6 +164,13 @@ def _route_table(held_out: HeldOut, results: list[RouteResult]) -> Table:
     return table
 
 
+def _routed_table(routed: list[routes.Routed]) -> Table:
+    table = Table("asked", "answer", "X-Onnxlift-Route", title="where requests go", title_justify="left")
+    for item in routed:
+        table.add_row(item.asked, str(item.status), item.route)
+    return table
+
+
 def _size_ratio(manifest: Manifest) -> float:
     return manifest.size_bytes / manifest.source.size_bytes
 
@@ -175,9 +189,19 @@ def _step(title: str, *command: str) -> None:
 
 
 @contextmanager
-def _process_group(command: tuple[str, ...]) -> Iterator[subprocess.Popen[bytes]]:
+def _aside(*command: str) -> Iterator[None]:
+    """A command that runs while the block does, in silence; raises ``StepFailed`` with its words where it fails."""
+    with tempfile.TemporaryFile("w+") as words, _process_group(command, words) as process:
+        yield
+        if process.wait():
+            words.seek(0)
+            raise StepFailed(f"`{' '.join(['python', *command[1:]])}` failed: {words.read().strip()}")
+
+
+@contextmanager
+def _process_group(command: tuple[str, ...], output: IO[str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """A process that is ended together with all it started where the block is left early."""
-    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stdout=output, stderr=output)
     try:
         yield process
     finally:
