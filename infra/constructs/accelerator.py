@@ -17,6 +17,7 @@ from infra.assets import DOCKERFILE
 from infra.constructs.identity import FunctionIdentity
 from infra.constructs.model import LIVE
 from infra.constructs.network import Network
+from infra.constructs.reach import build_reach
 from infra.models import DeployedModel
 from onnxlift.hosting import Gpu
 from onnxlift_runtime.settings import Settings
@@ -91,6 +92,7 @@ class AcceleratedFunction(Construct):
                 platform=ecr_assets.Platform.LINUX_AMD64,
                 follow_symlinks=SymlinkFollowMode.ALWAYS,
                 ignore_mode=IgnoreMode.DOCKER,
+                **build_reach(),
             ),
             architecture=lambda_.Architecture.X86_64,
             memory_size=MEMORY_MB,

@@ -11,6 +11,7 @@ from constructs import Construct
 
 from infra.assets import WORKER_DOCKERFILE
 from infra.constructs.identity import RETENTION
+from infra.constructs.reach import build_reach
 from onnxlift.hosting import Gpu
 from onnxlift_runtime.settings import Settings, WorkerSettings
 
@@ -90,6 +91,7 @@ class WorkerTask(Construct):
             platform=ecr_assets.Platform.LINUX_AMD64,
             follow_symlinks=SymlinkFollowMode.ALWAYS,
             ignore_mode=IgnoreMode.DOCKER,
+            **build_reach(),
         )
 
     def _parameters(self) -> ecs.LinuxParameters:

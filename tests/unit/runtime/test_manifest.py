@@ -175,3 +175,17 @@ def test_one_flipped_bit_is_found(tmp_path: Path) -> None:
 
     with pytest.raises(ArtifactCorrupt, match=r"model\.onnx"):
         verify_files(tmp_path / "m" / "1", manifest)
+
+
+def test_a_folder_that_may_not_be_read_is_no_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_folder: Path) -> None:  # by hand, because nothing is refused to root
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+
+    with pytest.raises(ArtifactMissing, match="cannot be read: Permission denied"):
+        read_manifests(tmp_path)
+
+
+def test_a_folder_that_is_not_there_has_no_manifests(tmp_path: Path) -> None:
+    assert read_manifests(tmp_path / "nothing") == ()

@@ -178,7 +178,16 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def read_manifests(root: Path) -> tuple[Manifest, ...]:
-    """Read every ``<model>/<version>/manifest.json`` below ``root``, sorted by name and then by version number."""
+    """Read every ``<model>/<version>/manifest.json`` below ``root``, sorted by name and then by version number.
+
+    Raises ``ArtifactMissing`` for a folder that this user may not read: ``glob`` would find nothing in it.
+    """
+    try:
+        next(root.iterdir(), None)
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise ArtifactMissing(f"{root} cannot be read: {error.strerror}") from error
     folders = (path.parent for path in root.glob(f"*/*/{MANIFEST_NAME}"))
     return tuple(sorted(map(read_manifest, folders), key=lambda manifest: (manifest.name, int(manifest.version))))
 
