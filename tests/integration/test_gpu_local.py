@@ -1,11 +1,13 @@
 """`onnxlift serve` with a model on GPU workers: the worker is a real process, and the same API answers."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 
 import httpx
 import numpy as np
 import pytest
+import tritonclient.http as triton
 
 from onnxlift.client import Client
 from onnxlift.client.jobs import Jobs
@@ -53,6 +55,20 @@ def test_a_model_on_the_gpu_answers_an_ordinary_client(service: RunningService) 
 
     assert answer.outputs["y"].tolist() == [[7, 7]] * 3
     assert infer(service, "large", 1).headers["X-Onnxlift-Route"].startswith("gpu; reason=")
+
+
+def test_an_unmodified_tritonclient_gets_its_answer_from_a_warm_worker(service: RunningService) -> None:
+    infer(service, "large", 1)
+    rows = np.arange(6, dtype=np.float32).reshape(3, 2)
+    given = triton.InferInput("x", [3, 2], "FP32")
+    given.set_data_from_numpy(rows)
+
+    with contextlib.closing(triton.InferenceServerClient(service.url.removeprefix("http://"))) as client:
+        ready = client.is_model_ready("large")
+        answer = client.infer("large", [given])
+
+    assert ready
+    assert np.array_equal(answer.as_numpy("y"), rows)
 
 
 def test_a_model_on_the_gpu_answers_tensorflow_serving(service: RunningService) -> None:
