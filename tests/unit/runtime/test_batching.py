@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onnxlift_runtime.batching import Feed, run_together
-from onnxlift_runtime.errors import InputMismatch, OnnxliftError
+from onnxlift_runtime.errors import InputMismatch, ModelUnavailable, OnnxliftError
 from onnxlift_runtime.manifest import Manifest
 from onnxlift_runtime.tensors import Array
 from tests.builders import manifest, spec
@@ -90,3 +90,16 @@ def test_an_output_without_rows_makes_each_call_run_alone(shape: tuple[int, ...]
 
     assert runs == [4, 2, 2]
     assert all(isinstance(answer, dict) and (answer["y"] == 2).all() for answer in answers)
+
+
+def test_a_failure_that_may_pass_is_the_answer_to_all_and_is_not_tried_for_each() -> None:
+    tried: list[int] = []
+
+    def run(_manifest: Manifest, arrays: Mapping[str, Array], _outputs: Sequence[str]) -> dict[str, Array]:
+        tried.append(len(arrays["x"]))
+        raise ModelUnavailable("loading")
+
+    answers = run_together([feed(np.ones((rows, 1), np.float32)) for rows in (1, 2, 3)], run)
+
+    assert [str(answer) for answer in answers] == ["loading"] * 3
+    assert tried == [6]
