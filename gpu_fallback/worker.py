@@ -190,10 +190,12 @@ class GpuWorker:
 def open_worker(environ: Mapping[str, str], engine: Runner) -> GpuWorker:
     """The worker that the environment describes; raises ``ConfigInvalid``."""
     settings, told = Settings.from_env(environ), WorkerSettings.from_env(environ)
+    models = served(told)
+    _widest(engine, models)  # a model that it does not know is told before anything is connected
     service = connect(settings)
     owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     core = Worker(service, engine, open_herald(settings, service), owner, engine.limits.max_tensor_bytes)
-    return GpuWorker(core, told, served(told), settings.service)
+    return GpuWorker(core, told, models, settings.service)
 
 
 def served(told: WorkerSettings) -> tuple[str, ...]:

@@ -301,8 +301,7 @@ def test_a_lease_ends_before_its_message_comes_again() -> None:
     assert 2 * timings.beat_s * 1000 < timings.lease_ms
 
 
-def test_a_worker_of_no_model_or_an_unknown_one_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+def test_a_worker_of_no_model_or_an_unknown_one_says_so() -> None:
     with pytest.raises(ConfigInvalid, match="ONNXLIFT_SERVE is empty"):
         served(WorkerSettings())
     with pytest.raises(ConfigInvalid, match="'huge' does not exist"):
