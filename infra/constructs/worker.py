@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from aws_cdk import Duration, IgnoreMode, RemovalPolicy, SymlinkFollowMode
+from aws_cdk import Duration, IgnoreMode, RemovalPolicy, Stack, SymlinkFollowMode
 from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
@@ -51,7 +51,8 @@ class WorkerTask(Construct):
             user=USER,
             readonly_root_filesystem=True,
             linux_parameters=self._parameters(),
-            environment={**settings.to_env(), **worker.to_env()},
+            # On machines, unlike on Fargate, ECS tells nobody its region (github.com/aws/containers-roadmap/issues/1611).
+            environment={**settings.to_env(), **worker.to_env(), "AWS_DEFAULT_REGION": Stack.of(self).region},
             logging=ecs.LogDrivers.aws_logs(stream_prefix="worker", log_group=log_group),
             stop_timeout=Duration.seconds(worker.stop_within_s),
             health_check=ecs.HealthCheck(

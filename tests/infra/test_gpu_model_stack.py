@@ -75,6 +75,15 @@ def test_a_worker_has_one_gpu_time_to_stop_and_a_check_of_its_health(lab: Assemb
     assert worker["HealthCheck"]["Command"] == ["CMD", "python3", "-m", "gpu_fallback.health"]
 
 
+@pytest.mark.parametrize("name", ["lab", "group"])
+def test_a_worker_is_told_its_region_which_ecs_tells_on_fargate_alone(
+    request: pytest.FixtureRequest, name: str
+) -> None:
+    told = environment(request.getfixturevalue(name))["AWS_DEFAULT_REGION"]
+
+    assert told == {"Ref": "AWS::Region"}
+
+
 def test_a_worker_is_told_what_the_configuration_says(lab: Assembly) -> None:
     told = {name: flat(value) if isinstance(value, str) else "s3" for name, value in environment(lab).items()}
 
