@@ -28,11 +28,15 @@ def main() -> NoReturn:
         settings = Settings.from_env(os.environ)
         telemetry.configure(settings.log_level)
         worker = open_worker(os.environ, Models.open(settings, WorkerSettings.from_env(os.environ)))
+        running.append(worker)
+        status = worker.run()
     except OnnxliftError as error:
+        status = 1
         telemetry.log("error", "worker not started", why=str(error))
-        leave(1)
-    running.append(worker)
-    leave(worker.run())
+    except Exception as error:  # such as a full disk, to which the health file cannot be written
+        status = 1
+        telemetry.log("error", "worker broke", why=repr(error))
+    leave(status)
 
 
 def leave(status: int) -> NoReturn:

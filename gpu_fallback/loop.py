@@ -54,7 +54,7 @@ class Loop:
             while not self._ended.is_set():
                 self._began_s = self._clock()
                 self._step()
-        except Exception as error:  # nothing may end a thread unseen
+        except BaseException as error:  # nothing may end a thread unseen
             self.broken = True
             telemetry.log("error", "thread broke", thread=self.name, why=repr(error))
 

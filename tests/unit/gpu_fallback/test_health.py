@@ -10,6 +10,7 @@ import pytest
 
 from gpu_fallback.health import STALE_AFTER_S, is_healthy, touch
 from gpu_fallback.loop import Loop
+from tests.unit.gpu_fallback.conftest import eventually
 
 
 def test_a_file_that_is_touched_is_healthy_for_a_while(tmp_path: Path) -> None:
@@ -58,3 +59,12 @@ def test_a_step_that_raises_breaks_its_loop_and_is_told(capsys: pytest.CaptureFi
     assert loop.broken
     assert loop.stuck
     assert "nobody thought of this" in capsys.readouterr().out
+
+
+def test_whatever_ends_a_thread_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    loop = Loop("test", sys.exit, 10)
+
+    loop.start()
+
+    eventually(lambda: loop.broken)
+    assert "SystemExit" in capsys.readouterr().out
