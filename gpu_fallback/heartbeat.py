@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from gpu_fallback.holding import Holding
@@ -12,6 +13,8 @@ from onnxlift_runtime.errors import JobNotFound, LeaseLost
 
 # SQS hides a message for twelve hours from when it was received, however often that is prolonged.
 HELD_AT_MOST_S: Final = 12 * 3600
+# Each lease is two calls to the table: one after the other, those of many jobs would take longer than they last.
+THREADS: Final = 8
 OVERDUE: Final = "the worker held the job for the 12 hours that SQS allows"
 
 
@@ -34,6 +37,7 @@ class Heartbeat:
         self._visibility_s = visibility_s
         self._lease_ms = lease_ms
         self._lost = lost
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="renew")
 
     def beat(self, held: Sequence[Holding]) -> None:
         """Keep these for another while; a store that is away is tried again at the next beat."""
@@ -42,8 +46,7 @@ class Heartbeat:
             by_queue[holding.message.queue].append(holding.message)
         for name, messages in by_queue.items():
             self._extend(name, messages)
-        for holding in held:
-            self._renew(holding)
+        list(self._pool.map(self._renew, held))
 
     def _extend(self, name: str, messages: Sequence[Message]) -> None:
         try:
@@ -56,7 +59,7 @@ class Heartbeat:
 
     def _renew(self, holding: Holding) -> None:
         job = holding.job
-        if job is None or holding.closed:
+        if job is None or holding.ended:
             return
         try:
             self._core.renew(job, self._lease_ms)

@@ -13,15 +13,16 @@ INFERENCES_HELD: Final = 3
 # Short inferences need more: while one job is fetched and another published, many are run.
 AHEAD_S: Final = 0.5
 MOST_AHEAD: Final = 200
-MAX_PAYLOAD_BYTES: Final = 512 * 1024 * 1024  # of all payloads held, as they came
+MAX_HELD_BYTES: Final = 512 * 1024 * 1024  # of all payloads, arrays and answers; beyond it no job is fetched
 
 
 @dataclass(eq=False, slots=True)
 class Holding:
     """A message and how far it came: ``job`` once it is claimed, ``task`` and ``answers`` once it is decoded.
 
-    ``missing`` counts the answers that are yet to come, ``started`` is whether any was begun. ``broken`` says what
-    nobody expected. ``closed``: somebody ends it, and nobody else may.
+    ``missing`` counts the answers that are yet to come, ``started`` is whether any was begun. ``arrays_bytes`` is what
+    its inputs and answers take. ``broken`` says what nobody expected. ``closed``: somebody ends it, and nobody else
+    may; ``ended``: that is done, as far as the job goes.
     """
 
     message: Message
@@ -31,8 +32,15 @@ class Holding:
     answers: list[Answer | None] = field(default_factory=list)
     missing: int = 0
     started: bool = False
+    arrays_bytes: int = 0
     broken: str = ""
     closed: bool = False
+    ended: bool = False
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes in memory, as far as it is fetched."""
+        return self.arrays_bytes + (self.job.payload.size_bytes if self.job else 0)
 
 
 class Holdings:
@@ -55,6 +63,11 @@ class Holdings:
         """What is held and not being ended, the oldest first."""
         with self._changed:
             return sorted((item for item in self._held if not item.closed), key=lambda item: item.received_s)
+
+    def kept(self) -> list[Holding]:
+        """What is to stay held: all that is held but what has ended, for ending it may take long."""
+        with self._changed:
+            return [item for item in self._held if not item.ended]
 
     def add(self, holding: Holding) -> None:
         """Hold a message from now on."""
@@ -88,11 +101,15 @@ class Holdings:
             self._changed.wait_for(self._room, timeout_s)
             return self._room()
 
+    def wait_for_memory(self, timeout_s: float) -> bool:
+        """Whether one more job may be fetched; False where that takes too long."""
+        with self._changed:
+            return self._changed.wait_for(self._has_memory, timeout_s)
+
     def _room(self) -> int:
         wanted = max(1, min(MAX_AT_ONCE, self.capacity // INFERENCES_HELD))
-        room = self._free()
+        room = self.capacity - len(self._held) if self._has_memory() else 0
         return room if room >= wanted else 0
 
-    def _free(self) -> int:
-        size_bytes = sum(item.job.payload.size_bytes for item in self._held if item.job)
-        return self.capacity - len(self._held) if size_bytes < MAX_PAYLOAD_BYTES else 0
+    def _has_memory(self) -> bool:
+        return sum(item.size_bytes for item in self._held) < MAX_HELD_BYTES

@@ -16,12 +16,13 @@ from gpu_fallback.gather import Batch, Gatherer
 from gpu_fallback.holding import Holding, Holdings
 from gpu_fallback.loop import LOOK_S, Loop, Stage
 from gpu_fallback.metrics import Metrics, Stopwatch
+from gpu_fallback.part import Part, group
 from onnxlift_runtime import telemetry
 from onnxlift_runtime.aws.queues import Message, backoff_s
 from onnxlift_runtime.aws.worker import Outcome, Worker
-from onnxlift_runtime.batching import Feed, run_together
+from onnxlift_runtime.batching import Feed, arrays_bytes, run_together
 from onnxlift_runtime.errors import DeviceMissing, ModelUnavailable, OnnxliftError
-from onnxlift_runtime.jobs import MAX_ATTEMPTS, Job
+from onnxlift_runtime.jobs import Job
 from onnxlift_runtime.tasks import Answer
 
 OPENING_S: Final = 1800.0  # fetching and opening the largest model
@@ -44,16 +45,6 @@ class Plan:
     timeout_s: float
     threads: int = 8
     devices: int = 1
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Part:
-    """One feed of a job, at a place among its feeds; ``offered_s`` is when it began to wait."""
-
-    holding: Holding
-    place: int
-    feed: Feed
-    offered_s: float
 
 
 class Pipeline:
@@ -113,7 +104,10 @@ class Pipeline:
     def give_back(self, holding: Holding, why: str, *, at_fault: bool = False) -> None:
         """Have a job go back, with its attempt unless that was ``at_fault``; what it may still give is dropped."""
         if self._holdings.close(holding):
-            self._publishers.put(partial(self._conclude, holding, partial(self._return, holding, why, at_fault), 0))
+            # What broke once may break at once again, and a message may come only so often.
+            delay_s = backoff_s(holding.message.receives) if at_fault else 0
+            ending = partial(self._return, holding, why, at_fault)
+            self._publishers.put(partial(self._conclude, holding, ending, delay_s))
 
     def drop(self, holding: Holding) -> None:
         """Forget a job that is somebody else's by now, its message too."""
@@ -121,7 +115,10 @@ class Pipeline:
             self._holdings.remove(holding)
 
     def _try_load(self, holding: Holding) -> None:
-        """Load a job; what nobody thought of ends its attempt, and not the thread."""
+        """Load a job where there is memory for it; what nobody thought of ends its attempt, and not the thread."""
+        if not self._stopping and not self._holdings.wait_for_memory(LOOK_S):
+            self._loaders.put(partial(self._try_load, holding))
+            return
         try:
             self._load(holding)
         except Exception as error:
@@ -131,12 +128,16 @@ class Pipeline:
     def _load(self, holding: Holding) -> None:
         if self._stopping:
             self.give_back(holding, STOPPING)
+        if holding.closed:  # given back while it waited
             return
         claimed = self._core.claim(holding.message.job_id, self._plan.lease_ms)
         if isinstance(claimed, Outcome):
             self._end(holding, lambda: claimed)
             return
         holding.job = claimed
+        if holding.closed:  # given back while it was claimed
+            self._core.hand_back(claimed, STOPPING)
+            return
         try:
             task = self._core.decode(claimed)
         except OnnxliftError as error:
@@ -146,6 +147,7 @@ class Pipeline:
         holding.task = task
         holding.answers = [None] * len(task.feeds)
         holding.missing = len(task.feeds)
+        holding.arrays_bytes = sum(arrays_bytes(feed.arrays) for feed in task.feeds)
         if task.feeds:
             self._offer(holding, claimed, task.feeds)
         else:
@@ -156,11 +158,8 @@ class Pipeline:
         with self._changed:
             for place, feed in enumerate(feeds):
                 max_rows = min(self._plan.max_rows, feed.manifest.rows_together)
-                # A job whose attempt came to nothing before might take others along: from then on it runs alone.
-                alone = max_rows < 2 or job.attempts_left < MAX_ATTEMPTS - 1
-                key = (job.id, job.attempt, place) if alone else feed.signature
-                part = Part(holding, place, feed, now_s)
-                self._gatherer.offer(key, part, *((1, 1) if alone else (feed.rows, max_rows)), now_s * 1000)
+                part, rows = Part(holding, place, feed, now_s), (feed.rows, max_rows) if max_rows > 1 else (1, 1)
+                self._gatherer.offer(group(job, place, feed, max_rows), part, *rows, now_s * 1000)
             stopping = self._stopping
             self._changed.notify()
         if stopping:
@@ -232,6 +231,7 @@ class Pipeline:
         holding = part.holding
         holding.answers[part.place] = answer
         with self._changed:
+            holding.arrays_bytes += arrays_bytes(answer) if isinstance(answer, dict) else 0
             holding.missing -= 1
             complete = holding.missing == 0
         if complete:
@@ -276,6 +276,7 @@ class Pipeline:
         queues, message = self._core.service.queues, holding.message
         try:
             became = outcome()
+            holding.ended = True
             if became is Outcome.DONE:
                 queues.delete(message)
             elif became is Outcome.AGAIN:

@@ -5,7 +5,7 @@ import socket
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Final
 
@@ -23,6 +23,7 @@ from onnxlift_runtime.aws.herald import open_herald
 from onnxlift_runtime.aws.worker import Worker
 from onnxlift_runtime.batching import Runner
 from onnxlift_runtime.errors import ConfigInvalid, ModelNotFound, ModelUnavailable
+from onnxlift_runtime.layout import GPU
 from onnxlift_runtime.settings import Settings, WorkerSettings
 
 TICK_S: Final = 0.1
@@ -78,6 +79,7 @@ class GpuWorker:
 
         Raises ``ConfigInvalid`` for a model that the engine does not know.
         """
+        core = replace(core, tier=GPU)
         self._timings = Timings(visibility_s, float(told.stop_within_s))
         self._told = told
         self._metrics = Metrics(service)
@@ -173,7 +175,7 @@ class GpuWorker:
             time.sleep(TICK_S)
             return
         self._beat_at_s = monotonic() + self._timings.beat_s
-        kept, overdue = sort_out(self._holdings.snapshot(), monotonic(), self._timings.visibility_s)
+        kept, overdue = sort_out(self._holdings.kept(), monotonic(), self._timings.visibility_s)
         for holding in overdue:
             self._pipeline.give_back(holding, OVERDUE, at_fault=holding.started)
         self._heartbeat.beat(kept)

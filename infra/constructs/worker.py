@@ -51,7 +51,7 @@ class WorkerTask(Construct):
             user=USER,
             readonly_root_filesystem=True,
             linux_parameters=self._parameters(),
-            # On machines, unlike on Fargate, ECS tells nobody its region (github.com/aws/containers-roadmap/issues/1611).
+            # Unlike on Fargate, nobody else does on machines: https://github.com/aws/containers-roadmap/issues/1611
             environment={**settings.to_env(), **worker.to_env(), "AWS_DEFAULT_REGION": Stack.of(self).region},
             logging=ecs.LogDrivers.aws_logs(stream_prefix="worker", log_group=log_group),
             stop_timeout=Duration.seconds(worker.stop_within_s),

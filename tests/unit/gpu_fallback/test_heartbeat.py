@@ -1,5 +1,7 @@
 """What is held stays the worker's: messages hidden, leases alive, and nothing beyond the twelve hours of SQS."""
 
+import threading
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,3 +78,29 @@ def test_a_store_that_is_away_loses_nothing() -> None:
         Heartbeat(core, VISIBILITY_S, LEASE_MS, lost.append).beat([held])
 
     assert lost == []
+
+
+def test_a_lease_is_renewed_while_the_result_is_still_on_its_way() -> None:
+    memory = Memory()
+    core = Worker(memory.service, Doubler(), Told(), "worker-1", 10**6)
+    job, held = claimed(memory, core)
+    held.closed = True
+
+    Heartbeat(core, VISIBILITY_S, 10 * LEASE_MS, lambda _holding: None).beat([held])
+
+    assert memory.service.table.get(job.id).lease_until_ms > job.lease_until_ms
+
+
+def test_the_leases_of_many_jobs_are_renewed_side_by_side() -> None:
+    memory = Memory()
+    core = Worker(memory.service, Doubler(), Told(), "worker-1", 10**6)
+    both, waiting = threading.Barrier(2, timeout=10), [claimed(memory, core)[1] for _ in range(2)]
+
+    def wait_for_both(_name: str) -> None:
+        both.wait()
+
+    memory.table.line.pass_through = wait_for_both  # type: ignore[method-assign]
+
+    Heartbeat(core, VISIBILITY_S, 10 * LEASE_MS, lambda _holding: None).beat(waiting)
+
+    assert not both.broken

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_fallback.holding import AHEAD_S, MAX_PAYLOAD_BYTES, MOST_AHEAD, Holding, Holdings
+from gpu_fallback.holding import AHEAD_S, MAX_HELD_BYTES, MOST_AHEAD, Holding, Holdings
 from onnxlift_runtime.aws.queues import Message
 from onnxlift_runtime.jobs import Job, Payload
 
@@ -37,13 +37,34 @@ def test_slow_inferences_hold_no_more_than_three_batches() -> None:
 
 
 def test_large_payloads_leave_no_room_until_they_are_gone() -> None:
-    holdings, large = Holdings(8), holding(MAX_PAYLOAD_BYTES)
+    holdings, large = Holdings(8), holding(MAX_HELD_BYTES)
     holdings.add(large)
 
     before = holdings.wait_for_room(0)
     holdings.remove(large)
 
     assert (before, holdings.wait_for_room(0)) == (0, 24)
+
+
+def test_arrays_of_uploads_which_no_payload_tells_leave_no_room_either() -> None:
+    holdings, large = Holdings(8), holding()
+    holdings.add(large)
+    before = holdings.wait_for_memory(0)
+
+    large.arrays_bytes = MAX_HELD_BYTES
+
+    assert (before, holdings.wait_for_memory(0), holdings.wait_for_room(0)) == (True, False, 0)
+
+
+def test_what_is_being_ended_stays_kept_until_it_has_ended() -> None:
+    holdings, item = Holdings(8), holding()
+    holdings.add(item)
+    holdings.close(item)
+    before = holdings.kept()
+
+    item.ended = True
+
+    assert (before, holdings.kept()) == ([item], [])
 
 
 def test_only_one_may_end_a_holding() -> None:

@@ -4,17 +4,21 @@ import threading
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 import pytest
+from botocore.exceptions import ClientError
 
 from gpu_fallback.worker import Timings, open_worker, served
 from onnxlift_runtime import jobs
+from onnxlift_runtime.aws.service import Submission
 from onnxlift_runtime.errors import ArtifactCorrupt, ConfigInvalid, DeviceMissing, InferenceFailed, ModelUnavailable
-from onnxlift_runtime.jobs import MAX_ATTEMPTS, JobStatus
+from onnxlift_runtime.jobs import MAX_ATTEMPTS, JobStatus, Payload
+from onnxlift_runtime.layout import LAMBDA
 from onnxlift_runtime.settings import WorkerSettings
 from onnxlift_runtime.tensors import Array
-from tests.unit.gpu_fallback.conftest import Doubler, Make, eventually, raising, values
+from tests.unit.gpu_fallback.conftest import CALLER, MODEL, Doubler, Make, eventually, raising, values
 
 
 def test_jobs_are_run_together_and_each_gets_its_own_rows(make: Make) -> None:
@@ -276,6 +280,36 @@ def test_what_nobody_thought_of_costs_an_attempt_and_not_the_worker(make: Make) 
     eventually(lambda: "MemoryError" in bench.job(bad).error)
     assert bench.job(bad).attempts_left == MAX_ATTEMPTS - 1
     bench.await_status(JobStatus.SUCCEEDED, bench.submit(4))
+
+
+def test_a_message_whose_job_cannot_even_be_claimed_comes_again_later(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make()
+    bench.submit(1)
+    (message,) = bench.memory.queues.queues["test-tiny-gpu-jobs"]
+
+    def refuse(**_call: object) -> None:
+        raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "GetItem")
+
+    monkeypatch.setattr(bench.memory.table, "get_item", refuse)
+    began_s = monotonic()
+
+    bench.start()
+
+    eventually(lambda: message.receives == 1 and began_s + 1 < message.visible_at_s < began_s + 30)
+
+
+def test_a_message_whose_job_is_on_another_tier_by_now_is_done_with(make: Make) -> None:
+    bench = make()
+    asked = Submission(CALLER, MODEL, "1", Payload.of(b"{}", {}), tier=LAMBDA)
+    job = bench.memory.service.submit(asked)
+    bench.memory.queues.queues["test-tiny-gpu-jobs"] = bench.memory.queues.queues.pop("test-tiny-lambda-jobs")
+
+    bench.start()
+
+    eventually(lambda: bench.memory.queues.left() == 0)
+    assert (bench.job(job).status, bench.job(job).attempt) == (JobStatus.QUEUED, 0)
 
 
 def test_health_is_told_while_it_works(make: Make, tmp_path: Path) -> None:

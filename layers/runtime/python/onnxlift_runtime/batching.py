@@ -96,6 +96,11 @@ class Feed:
         return (*shape[: padding.axis], bucket, *shape[padding.axis + 1 :])
 
 
+def arrays_bytes(arrays: Arrays) -> int:
+    """What arrays take in memory; of text, what its places take."""
+    return sum(array.nbytes for array in arrays.values())
+
+
 def run_together(feeds: Sequence[Feed], run: Run) -> list[dict[str, Array] | OnnxliftError]:
     """Run all feeds in as few inferences as their shapes and the model's batch limit allow; answers in the same order.
 
