@@ -2,6 +2,7 @@
 
 import threading
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -91,7 +92,7 @@ def test_a_lease_is_renewed_while_the_result_is_still_on_its_way() -> None:
     assert memory.service.table.get(job.id).lease_until_ms > job.lease_until_ms
 
 
-def test_the_leases_of_many_jobs_are_renewed_side_by_side() -> None:
+def test_the_leases_of_many_jobs_are_renewed_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = Memory()
     core = Worker(memory.service, Doubler(), Told(), "worker-1", 10**6)
     both, waiting = threading.Barrier(2, timeout=10), [claimed(memory, core)[1] for _ in range(2)]
@@ -99,7 +100,7 @@ def test_the_leases_of_many_jobs_are_renewed_side_by_side() -> None:
     def wait_for_both(_name: str) -> None:
         both.wait()
 
-    memory.table.line.pass_through = wait_for_both  # type: ignore[method-assign]
+    monkeypatch.setattr(memory.table.line, "pass_through", wait_for_both)
 
     Heartbeat(core, VISIBILITY_S, 10 * LEASE_MS, lambda _holding: None).beat(waiting)
 

@@ -8,6 +8,7 @@ import pytest
 from botocore.stub import Stubber
 from moto import mock_aws
 
+from onnxlift_runtime.aws import clients
 from onnxlift_runtime.aws.connection import alarm, connect
 from onnxlift_runtime.aws.service import Submission
 from onnxlift_runtime.aws.wake import LOOK_EVERY_S, Alarm
@@ -102,6 +103,12 @@ def test_a_refusal_to_update_is_logged_and_no_failure(ecs: Any, capsys: pytest.C
         Alarm(lambda: client, CLUSTER, SERVICE).wake(job())
 
     assert "AccessDeniedException" in "".join(capsys.readouterr())
+
+
+def test_a_job_does_not_wait_long_for_ecs(ecs: Any) -> None:
+    config = clients.ecs().meta.config
+
+    assert config.retries["total_max_attempts"] * (config.connect_timeout + config.read_timeout) <= 3
 
 
 def test_without_a_cluster_everybody_is_awake_and_nobody_is_asked() -> None:

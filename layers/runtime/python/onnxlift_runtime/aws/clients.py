@@ -29,6 +29,8 @@ _CONFIG = Config(
     signature_version="s3v4",
     max_pool_connections=64,  # the GPU worker's threads share a client; no connection is opened before it is needed
 )
+# What is no more than a favour: a request must not wait for it.
+_BRIEF: Final = Config(connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 1})
 _BUSY: Final = {
     "ProvisionedThroughputExceededException",
     "RequestLimitExceeded",
@@ -41,11 +43,11 @@ _BUSY: Final = {
 
 
 @functools.cache
-def _client(service: str) -> Any:
+def _client(service: str, limits: Config = _CONFIG) -> Any:
     # Signed URLs must name the bucket's region: its global address answers them with a redirect that breaks the
     # signature. An endpoint of one's own, which AWS_ENDPOINT_URL names, has no such addresses.
     own = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    config = _CONFIG.merge(Config(s3={"addressing_style": "path" if own else "virtual"}))
+    config = limits.merge(Config(s3={"addressing_style": "path" if own else "virtual"}))
     return announce_failures(boto3.client(service, config=config))
 
 
@@ -102,8 +104,8 @@ def sns() -> "SNSClient":
 
 
 def ecs() -> Any:
-    """The ECS client."""
-    return _client("ecs")
+    """The ECS client, which gives up after three seconds."""
+    return _client("ecs", _BRIEF)
 
 
 def secrets() -> Any:
