@@ -33,8 +33,6 @@ MIB: Final = 1024 * 1024
 BROKEN_FOR_S: Final = 300.0  # a model that cannot be opened is not tried again before, nor fetched again
 AWAY_FOR_S: Final = 15.0  # nor one whose files the store did not give
 TENSORRT_CACHE: Final = ".tensorrt"
-# Four times what a Lambda function reads: what is too large for one comes here.
-LIMITS: Final = Limits(max_decompressed_bytes=256 * MIB, max_tensor_bytes=256 * MIB)
 
 OpenSession = Callable[[Path, Manifest, Device], Session]
 Fetch = Callable[[Manifest], Path]
@@ -59,13 +57,12 @@ class Models:
         open_session: OpenSession,
         *,
         budget_mb: int = 0,
-        limits: Limits | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         """``fetch_files`` gives a model's folder; ``budget_mb`` is what all open sessions may take, 0 for no bound."""
         self.catalog = catalog
         self.device = device
-        self.limits = limits or LIMITS
+        self.limits = Limits()  # as everywhere: what one tier takes in, any other can work on
         self._fetch = fetch_files
         self._open_session = open_session
         self._budget_mb = budget_mb

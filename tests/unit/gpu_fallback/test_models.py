@@ -26,7 +26,7 @@ from onnxlift_runtime.errors import (
 )
 from onnxlift_runtime.manifest import FileEntry, Latency, Manifest, Measurements
 from onnxlift_runtime.session import CPU, Device, Session
-from onnxlift_runtime.settings import Settings, WorkerSettings
+from onnxlift_runtime.settings import Limits, Settings, WorkerSettings
 from onnxlift_runtime.tensors import Array
 from tests import builders
 from tests.unit.gpu_fallback.buckets import BUCKET, URL, assets, upload
@@ -85,6 +85,10 @@ def opened(root: Path, told: WorkerSettings) -> Models:
 
 def messages(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return [json.loads(line)["message"] for line in capsys.readouterr().out.splitlines()]
+
+
+def test_what_a_worker_reads_is_what_uploads_may_bring() -> None:
+    assert models_of(Memory(1), Source()).limits == Limits()
 
 
 def test_models_below_the_folder_run_as_they_do_alone(tmp_path: Path) -> None:
