@@ -5,7 +5,9 @@ import pytest
 from handlers import batch
 from onnxlift_runtime import jobs
 from onnxlift_runtime.jobs import MAX_ATTEMPTS, JobStatus
+from onnxlift_runtime.layout import GPU, LAMBDA
 from onnxlift_runtime.queueing import LOST_AFTER_MS
+from onnxlift_runtime.routing import ESCALATED, MOVED
 from tests.unit.handlers.conftest import MODEL, Deployed, data_of, later
 
 
@@ -13,7 +15,7 @@ def test_a_sweep_of_healthy_jobs_does_nothing(deployed: Deployed, monkeypatch: p
     deployed.submit()
     later(deployed, monkeypatch, LOST_AFTER_MS)
 
-    assert deployed.sweep() == {"expired": 0, "reclaimed": 0, "resent": 0}
+    assert deployed.sweep() == {"expired": 0, "reclaimed": 0, "resent": 0, "moved": 0}
 
 
 def test_a_sweep_sends_lost_messages_again(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,3 +50,33 @@ def test_a_sweep_expires_what_waited_too_long(deployed: Deployed, monkeypatch: p
 
     assert deployed.sweep()["expired"] == 1
     assert deployed.show(job_id)["status"] == "EXPIRED"
+
+
+def test_a_sweep_takes_jobs_along_whose_model_runs_elsewhere_now(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = deployed.submit(3)
+    deployed.announced()
+    table = batch.worker().service.table
+    table.change(job_id, lambda job: jobs.escalate(job, GPU, ESCALATED, job.created_ms))  # and its queue is gone
+    early = deployed.sweep()
+    later(deployed, monkeypatch, LOST_AFTER_MS)
+
+    late = deployed.sweep()
+
+    job = deployed.job(job_id)
+    assert (early["moved"], late["moved"], job.tier, job.reason) == (0, 1, LAMBDA, MOVED)
+    deployed.work()
+    assert data_of(deployed.call("GET", f"/v2/jobs/{job_id}/result")) == [3, 3]
+
+
+def test_a_sweep_expires_what_waited_too_long_where_its_model_no_longer_runs(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = deployed.submit(x_onnxlift_ttl="1")
+    table = batch.worker().service.table
+    table.change(job_id, lambda job: jobs.escalate(job, GPU, ESCALATED, job.created_ms))
+    later(deployed, monkeypatch, 2_000)
+
+    assert deployed.sweep()["expired"] == 1
+    assert deployed.job(job_id).status is JobStatus.EXPIRED

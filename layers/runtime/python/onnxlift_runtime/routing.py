@@ -22,6 +22,7 @@ PLANNED: Final = 0.7
 PREFERRED: Final = "the caller prefers a job (Prefer: respond-async)"
 GPU_ALONE: Final = "the model runs on GPU workers alone"
 ESCALATED: Final = "lambda ran out of memory or time"
+MOVED: Final = "the model was deployed anew and runs elsewhere now"
 _COPIES: Final = 2  # of inputs and outputs: as they travel, and as arrays
 
 

@@ -1,7 +1,8 @@
 """What the schedule does each minute: end what waited too long, take jobs from dead workers, resend lost messages."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 from botocore.exceptions import ClientError
 
@@ -13,14 +14,17 @@ from onnxlift_runtime.errors import JobConflict, JobNotFound
 from onnxlift_runtime.jobs import Job, JobStatus
 from onnxlift_runtime.layout import GPU, LAMBDA
 from onnxlift_runtime.queueing import LOST_AFTER_MS, plan_sweep
-from onnxlift_runtime.routing import ESCALATED
+from onnxlift_runtime.routing import ESCALATED, MOVED
+
+Action = Callable[[JobService, Herald, Job], None]
 
 
 def sweep(service: JobService, herald: Herald, queues: Iterable[tuple[str, str]]) -> dict[str, int]:
     """Sweep the queues of these models and tiers; returns how many jobs each thing was done to.
 
-    A job whose worker on Lambda died goes to the GPU where its model has one. Sweeping twice at once does no harm: each
-    change is conditional, and a second message is.
+    A job whose worker on Lambda died goes to the GPU where its model has one; one that waits where its model no longer
+    runs goes to where it does. Sweeping twice at once does no harm: each change is conditional, and a second message
+    is.
     """
     done: Counter[str] = Counter()
     queues = tuple(queues)
@@ -40,10 +44,31 @@ def sweep(service: JobService, herald: Herald, queues: Iterable[tuple[str, str]]
             ("resent", plan.lost, _resend),
         ):
             done[name] += sum(_try(action, service, herald, job) for job in some)
+    done.update(_take_along(service, herald, queues))
     return dict(done)
 
 
-def _try(action: Callable[[JobService, Herald, Job], None], service: JobService, herald: Herald, job: Job) -> bool:
+def _take_along(service: JobService, herald: Herald, queues: Sequence[tuple[str, str]]) -> "Counter[str]":
+    """Move jobs that wait where their model no longer runs, for its stack may have gone with their messages."""
+    done: Counter[str] = Counter()
+    for model, left, home in _left_behind(queues):
+        now_ms = service.clock()
+        overdue = service.table.overdue(f"{model}#{left}", now_ms, LOST_AFTER_MS)
+        plan = plan_sweep(overdue.jobs, overdue.unfinished, 0, now_ms)
+        move = partial(_move, home, MOVED)
+        done["expired"] += sum(_try(_expire, service, herald, job) for job in plan.expired)
+        done["moved"] += sum(_try(move, service, herald, job) for job in (*plan.lapsed, *plan.lost))
+    return done
+
+
+def _left_behind(queues: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str, str]]:
+    """Each model, a tier that it does not have, where jobs of an earlier deployment may wait, and one that it has."""
+    homes = {model: tier for model, tier in reversed(queues) if tier in (LAMBDA, GPU)}
+    for model, home in homes.items():
+        yield from ((model, tier, home) for tier in (LAMBDA, GPU) if (model, tier) not in queues)
+
+
+def _try(action: Action, service: JobService, herald: Herald, job: Job) -> bool:
     """Whether there was something to do: the index is a moment late, and others may have been faster."""
     try:
         action(service, herald, job)
@@ -64,10 +89,11 @@ def _reclaim(service: JobService, herald: Herald, job: Job) -> None:
         tell(service, herald, taken)
 
 
-def _escalate(service: JobService, _herald: Herald, job: Job) -> None:
-    service.queues.send(
-        service.table.change(job.id, lambda found: jobs.escalate(found, GPU, ESCALATED, service.clock()))
-    )
+def _move(tier: str, reason: str, service: JobService, _herald: Herald, job: Job) -> None:
+    service.queues.send(service.table.change(job.id, lambda found: jobs.escalate(found, tier, reason, service.clock())))
+
+
+_escalate: Action = partial(_move, GPU, ESCALATED)
 
 
 def _resend(service: JobService, _herald: Herald, job: Job) -> None:
