@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from onnxlift_runtime import jobs, telemetry
 from onnxlift_runtime.aws.connection import connect
-from onnxlift_runtime.aws.endpoints import tell
 from onnxlift_runtime.aws.herald import Herald, open_herald
 from onnxlift_runtime.aws.queues import decode_message
 from onnxlift_runtime.aws.service import JobService
@@ -46,7 +45,7 @@ def ladder() -> Ladder:
 
 
 def _take(record: Mapping[str, Any]) -> bool:
-    """Whether a dead letter is done with; while a worker still holds its job it must come again."""
+    """Whether a dead letter is done with; it must come again while a worker holds its job, or its end is not told."""
     try:
         _end(ladder().service.table.get(decode_message(record["body"])), record)
     except (JobNotFound, MalformedRequest) as error:
@@ -65,13 +64,13 @@ def _end(job: Job, record: Mapping[str, Any]) -> None:
     if not job.final and job.tier != tier:
         return  # an earlier delivery, or the sweep, was faster
     if job.final:
-        tell(service, herald, job)
+        herald.tell(job)
     elif tier == LAMBDA and GPU in ladder().settings.tiers_of(job.model):
         escalated = service.table.change(job.id, lambda found: jobs.escalate(found, GPU, ESCALATED, service.clock()))
         service.queues.send(escalated)
     else:
         why = _why(job, tier)
-        tell(service, herald, service.table.change(job.id, lambda found: jobs.abandon(found, why, service.clock())))
+        herald.tell(service.table.change(job.id, lambda found: jobs.abandon(found, why, service.clock())))
 
 
 def _why(job: Job, tier: str) -> str:

@@ -9,7 +9,9 @@ import pytest
 
 from handlers import batch, escalate
 from onnxlift_runtime import jobs
+from onnxlift_runtime.aws.herald import Herald
 from onnxlift_runtime.aws.service import now_ms
+from onnxlift_runtime.errors import StoreUnavailable
 from onnxlift_runtime.jobs import MAX_ATTEMPTS, Job, JobStatus
 from onnxlift_runtime.layout import BY_QUEUE, GPU, LAMBDA, dead_letter_name, queue_name
 from onnxlift_runtime.routing import ESCALATED
@@ -181,3 +183,24 @@ def test_the_sweep_gives_a_job_back_to_lambda_where_there_is_no_gpu(deployed: De
     deployed.sweep()
 
     assert (deployed.job(job_id).status, deployed.job(job_id).tier) == (JobStatus.QUEUED, LAMBDA)
+
+
+def test_an_end_that_cannot_be_told_is_told_when_the_dead_letter_comes_again(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, told = deployed.submit(), []
+    deployed.announced()
+    die(deployed, job_id)
+
+    def tell(_herald: Herald, job: Job) -> None:
+        told.append(job.status)
+        if len(told) == 1:
+            raise StoreUnavailable("no answer from events; try again")
+
+    monkeypatch.setattr(Herald, "tell", tell)
+
+    again = (take(letter(job_id)), take(letter(job_id)))
+
+    assert again == ([{"itemIdentifier": f"message-{job_id}"}], [])
+    assert told == [JobStatus.FAILED, JobStatus.FAILED]
+    assert deployed.announced() == [], "this function may not write to the queues of jobs"
