@@ -11,13 +11,17 @@ from typing import Final
 
 from onnxlift.config import Config
 from onnxlift.cost.prices import Prices
+from onnxlift.hosting import Gpu
 from onnxlift.placement import IMAGE_BASE_MB, Placement, needed_memory_mb
+from onnxlift.scaling import rules, standby_rules
 from onnxlift_runtime.layout import GPU, LAMBDA
 from onnxlift_runtime.manifest import Manifest
 
 HOURS: Final = 730.0  # of a month
 DAYS: Final = 30
 BOOT_MINUTES: Final = 4.0  # of a GPU machine until its worker works
+# A machine is paid for after its last task too; ECS takes one from a group after 15 minutes without use.
+LINGER_MINUTES: Final = {"managed": 5.0, "group": 15.0}
 ENDPOINTS: Final = 8  # that GPU workers need besides the free ones of S3 and DynamoDB; a topic needs one more
 ZONES: Final = 2
 JOB_QUEUE_REQUESTS: Final = 3  # send, receive, delete
@@ -42,7 +46,7 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """What a month without a request costs: the model's kept image or weights, and the service's secret."""
+    """What a month without a request costs: the model's kept image, weights and alarms, and the service's secret."""
 
     model_usd: float
     service_usd: float
@@ -79,7 +83,7 @@ def estimate(
     )
     fixed_hour = network_months(prices, config)[config.gpu.network] / HOURS
     even = break_even_rps(hour_usd, per_request, fixed_hour) if on_lambda else None
-    return Estimate(machine, hour_usd, traffic, even, idle_month(manifest, placement, prices))
+    return Estimate(machine, hour_usd, traffic, even, idle_month(manifest, placement, config, prices))
 
 
 def break_even_rps(
@@ -116,11 +120,12 @@ def machine_hour(config: Config, prices: Prices) -> tuple[str, float]:
 
 def gpu_hours(count: int, work_s: float, config: Config) -> tuple[float, float]:
     """Machine hours of a month for requests that come evenly, and for those that come in one burst a day."""
-    idle_h, boot_h, work_h = config.gpu.idle_minutes / 60, BOOT_MINUTES / 60, count * work_s / 3600
+    idle_h, work_h = config.gpu.idle_minutes / 60, count * work_s / 3600
+    awake_h = idle_h + (BOOT_MINUTES + LINGER_MINUTES[config.gpu.capacity]) / 60  # of a worker, beside its work
     apart_h = HOURS / count if count else HOURS
     # A worker that is asked again before it sleeps stays up; one that sleeps is started for each request.
-    even = HOURS if apart_h <= idle_h else count * (boot_h + idle_h)
-    bursts = min(count, DAYS) * (boot_h + idle_h) + work_h
+    even = HOURS if apart_h <= idle_h else count * awake_h + work_h
+    bursts = min(count, DAYS) * awake_h + work_h
     return max(min(even, HOURS), work_h), max(min(bursts, HOURS), work_h)
 
 
@@ -134,13 +139,22 @@ def network_months(prices: Prices, config: Config) -> Mapping[str, float]:
     }
 
 
-def idle_month(manifest: Manifest, placement: Placement, prices: Prices) -> Idle:
-    """A month in which nobody asks for anything: images are kept for Lambda, weights for the GPU."""
+def idle_month(manifest: Manifest, placement: Placement, config: Config, prices: Prices) -> Idle:
+    """A month in which nobody asks for anything: images are kept for Lambda, weights and alarms for the GPU."""
     size_gb = manifest.size_bytes / _BYTES_PER_GB
     image_gb = IMAGE_BASE_MB / _MB_PER_GB + size_gb if LAMBDA in placement.tiers else 0.0
     weights_gb = size_gb if GPU in placement.tiers else 0.0
     kept = image_gb * prices.usd("ecr_gb_month") + weights_gb * prices.usd("s3_gb_month")
-    return Idle(kept, prices.usd("secret_month"))
+    alarms = _alarm_metrics(config.gpu) * prices.usd("alarm_metric_month") if GPU in placement.tiers else 0.0
+    return Idle(kept + alarms, prices.usd("secret_month"))
+
+
+def _alarm_metrics(gpu: Gpu) -> int:
+    """How many metrics the alarms of a model's workers look at, each of which is paid for."""
+    if gpu.backend != "ecs":
+        return 0
+    followed = (*rules(gpu), *(standby_rules(gpu) if gpu.spot else ()))
+    return sum(len(rule.signal.fields) for rule in followed)
 
 
 def request_ms(manifest: Manifest) -> float:

@@ -92,7 +92,19 @@ def test_even_traffic_keeps_a_worker_up_and_bursts_let_it_sleep() -> None:
     even, daily = gpu_hours(10_000, 0.0, config())
 
     assert even == HOURS
-    assert daily == pytest.approx(30 * 19 / 60)
+    assert daily == pytest.approx(30 * (4 + 15 + 5) / 60)
+
+
+def test_a_request_now_and_then_starts_a_worker_works_and_lets_the_machine_go_later() -> None:
+    even, _ = gpu_hours(60, 120, config())
+
+    assert even == pytest.approx(60 * (4 + 2 + 15 + 5) / 60)
+
+
+def test_a_month_without_a_request_has_the_alarms_of_gpu_workers() -> None:
+    idle = [estimate(model(Latency(1, 10, 12)), ON_GPU, config(spot=spot), PRICES, ()).idle for spot in (True, False)]
+
+    assert [found.model_usd for found in idle] == pytest.approx([1.80, 0.80], abs=0.01)
 
 
 @given(st.integers(1, 10**9), st.integers(1, 10**6), st.floats(0, 60), st.integers(1, 1_440))
