@@ -1,5 +1,6 @@
 """One deployment for all files here, which take it through its life in the order of their names."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,7 +61,17 @@ def engine(request: pytest.FixtureRequest) -> ContainerEngine:
 
 
 @pytest.fixture(scope="session")
-def empty_cloud(engine: ContainerEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+def interruptible() -> Iterator[None]:
+    """SIGTERM ends the run as Ctrl-C does: what was started is taken away."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(scope="session")
+def empty_cloud(
+    engine: ContainerEngine, interruptible: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cloud]:
     """An account without anything, which ends with the tests, also where they are interrupted."""
     folder = tmp_path_factory.mktemp("cloud")
     base = base_of(ROOT / "handlers" / "Dockerfile")

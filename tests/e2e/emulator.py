@@ -57,7 +57,7 @@ def running_emulator(python: Path, network: Network, docker: str, folder: Path) 
         "GATEWAY_PORT": str(port),
         "MINISTACK_ACCOUNT_ID": ACCOUNT,
         "MINISTACK_REGION": REGION,
-        "LAMBDA_EXECUTOR": "local",
+        "LAMBDA_EXECUTOR": "docker",  # every function in a container, those from a zip in the base of our images
         "LAMBDA_DOCKER_NETWORK": network.name,
         "DOCKER_HOST": docker,
         "AWS_ENDPOINT_URL": url,

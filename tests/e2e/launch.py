@@ -1,19 +1,26 @@
-"""The emulator (1.5.33) with two answers mended, run by the Python of its own environment.
+"""The emulator (1.5.33) with what it does otherwise than AWS mended, run by the Python of its own environment.
 
 Asked for an image that is not there, Amazon's registry fails where the emulator answers with an empty list; ``cdk``
-takes any answer for the image, and would never build one. And of an OpenAPI document, the emulator leaves out what is
-to be done with every other method of a path.
+takes any answer for the image, and would never build one. Of an OpenAPI document, the emulator leaves out what is to
+be done with every other method of a path, and which bodies are bytes; of a body without a type it takes none for bytes.
+Functions from a zip ask for ARM: they hold no machine code, so they run on this machine's processor rather than on a
+base for ARM that has to be fetched.
 """
 
 from typing import Any
 
 from ministack.app import main
-from ministack.services import apigateway_v1, ecr
+from ministack.services import apigateway_v1, ecr, lambda_svc
 
 ANY = "x-amazon-apigateway-any-method"
+BINARY = "x-amazon-apigateway-binary-media-types"
+UNTYPED = "application/json"  # what API Gateway takes a body for that does not say what it is
 
 _describe_images = ecr._describe_images
+_import_rest_api = apigateway_v1._import_rest_api
 _import_path_item = apigateway_v1._import_path_item
+_media_type_matches = apigateway_v1._media_type_matches
+_declared_docker_platform = lambda_svc._declared_docker_platform
 
 
 def describe_images(request: dict[str, Any]) -> Any:
@@ -24,14 +31,32 @@ def describe_images(request: dict[str, Any]) -> Any:
     return _describe_images(request)
 
 
+def import_rest_api(document: dict[str, Any], settings: dict[str, Any]) -> Any:
+    """Take over an OpenAPI document with the media types that it says are bytes."""
+    return _import_rest_api(document, {**settings, "binaryMediaTypes": document.get(BINARY, [])})
+
+
 def import_path_item(api_id: str, path: str, item: dict[str, Any], *context: Any) -> Any:
     """Take over a path of an OpenAPI document with its method ANY, by the name that API Gateway has for it."""
     named = {"any" if name == ANY else name: operation for name, operation in item.items()}
     return _import_path_item(api_id, path, named, *context)
 
 
+def media_type_matches(media_type: str | None, patterns: list[str]) -> Any:
+    """Whether a body of this type is bytes."""
+    return _media_type_matches(media_type or UNTYPED, patterns)
+
+
+def declared_docker_platform(config: dict[str, Any]) -> Any:
+    """The processor that a container must have; None for this machine's."""
+    return _declared_docker_platform(config) if config.get("PackageType") == "Image" else None
+
+
 if __name__ == "__main__":
     ecr._describe_images = describe_images
+    apigateway_v1._import_rest_api = import_rest_api
     apigateway_v1._import_path_item = import_path_item
+    apigateway_v1._media_type_matches = media_type_matches
     apigateway_v1._OPENAPI_HTTP_METHODS.add("any")
+    lambda_svc._declared_docker_platform = declared_docker_platform
     main()

@@ -10,6 +10,9 @@ import httpx
 import numpy as np
 import pytest
 
+from onnxlift.topology import MAX_RECEIVES
+from onnxlift_runtime.jobs import MAX_ATTEMPTS
+from onnxlift_runtime.layout import dead_letter_name
 from tests.e2e.cloud import Cloud
 from tests.e2e.emulator import ACCOUNT, REGION
 from tests.targets import Target
@@ -17,6 +20,8 @@ from tests.targets import Target
 BUCKET = f"e2e-{ACCOUNT}-{REGION}"
 ROW = [[1.0, 2.0, 3.0, 4.0]]
 WITHIN_S = 240
+INGEST = "e2e-ingest"
+ENDLESS = "e2e-endless-lambda-jobs"
 
 
 def eventually(look: Callable[[], Any]) -> Any:
@@ -103,15 +108,51 @@ def test_a_malformed_message_is_told_to_its_sender_and_leaves_the_one_beside_it_
     assert sorted(told) == ["FAILED", "SUCCEEDED"]
 
 
-def test_a_job_that_no_function_can_finish_leaves_the_queue_after_its_receives(cloud: Cloud, api: Target) -> None:
-    job = submit(api, "endless", "x", "INT64", [10**15])
+def waiting(cloud: Cloud, queue: str) -> int:
+    """The messages that a queue holds, whether somebody has them in hand or not."""
     sqs = cloud.client("sqs")
-    dead = sqs.get_queue_url(QueueName="e2e-endless-lambda-jobs-dead")["QueueUrl"]
     counts = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
+    return sum(map(int, sqs.get_queue_attributes(QueueUrl=url, AttributeNames=counts)["Attributes"].values()))
 
-    def look() -> bool:
-        waiting = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=counts)["Attributes"]
-        record = httpx.get(api.url + job, headers=api.headers, timeout=60).json()
-        return any(int(waiting[count]) for count in counts) or record["status"] == "FAILED"
 
-    assert eventually(look)
+def test_a_job_that_no_function_can_finish_has_failed_after_its_attempts(cloud: Cloud, api: Target) -> None:
+    job = submit(api, "endless", "x", "INT64", [10**15])
+
+    record = ended(api, job)
+
+    assert (record["status"], record["attempts"]) == ("FAILED", MAX_ATTEMPTS)
+    assert record["error"] in ("every worker that tried died", "the worker stopped before it had an answer")
+    eventually(lambda: waiting(cloud, ENDLESS) == 0)
+    assert waiting(cloud, dead_letter_name(ENDLESS)) == 0
+
+
+def test_the_dead_letter_of_a_job_ends_the_job(cloud: Cloud, api: Target) -> None:
+    sqs = cloud.client("sqs")
+    queue, dead = (sqs.get_queue_url(QueueName=name)["QueueUrl"] for name in (ENDLESS, dead_letter_name(ENDLESS)))
+    arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    # A job has fewer attempts than its message has receives, so that none gets here while all goes well.
+    policy = {"deadLetterTargetArn": arn, "maxReceiveCount": 1}
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"RedrivePolicy": json.dumps(policy)})
+
+    record = ended(api, submit(api, "endless", "x", "INT64", [10**15]))
+
+    assert record["status"] == "FAILED"
+    assert record["error"].startswith("given up after 1 attempts")
+    eventually(lambda: waiting(cloud, dead_letter_name(ENDLESS)) == 0)
+
+
+def test_a_poison_message_lies_in_the_dead_letter_queue_after_its_receives(cloud: Cloud) -> None:
+    sqs = cloud.client("sqs")
+    queue = sqs.get_queue_url(QueueName=INGEST)["QueueUrl"]
+    # It would come again every half an hour: six times as long as the function may run.
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": "2"})
+
+    sqs.send_message(QueueUrl=queue, MessageBody="poison")
+
+    eventually(lambda: waiting(cloud, dead_letter_name(INGEST)) == 1)
+    dead = sqs.get_queue_url(QueueName=dead_letter_name(INGEST))["QueueUrl"]
+    (message,) = sqs.receive_message(QueueUrl=dead, AttributeNames=["All"])["Messages"]
+    assert message["Body"] == "poison"
+    assert int(message["Attributes"]["ApproximateReceiveCount"]) > MAX_RECEIVES
+    assert waiting(cloud, INGEST) == 0

@@ -1,4 +1,4 @@
-"""What AWS's base for Python adds to a system: the runtime client, the emulator, and the way in."""
+"""What AWS's base for Python adds to a system: the runtime client, boto3, the emulator, and the way in."""
 
 import platform
 import shutil
@@ -19,7 +19,7 @@ _EXECUTABLE: Final = 0o755
 
 def add_emulator(folder: Path) -> None:
     """Add them to the system below ``folder``; raises ``ImageFailed``."""
-    install_packages(folder, "awslambdaric")
+    install_packages(folder, "awslambdaric", "boto3")
     (folder / EMULATOR).write_bytes(_emulator())
     (folder / EMULATOR).chmod(_EXECUTABLE)
     shutil.copy(Path(__file__).with_name(ENTRY_POINT), folder / ENTRY_POINT)

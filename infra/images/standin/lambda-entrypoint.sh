@@ -5,6 +5,8 @@ if [ $# -ne 1 ]; then
     exit 142
 fi
 export _HANDLER="$1"
+# Where the layers of a function from a zip are; an image that says otherwise is left alone, as AWS's base does.
+export PYTHONPATH="${PYTHONPATH-/opt/python}"
 if [ -z "${AWS_LAMBDA_RUNTIME_API}" ]; then
     exec /usr/local/bin/aws-lambda-rie python3 -m awslambdaric "$1"
 fi
