@@ -19,6 +19,9 @@ EXPIRES_MINUTES: Final = 60  # should the worker die unheard, this is how long E
 RENEW_AFTER_S: Final = EXPIRES_MINUTES * 60 / 3
 IDLE_AFTER_S: Final = 30.0  # of two jobs that come soon after each other, the second finds the protection still there
 AGAIN_AFTER_S: Final = 10.0
+# A deployment waits for protected tasks, and fails after three hours: who always has jobs must let go in between.
+REST_AFTER_S: Final = 3600.0
+REST_S: Final = 60.0  # in which ECS ends a task that it is to replace
 TIMEOUT_S: Final = 5.0
 
 Put = Callable[[Mapping[str, Any]], None]
@@ -36,16 +39,27 @@ class Protection:
         self._renew_at_s = 0.0
         self._again_at_s = 0.0
         self._held_at_s = 0.0
+        self._since_s = 0.0
+        self._rest_until_s = 0.0
+        self.resting = False  # whether nothing more should be received, so that the protection can end
 
     def update(self, *, held: bool) -> None:
         """Say whether anything is held now."""
         now_s = self._clock()
         if held:
             self._held_at_s = now_s
-        wanted = held or (self._protected and now_s - self._held_at_s < IDLE_AFTER_S)
+        self._rest(now_s)
+        wanted = held or (self._protected and not self.resting and now_s - self._held_at_s < IDLE_AFTER_S)
         settled = wanted == self._protected and (not wanted or now_s < self._renew_at_s)
         if self._put is not None and not settled and now_s >= self._again_at_s:
             self._ask(self._put, wanted, now_s)
+
+    def _rest(self, now_s: float) -> None:
+        """Begin to rest after an hour of protection without a break, and end once there was one."""
+        if self._protected:
+            self.resting = self.resting or now_s - self._since_s >= REST_AFTER_S
+        elif now_s >= self._rest_until_s:
+            self.resting = False
 
     def _ask(self, put: Put, wanted: bool, now_s: float) -> None:
         asked: dict[str, Any] = {"ProtectionEnabled": wanted}
@@ -54,7 +68,13 @@ class Protection:
         except (OSError, http.client.HTTPException, ValueError) as error:
             telemetry.log("warning", "task protection not set", protect=wanted, why=str(error))
             self._again_at_s = now_s + AGAIN_AFTER_S
+            # An agent that does not answer keeps nobody from working.
+            self.resting, self._since_s = False, now_s
             return
+        if wanted and not self._protected:
+            self._since_s = now_s
+        if not wanted:
+            self._rest_until_s = now_s + REST_S
         self._protected = wanted
         self._renew_at_s = now_s + RENEW_AFTER_S
 

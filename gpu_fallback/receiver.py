@@ -11,6 +11,7 @@ from onnxlift_runtime.aws.queues import Message, Queues
 from onnxlift_runtime.errors import ModelUnavailable
 from onnxlift_runtime.layout import GPU
 
+TICK_S: Final = 0.1
 ROOM_S: Final = 0.5  # how long it waits for room before it looks whether it is to end
 NOT_READ_PAUSE_S: Final = 5.0  # after what was several tries already
 FIRST_PAUSE_S: Final = 1.0
@@ -21,23 +22,34 @@ class Receiver:
     """One queue; ``step`` is what its thread does over and over."""
 
     def __init__(
-        self, queues: Queues, model: str, holdings: Holdings, take: Callable[[Message], None], wait_s: int, hide_s: int
+        self,
+        queues: Queues,
+        model: str,
+        holdings: Holdings,
+        take: Callable[[Message], None],
+        wait_s: int,
+        hide_s: int,
+        resting: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``wait_s`` is the long poll's, ``hide_s`` the visibility timeout of what it takes."""
+        """``wait_s`` is the long poll's, ``hide_s`` the visibility timeout of what it takes.
+
+        While ``resting`` it receives nothing.
+        """
         self._queues = queues
         self._model = model
         self._holdings = holdings
         self._take = take
         self._wait_s = wait_s
         self._hide_s = hide_s
+        self._resting = resting
         self._pause_s = FIRST_PAUSE_S
         self._quiet_until_s = 0.0
 
     def step(self) -> None:
         """Receive some messages, where there is room and no reason to wait."""
         quiet_s = self._quiet_until_s - monotonic()
-        if quiet_s > 0:
-            time.sleep(min(quiet_s, ROOM_S))
+        if quiet_s > 0 or self._resting():
+            time.sleep(min(max(quiet_s, TICK_S), ROOM_S))
             return
         room = self._holdings.wait_for_room(ROOM_S)
         if not room:

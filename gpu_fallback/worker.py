@@ -87,16 +87,22 @@ class GpuWorker:
         self._holdings = Holdings(max_rows)
         plan = Plan(max_rows, told.max_wait_ms, self._timings.lease_ms, told.timeout_s)
         self._pipeline = Pipeline(core, self._holdings, plan, self._metrics, self._report)
+        self._protection = Protection(agent(os.environ))
         self._receivers = {
             model: Receiver(
-                core.service.queues, model, self._holdings, self._pipeline.take, self._timings.poll_s, visibility_s
+                core.service.queues,
+                model,
+                self._holdings,
+                self._pipeline.take,
+                self._timings.poll_s,
+                visibility_s,
+                lambda: self._protection.resting,
             )
             for model in models
         }
         self._polls = [Loop(f"receive-{name}", found.step, NETWORK_S) for name, found in self._receivers.items()]
         self._heartbeat = Heartbeat(core, visibility_s, self._timings.lease_ms, self._pipeline.drop)
         self._beat_at_s = monotonic() + self._timings.beat_s
-        self._protection = Protection(agent(os.environ))
         self._others = [
             Loop("heartbeat", self._keep, visibility_s + NETWORK_S),
             Loop("protection", self._protect, NETWORK_S),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gpu_fallback.protection import EXPIRES_MINUTES, Protection, agent, put_state
+from gpu_fallback.protection import EXPIRES_MINUTES, REST_AFTER_S, REST_S, Protection, agent, put_state
 
 ON = {"ProtectionEnabled": True, "ExpiresInMinutes": EXPIRES_MINUTES}
 OFF = {"ProtectionEnabled": False}
@@ -150,3 +150,36 @@ def test_the_agent_gets_the_state_as_json() -> None:
 def test_what_the_agent_does_not_agree_to_is_an_error(status: int, document: Any) -> None:
     with answering(status, document) as (port, _), pytest.raises(ValueError, match=f"answered {status}"):
         put_state("127.0.0.1", port, "/", ON)
+
+
+def test_a_worker_that_always_has_jobs_rests_once_an_hour_so_that_a_deployment_can_end_it(
+    ecs: Agent, protection: Protection
+) -> None:
+    asked_s = []
+    for _ in range(round(REST_AFTER_S + REST_S) + 10):
+        ecs.now_s += 1
+        before = len(ecs.asked)
+        protection.update(held=not protection.resting)
+        asked_s += [ecs.now_s] * (len(ecs.asked) - before)
+
+    assert ecs.asked[-2:] == [OFF, ON]
+    assert asked_s[-2] - asked_s[0] == pytest.approx(REST_AFTER_S, abs=2)
+    assert asked_s[-1] - asked_s[-2] == pytest.approx(REST_S, abs=2)
+
+
+def test_what_is_held_is_protected_while_it_wants_to_rest(ecs: Agent, protection: Protection) -> None:
+    for _ in range(round(2 * REST_AFTER_S)):
+        ecs.now_s += 1
+        protection.update(held=True)
+
+    assert protection.resting
+    assert OFF not in ecs.asked
+
+
+def test_an_agent_that_does_not_answer_keeps_nobody_from_working(ecs: Agent, protection: Protection) -> None:
+    protection.update(held=True)
+    ecs.refusing, ecs.now_s = True, ecs.now_s + REST_AFTER_S
+
+    protection.update(held=False)
+
+    assert not protection.resting
