@@ -28,7 +28,8 @@ SIZES_GIB: Final = (3, 6, 12, 16, 24, 48)  # Lambda gives no others
 LIBRARIES_MB: Final = 1_024
 WARNING: Final = (
     'gpu.backend = "lambda" is experimental: nothing of it was ever run, because Lambda has had GPUs only since '
-    'November 2026; the backend that is in use is "ecs"'
+    "November 2026, and the function computes on the processor, so that the GPU is paid for and not used; "
+    'the backend that is in use is "ecs"'
 )
 
 
