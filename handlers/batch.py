@@ -28,7 +28,8 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
     named = [(job_id, record) for record in records if (job_id := _job_id(record))]
     lease_ms = context.get_remaining_time_in_millis() + LEASE_MARGIN_MS
     tier = tier_of_queue(_queue(records[0])) if records else ""
-    again = replace(worker(), tier=tier).work([job_id for job_id, _ in named], lease_ms)
+    with worker().service.meter.gathered("batch"):
+        again = replace(worker(), tier=tier).work([job_id for job_id, _ in named], lease_ms)
     failed = [record for job_id, record in named if job_id in again]
     for record in failed:
         _postpone(worker().service.queues, record)

@@ -126,7 +126,8 @@ def _sweep() -> dict[str, Any]:
 
     settings = service().settings
     queues = [(model, tier) for model in service().models.models for tier in (*settings.tiers_of(model), JOIN)]
-    done = sweep(desk().service, desk().herald, queues)
+    with desk().service.meter.gathered("control"):
+        done = sweep(desk().service, desk().herald, queues)
     telemetry.log("info", "jobs swept", **done)
     return done
 

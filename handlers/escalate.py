@@ -31,7 +31,8 @@ class Ladder:
 
 def handler(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
     """Take the dead letters of an SQS event; answers with those that must come again (``ReportBatchItemFailures``)."""
-    failed = [record["messageId"] for record in event["Records"] if not _take(record)]
+    with ladder().service.meter.gathered("escalate"):
+        failed = [record["messageId"] for record in event["Records"] if not _take(record)]
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
@@ -67,10 +68,13 @@ def _end(job: Job, record: Mapping[str, Any]) -> None:
         herald.tell(job)
     elif tier == LAMBDA and GPU in ladder().settings.tiers_of(job.model):
         escalated = service.table.change(job.id, lambda found: jobs.escalate(found, GPU, ESCALATED, service.clock()))
+        service.meter.note(job.model, dead_letters_escalated=1)
         service.queues.send(escalated)
     else:
         why = _why(job, tier)
-        herald.tell(service.table.change(job.id, lambda found: jobs.abandon(found, why, service.clock())))
+        abandoned = service.table.change(job.id, lambda found: jobs.abandon(found, why, service.clock()))
+        service.meter.note(job.model, dead_letters_failed=1)
+        herald.tell(abandoned)
 
 
 def _why(job: Job, tier: str) -> str:

@@ -24,7 +24,8 @@ def handler(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
 
     The public queue holds callers' messages, the ingest queue S3's notifications and jobs to be joined.
     """
-    failed = [record["messageId"] for record in event["Records"] if not _take(record)]
+    with ingest().service.meter.gathered("ingest"):
+        failed = [record["messageId"] for record in event["Records"] if not _take(record)]
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 

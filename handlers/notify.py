@@ -29,7 +29,8 @@ class Notifier:
 def handler(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
     """Deliver the webhooks of an SQS event; answers with those to be tried again (``ReportBatchItemFailures``)."""
     keys = secrets.read(notifier().settings.webhook_secret)
-    failed = [record["messageId"] for record in event["Records"] if not _take(record, keys)]
+    with notifier().service.meter.gathered("notify"):
+        failed = [record["messageId"] for record in event["Records"] if not _take(record, keys)]
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 

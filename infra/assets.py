@@ -2,10 +2,13 @@
 
 import shutil
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from fnmatch import fnmatchcase
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from infra.models import DeployedModel
+from onnxlift_runtime.errors import ConfigInvalid
 from onnxlift_runtime.manifest import MANIFEST_NAME
 
 Files = Mapping[str, Path]
@@ -15,6 +18,17 @@ WORKER_DOCKERFILE: Final = "gpu_fallback/Dockerfile"
 SHIPPED_MODELS: Final = "models"  # where the zips keep the manifests
 _RUNTIME: Final = "layers/runtime/python/onnxlift_runtime"
 _SLIM: Final = "infra/images/slim.py"
+# What the layer has of each package: patterns of modules, pure Python all of them.
+SHIPPED_PACKAGES: Final[Mapping[str, tuple[str, ...]]] = {
+    "aws-lambda-powertools": (
+        *(f"aws_lambda_powertools/{name}/*.py" for name in ("exceptions", "logging", "metrics", "shared", "tracing")),
+        *(f"aws_lambda_powertools/{name}.py" for name in ("__init__", "package_logger", "utilities/__init__")),
+        "aws_lambda_powertools/utilities/jmespath_utils/*.py",
+        "aws_lambda_powertools/warnings/*.py",
+    ),
+    "jmespath": ("jmespath/*.py",),
+    "typing-extensions": ("typing_extensions.py",),
+}
 
 
 def image_files(root: Path, model: DeployedModel) -> Files:
@@ -55,8 +69,16 @@ def zip_files(root: Path, function: str, models: Iterable[DeployedModel]) -> Fil
 
 
 def layer_files(root: Path) -> Files:
-    """The layer of the zip functions: the runtime, where Lambda's Python looks for it."""
+    """What the layer of the zip functions has of ours: the runtime, where Lambda's Python looks for it."""
     return _modules(root / _RUNTIME, "python/onnxlift_runtime")
+
+
+def library_files() -> Files:
+    """What the layer has of others', beside the runtime: modules that are installed here in the version of the lock.
+
+    Raises ``ConfigInvalid`` where a package is not installed, or has nothing of what is shipped of it.
+    """
+    return {name: path for package in SHIPPED_PACKAGES for name, path in _package_files(package).items()}
 
 
 def link_files(files: Files, folder: Path) -> str:
@@ -75,6 +97,25 @@ def copy_files(files: Files, folder: Path) -> Path:
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, place)
     return folder
+
+
+def _package_files(package: str) -> Files:
+    """The modules of an installed package that are shipped, and its licence; the lock files say which version it is."""
+    try:
+        files = distribution(package).files or []
+    except PackageNotFoundError as error:
+        raise ConfigInvalid(f"package {package} is not installed; run `make setup`, or install it") from error
+    found = {
+        file.as_posix(): Path(str(file.locate())) for file in files if _is_shipped(file, SHIPPED_PACKAGES[package])
+    }
+    if not found:
+        raise ConfigInvalid(f"package {package} has none of {', '.join(SHIPPED_PACKAGES[package])}")
+    return {f"python/{name}": path for name, path in found.items()}
+
+
+def _is_shipped(file: PurePosixPath, patterns: Iterable[str]) -> bool:
+    licence = file.parts[0].endswith(".dist-info") and "LICENSE" in file.name
+    return licence or any(fnmatchcase(file.as_posix(), pattern) for pattern in patterns)
 
 
 def _modules(folder: Path, place: str) -> dict[str, Path]:

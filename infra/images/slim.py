@@ -14,6 +14,9 @@ MB: Final = 1_000_000
 
 # Patterns below the folder, and why nothing there is needed. Licences and the packages' metadata stay.
 LEFT_OUT: Final = {
+    "aws_lambda_powertools/event_handler": "answers requests; ours do that themselves",
+    "aws_lambda_powertools/metrics/provider/datadog": "metrics go to CloudWatch",
+    "aws_lambda_powertools/utilities/[!_j]*": "everything but what its metrics load",
     "bin": "commands",
     "numpy/**/tests": "tests",
     "numpy/typing": "types for type checkers",

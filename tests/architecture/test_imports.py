@@ -9,12 +9,25 @@ from pathlib import Path
 
 import pytest
 
+from infra.assets import copy_files, layer_files, library_files
 from onnxlift_runtime.settings import Settings
 from tests import builders
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNTIME = ROOT / "layers/runtime/python"
-LAPTOP_ONLY = ("aws_cdk", "boto3", "botocore", "click", "httpx", "onnx", "pydantic", "rich", "torch", "uvicorn")
+LAPTOP_ONLY = (
+    "aws_cdk",
+    "aws_lambda_powertools",
+    "boto3",
+    "botocore",
+    "click",
+    "httpx",
+    "onnx",
+    "pydantic",
+    "rich",
+    "torch",
+    "uvicorn",
+)
 CONTROL_LEAVES_OUT = (*LAPTOP_ONLY, "numpy", "onnxruntime", "orjson")
 INGEST_LEAVES_OUT = tuple(name for name in CONTROL_LEAVES_OUT if name not in {"boto3", "botocore"})
 
@@ -58,6 +71,20 @@ def test_an_inference_loads_nothing_more_than_its_budget(tmp_path: Path) -> None
     assert [name for name in LAPTOP_ONLY if name in modules] == []
 
 
+def test_metrics_are_written_with_what_the_layer_has_alone(tmp_path: Path) -> None:
+    copy_files({**layer_files(ROOT), **library_files()}, tmp_path)
+    program = MEASURE.replace("LAYER", str(tmp_path / "python"))
+
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-W", "error", "-c", program], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    told, *places = map(json.loads, done.stdout.splitlines())
+    assert (told["model"], told["run_ms"]) == ("pets", [12.0])
+    assert all(str(place).startswith(str(tmp_path)) for place in places)
+
+
 @pytest.mark.slow
 @pytest.mark.isolated
 def test_the_predict_function_runs_with_the_locked_runtime_requirements_alone(tmp_path: Path) -> None:
@@ -84,6 +111,16 @@ def _environment(folder: Path) -> Path:
         pytest.skip(f"the package registry is not reachable: {done.stderr.strip().splitlines()[-1]}")
     assert done.returncode == 0, done.stderr
     return python
+
+
+MEASURE = """
+import json, sys
+sys.path.insert(0, "LAYER")
+from onnxlift_runtime import metrics, telemetry
+telemetry.measure({"service": "shop", "model": "pets"}, metrics.UNITS, {"run_ms": [12]})
+for name in ("aws_lambda_powertools", "jmespath", "typing_extensions"):
+    print(json.dumps(sys.modules[name].__file__))
+"""
 
 
 INFER = """

@@ -23,6 +23,7 @@ MAX_BYTES = 420_000_000  # of the function's image without its models, uncompres
 MAX_PACKAGES_BYTES = 120_000_000  # of what we add to the base
 PACKAGED = {
     "PIL",
+    "aws_lambda_powertools",
     "boto3",
     "botocore",
     "dateutil",
@@ -39,6 +40,7 @@ PACKAGED = {
     "python_dateutil",
     "s3transfer",
     "six",
+    "typing_extensions",
     "urllib3",
 }
 FUNCTIONS = {"__init__", "batch", "predict"}

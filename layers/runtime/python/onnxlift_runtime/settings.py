@@ -38,7 +38,8 @@ class Settings:
 
     ``models_dir``: folder of ``<model>/<version>/manifest.json``. ``threads``: onnxruntime's intra-op threads, 0 for
     one per processor the function has. ``verify``: compare each file's SHA-256 before it is loaded.
-    ``api_key_required``: whether the API's own description tells callers to send a key.
+    ``api_key_required``: whether the API's own description tells callers to send a key. ``metrics``: write what is
+    measured about jobs to the log, as CloudWatch reads it.
 
     The rest is for jobs, and empty where the service has none: the DynamoDB table and the bucket that hold them, the
     EventBridge bus and the SNS topic that are told when one ends. ``webhook_secret`` names the Secrets Manager secret
@@ -55,6 +56,7 @@ class Settings:
     verify: bool = True
     log_level: str = "INFO"
     api_key_required: bool = False
+    metrics: bool = False
     jobs_table: str = ""
     data_bucket: str = ""
     event_bus: str = ""

@@ -7,15 +7,18 @@ from onnxlift_runtime.aws.queues import Queues
 from onnxlift_runtime.aws.service import JobService
 from onnxlift_runtime.aws.table import JobTable
 from onnxlift_runtime.aws.wake import Alarm
+from onnxlift_runtime.metrics import Meter
 from onnxlift_runtime.settings import Settings
 
 
 def connect(settings: Settings) -> JobService:
     """Connect to the table, the bucket and the queues of the service."""
+    meter = Meter(settings.service if settings.metrics else "")
     return JobService(
-        JobTable(clients.dynamodb(), settings.jobs_table),
+        JobTable(clients.dynamodb(), settings.jobs_table, meter.watch),
         ObjectStore(clients.s3(), settings.data_bucket),
         Queues(clients.sqs(), settings.service, alarm(settings).wake),
+        meter=meter,
     )
 
 

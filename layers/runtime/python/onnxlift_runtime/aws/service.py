@@ -12,6 +12,7 @@ from onnxlift_runtime.aws.queues import Queues
 from onnxlift_runtime.aws.table import JobTable
 from onnxlift_runtime.errors import JobConflict
 from onnxlift_runtime.jobs import DEFAULT_TTL_MS, Delivery, Job, JobStatus, Payload
+from onnxlift_runtime.metrics import Meter
 
 
 def now_ms() -> int:
@@ -36,12 +37,13 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class JobService:
-    """The table, the bucket and the queues as one."""
+    """The table, the bucket and the queues as one, and what measures them."""
 
     table: JobTable
     store: ObjectStore
     queues: Queues
     clock: Callable[[], int] = now_ms
+    meter: Meter = field(default_factory=Meter)
 
     def submit(self, asked: Submission) -> Job:
         """Store and queue a job; the same idempotency key gives the same job.

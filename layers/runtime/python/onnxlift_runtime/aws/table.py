@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _TRIES: Final = 8  # a job has at most a handful of writers at once
 _NOT_READ: Final = Payload({}, "", 0)
 
+Watch = Callable[[Job | None, Job], None]
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -44,15 +46,19 @@ class Overdue:
 
 
 class JobTable:
-    """The table of all jobs."""
+    """The table of all jobs; ``watch`` is called once for each change that it took, with the job before and after."""
 
-    def __init__(self, client: "DynamoDBClient", name: str) -> None:
+    def __init__(self, client: "DynamoDBClient", name: str, watch: Watch = lambda _before, _after: None) -> None:
         self._client = client
         self._name = name
+        self._watch = watch
 
     def insert(self, job: Job) -> bool:
         """Store a new job; False where its id is taken."""
-        return self._put(job, "attribute_not_exists(id)")
+        inserted = self._put(job, "attribute_not_exists(id)")
+        if inserted:
+            self._watch(None, job)
+        return inserted
 
     def get(self, job_id: str, caller: str | None = None) -> Job:
         """One job as it is now; raises ``JobNotFound``, for another caller's job too."""
@@ -71,7 +77,10 @@ class JobTable:
         for turn in range(_TRIES):
             job = seen if seen is not None and turn == 0 else self.get(job_id)
             changed = transition(job)
-            if changed is job or self._put(changed, "revision = :revision", {":revision": {"N": str(job.revision)}}):
+            if changed is job:
+                return changed
+            if self._put(changed, "revision = :revision", {":revision": {"N": str(job.revision)}}):
+                self._watch(job, changed)
                 return changed
             time.sleep(random.uniform(0, 0.01 * 2**turn))  # noqa: S311 - jitter, not a secret
         raise JobConflict(f"job {job_id!r} is being changed by others; try again")

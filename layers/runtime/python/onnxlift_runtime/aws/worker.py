@@ -4,6 +4,7 @@ A message is done with when its job has ended, whoever ended it. It must come ag
 worker, whose death it then outlives, or when the attempt failed in a way that may pass.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -143,6 +144,8 @@ class Worker:
 
     def _work_held(self, held: Sequence[Job]) -> dict[str, Outcome]:
         """Decode, run and finish jobs that this worker holds."""
+        for model, count in Counter(job.model for job in held).items():
+            self.service.meter.note(model, jobs_together=count)
         tasks: list[tuple[Job, Task]] = []
         outcomes: dict[str, Outcome] = {}
         for job in held:
