@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NoReturn
 
-from onnxlift_runtime.errors import ToolMissing
+from infra.images.readiness import deploying_environment
+from onnxlift_runtime.errors import ImageFailed, ToolMissing
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 MINIMUM_MAJOR: Final = 22  # the CDK's support for Node 20 ended on 2026-10-30
@@ -77,16 +78,20 @@ def install_cdk(root: Path = ROOT) -> Path:
 
 
 def main(arguments: list[str]) -> NoReturn:
-    """Become ``cdk`` or ``node`` with the arguments that follow its name; exit 1 with a line where that cannot be."""
+    """Become ``cdk`` or ``node`` with the arguments that follow its name; exit 1 with a line where that cannot be.
+
+    A deployment needs a container engine as well, and is not begun without one.
+    """
     if arguments[:1] not in (["cdk"], ["node"]):
         sys.exit("usage: python -m infra.node cdk|node ARGUMENTS")
     try:
         node = find_node()
+        engine = deploying_environment(ROOT, os.environ) if {"cdk", "deploy"} <= set(arguments) else {}
         program = [str(install_cdk())] if arguments[0] == "cdk" else []
-    except ToolMissing as error:
+    except (ToolMissing, ImageFailed) as error:
         sys.exit(f"error: {error}")
     # Replaces this process, so that signals and the exit status are the program's own.
-    os.execve(node, [node, *program, *arguments[1:]], node_environment(os.environ, node))  # noqa: S606
+    os.execve(node, [node, *program, *arguments[1:]], node_environment({**os.environ, **engine}, node))  # noqa: S606
 
 
 def _install_packages(folder: Path) -> None:

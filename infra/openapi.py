@@ -73,10 +73,12 @@ def gateway_responses(throttle: Throttle, limits: Limits) -> Document:
         "send fewer rows at once, or binary tensors, which are shorter than JSON"
     )
     late = f"no answer within {API_TIMEOUT_MS / 1000:g} s, the time that the API waits; send fewer rows at once"
+    filtered = "the firewall refuses this address: it has a bad repute, or sent more than its share in five minutes"
     return {
         "DEFAULT_4XX": {"responseTemplates": {"application/json": '{"error": $context.error.messageString}'}},
         "DEFAULT_5XX": {"responseTemplates": {"application/json": '{"error": $context.error.messageString}'}},
         "INVALID_API_KEY": _refusal(403, "the header x-api-key is missing, or holds a key that is not valid"),
+        "WAF_FILTERED": _refusal(403, filtered),
         "REQUEST_TOO_LARGE": _refusal(413, too_large),
         "THROTTLED": _refusal(429, slow_down, retry_after_s=1),
         "QUOTA_EXCEEDED": _refusal(429, "the quota of this API key is used up; try again later", retry_after_s=3600),

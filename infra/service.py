@@ -7,7 +7,16 @@ from typing import Final
 
 import aws_cdk as cdk
 
-from infra.assets import accelerated_files, image_files, layer_files, link_files, worker_files, zip_files
+from infra.assets import (
+    accelerated_files,
+    image_files,
+    layer_files,
+    library_files,
+    link_files,
+    worker_files,
+    zip_files,
+)
+from infra.destination import find_destination
 from infra.models import DeployedModel, read_models
 from infra.stacks.api import ApiStack
 from infra.stacks.data import DataStack
@@ -17,6 +26,7 @@ from infra.stacks.jobs import JobsStack
 from infra.stacks.model import ModelStack
 from onnxlift.config import CONFIG_NAME, Config, load_config
 
+TAG: Final = "onnxlift:service"
 ZIPS: Final = ("control", "ingest", "notify", "escalate")
 
 
@@ -29,21 +39,15 @@ def synthesise(root: Path, environ: Mapping[str, str]) -> None:
     named = app.node.try_get_context("config")
     config = load_config(Path(named) if named else root / CONFIG_NAME)
     with tempfile.TemporaryDirectory() as folder:
-        compose(app, config, root, Path(folder), _environment(environ))
+        compose(app, config, root, Path(folder), find_destination(config, environ))
         app.synth()
-
-
-def _environment(environ: Mapping[str, str]) -> cdk.Environment:
-    """The account and region that the command line found, or none of both: a region alone is only its guess."""
-    account, region = environ.get("CDK_DEFAULT_ACCOUNT"), environ.get("CDK_DEFAULT_REGION")
-    return cdk.Environment(account=account, region=region) if account and region else cdk.Environment()
 
 
 def compose(scope: cdk.App | cdk.Stage, config: Config, root: Path, scratch: Path, env: cdk.Environment) -> None:
     """Add the service's stacks to ``scope``; assets are laid out below ``scratch``, which must live until synthesis."""
     models, missing = read_models(config)
-    prefix, layer = config.service, link_files(layer_files(root), scratch / "layer")
-    data = DataStack(scope, f"{prefix}-data", config=config, env=env)
+    prefix, layer = config.service, link_files({**layer_files(root), **library_files()}, scratch / "layer")
+    data = DataStack(scope, f"{prefix}-data", config=config, missing=missing, env=env)
     stacks: list[cdk.Stack] = [
         ModelStack(
             scope,
@@ -75,7 +79,9 @@ def compose(scope: cdk.App | cdk.Stage, config: Config, root: Path, scratch: Pat
             later.add_stack_dependency(stack, "the functions and queues of a model are used only once they are there")
     jobs.add_stack_dependency(data, "what is dropped into the bucket comes here")
     api.add_stack_dependency(jobs, "the API answers once everything behind it is there")
-    cdk.Tags.of(scope).add("onnxlift:service", config.service)
+    cdk.Tags.of(scope).add(TAG, config.service)
+    for stack in (data, *stacks, jobs, api):
+        stack.tags.set_tag(TAG, config.service)  # of the stack itself, which the line above leaves out
 
 
 def _add_gpu(

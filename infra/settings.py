@@ -22,6 +22,7 @@ def function_settings(config: Config, models: Iterable[DeployedModel], models_di
     settings = Settings(
         service=service,
         api_key_required=config.api.api_key_required,
+        metrics=True,
         jobs_table=layout.table_name(service),
         data_bucket=bucket_name(service),
         event_bus=layout.bus_name(service),

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, Field, FiniteFloat, ValidationError, WithJsonSchema, model_validator
 
-from onnxlift.hosting import Api, Gpu, Jobs, Placement, Table
+from onnxlift.hosting import Api, Deployment, Gpu, Jobs, Placement, Table
 from onnxlift_runtime.errors import ConfigInvalid
 
 CONFIG_NAME: Final = "onnxlift.toml"
@@ -175,6 +175,7 @@ class Config(Table):
     artifacts: Path = Field(Path("artifacts"), description="Where compressed models are written.")
     cache: Path = Field(Path(".onnxlift"), description="Where a search keeps what it tried, so that it can go on.")
     models: dict[Name, Model] = Field(min_length=1)
+    deployment: Deployment = Deployment()
     api: Api = Api()
     jobs: Jobs = Jobs()
     gpu: Gpu = Gpu()

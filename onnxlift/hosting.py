@@ -2,10 +2,15 @@
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 QueueName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,80}$")]
 InstanceType: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9-]+\.[a-z0-9-]+$")]
+Account: TypeAlias = Annotated[str, Field(pattern=r"^[0-9]{12}$")]
+Region: TypeAlias = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[a-z]+)+-[0-9]$")]
+Email: TypeAlias = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")]
+HostName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+$", max_length=253)]
+Certificate: TypeAlias = Annotated[str, Field(pattern=r"^arn:[a-z-]+:acm:[a-z0-9-]+:[0-9]{12}:certificate/\S+$")]
 
 
 class Table(BaseModel):
@@ -34,6 +39,13 @@ class Throttle(Table):
     burst: Annotated[int, Field(ge=1, le=5_000)] = 200
 
 
+class Domain(Table):
+    """A name of one's own for the API."""
+
+    name: HostName = Field(description="The name, such as api.example.com.")
+    certificate_arn: Certificate = Field(description="A certificate of ACM for it, in the service's region.")
+
+
 class Api(Table):
     """The public API."""
 
@@ -41,6 +53,31 @@ class Api(Table):
     throttle: Throttle = Throttle()
     api_key_required: bool = Field(False, description="Every call then needs the header x-api-key.")
     log_retention_days: Literal[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365] = 30
+    domain: Domain | None = None
+
+
+class Deployment(Table):
+    """Where the service is deployed to, and how much is done so that nobody has to look after it."""
+
+    profile: Literal["low-cost", "standard"] = Field(
+        "low-cost",
+        description="low-cost: nothing that costs while nobody calls. standard: also alarms, a firewall in front of "
+        "the API, and a table that cannot be deleted.",
+    )
+    account: Account | None = Field(None, description="The account that it may be deployed to; no other is touched.")
+    region: Region | None = Field(None, description="The region; that of the credentials when absent.")
+    alarm_email: Email | None = Field(None, description="Who is told of alarms, once they confirm it.")
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether there are alarms, and what else the profile ``standard`` brings."""
+        return self.profile == "standard"
+
+    @model_validator(mode="after")
+    def _alarms_to_tell_of(self) -> "Deployment":
+        if self.alarm_email and not self.is_watched:
+            raise ValueError('alarm_email is for profile = "standard"; "low-cost" has no alarms')
+        return self
 
 
 class Jobs(Table):

@@ -14,6 +14,7 @@ hypothesis.settings.load_profile("onnxlift")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Images and deployments take minutes and a container engine, so that one has to ask for them."""
     parser.addoption("--images", action="store_true", help="build the container images and run them")
+    parser.addoption("--update-snapshots", action="store_true", help="take over what the stacks are made of now")
     parser.addoption("--e2e", action="store_true", help="deploy the service to an emulator of AWS and use it")
 
 

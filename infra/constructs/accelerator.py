@@ -82,7 +82,7 @@ class AcceleratedFunction(Construct):
     ) -> None:
         super().__init__(scope, id)
         self._identity = FunctionIdentity(self, "Identity", retention_days=retention_days)
-        function = lambda_.DockerImageFunction(
+        self.function = lambda_.DockerImageFunction(
             self,
             "Function",
             description=f"Works on jobs of model {model.name} with a GPU",
@@ -102,8 +102,8 @@ class AcceleratedFunction(Construct):
             log_group=self._identity.log_group,
             environment=settings.to_env(),
         )
-        self._accelerate(function, settings.service, accelerator_gib(model.memory_mb), max_tasks)
-        self.alias = lambda_.Alias(self, "Live", alias_name=LIVE, version=function.current_version)
+        self._accelerate(self.function, settings.service, accelerator_gib(model.memory_mb), max_tasks)
+        self.alias = lambda_.Alias(self, "Live", alias_name=LIVE, version=self.function.current_version)
         Annotations.of(self).add_warning_v2("onnxlift:experimental", WARNING)
 
     def allow(self, *statements: iam.PolicyStatement) -> None:

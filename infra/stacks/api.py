@@ -3,13 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from aws_cdk import Annotations, ArnFormat, CfnOutput, CfnParameter, CfnRule, CfnRuleAssertion, Duration, Fn, Stack
+from aws_cdk import Annotations, ArnFormat, CfnOutput, Duration, Stack
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra.assets import SHIPPED_MODELS
+from infra.constructs.alarms import Alarms
+from infra.constructs.domain import ApiDomain
+from infra.constructs.firewall import Firewall
 from infra.constructs.gateway import Gateway
 from infra.constructs.model import LIVE
 from infra.constructs.permissions import READ, SEND, WRITE, Permissions
@@ -30,8 +33,8 @@ CONTROL_MEMORY_MB: Final = 512
 class ApiStack(Stack):
     """The REST API, the ``control`` function, and the permission to call each model's function.
 
-    ``missing`` names models without an artifact, with what to do about each: the template then synthesises, and
-    CloudFormation refuses to deploy it. ``code`` and ``layer`` are the folders of the function and its layer.
+    ``missing`` names models without an artifact, with what to do about each. ``code`` and ``layer`` are the folders of
+    the function and its layer.
     """
 
     def __init__(
@@ -71,11 +74,23 @@ class ApiStack(Stack):
         gateway = Gateway(self, "Gateway", name=config.service, document=document, api=config.api)
         for name, arn in {"Control": control.alias.function_arn, **aliases}.items():
             self._allow(f"Call-{name}", arn, gateway)
+        self._protect(config, gateway, control)
         self._warn(document, missing)
         CfnOutput(self, "Url", value=gateway.api.url.rstrip("/"), description="Address of the API")
         if gateway.key is not None:
             told = "Show the key: aws apigateway get-api-key --include-value --api-key ID"
             CfnOutput(self, "KeyId", value=gateway.key.key_id, description=told)
+
+    def _protect(self, config: Config, gateway: Gateway, control: ZipFunction) -> None:
+        """What the configuration asks for around the stage: a name, a firewall, alarms."""
+        stage = gateway.api.deployment_stage
+        if config.api.domain is not None:
+            ApiDomain(self, "Domain", domain=config.api.domain, api=gateway.api, stage=stage)
+        if config.deployment.is_watched:
+            Firewall(self, "Firewall", stage=stage, throttle=config.api.throttle)
+        alarms = Alarms(self, "Alarms", config=config)
+        alarms.watch_function("Control", control.function)
+        alarms.watch_api(config.service, config.api.stage)
 
     def _allow_jobs(self, control: ZipFunction, config: Config) -> None:
         permissions = Permissions(self, config)
@@ -134,22 +149,12 @@ class ApiStack(Stack):
         notes = Annotations.of(self)
         for name, what_to_do in missing.items():
             notes.add_warning_v2(f"onnxlift:compress-{name}", what_to_do)
-        if missing:
-            self._refuse_deployment(missing)
         resources = resource_count(document["paths"])
         if resources > MAX_RESOURCES:
             notes.add_warning_v2(
                 "onnxlift:resources",
                 f"the API takes {resources} resources, an account has {MAX_RESOURCES} for each until it asks for more",
             )
-
-    def _refuse_deployment(self, missing: Mapping[str, str]) -> None:
-        """Make CloudFormation stop before it creates anything, with the same words; a rule asks about a parameter."""
-        names = ",".join(missing)
-        parameter = CfnParameter(self, "NotCompressed", default=names, allowed_values=[names])
-        condition = Fn.condition_equals(parameter.value_as_string, "")
-        assertions = [CfnRuleAssertion(assert_=condition, assert_description=text) for text in missing.values()]
-        CfnRule(self, "EveryModelIsCompressed", assertions=assertions)
 
 
 def _document(config: Config, models: Sequence[DeployedModel], targets: Targets) -> Document:

@@ -1,8 +1,9 @@
 """What outlives every deployment: the table of jobs, the bucket, the secret, and where ended jobs are told."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
-from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import CfnParameter, CfnRule, CfnRuleAssertion, Duration, Fn, RemovalPolicy, Stack
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_events as events
 from aws_cdk import aws_s3 as s3
@@ -10,6 +11,7 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
+from infra.constructs.alarms import AlarmTopic
 from infra.constructs.permissions import bucket_name
 from onnxlift.config import Config
 from onnxlift.topology import UPLOADS_KEPT_DAYS
@@ -25,14 +27,26 @@ LONGEST_REGION: Final = len("ap-northeast-1")
 class DataStack(Stack):
     """The resources that hold data; table, bucket and secret stay when the stack goes.
 
-    They have names of their own, so that the stacks of models find them without an export. Raises ``ConfigInvalid``
+    They have names of their own, so that the stacks of models find them without an export. Every other stack is
+    deployed after this one: where ``missing`` names models without an artifact, with what to do about each, the
+    template synthesises, and CloudFormation refuses to deploy it and so everything else. Raises ``ConfigInvalid``
     where the service's name leaves no room in the bucket's.
     """
 
-    def __init__(self, scope: Construct, id: str, *, config: Config, **stack: Any) -> None:  # noqa: A002
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,  # noqa: A002
+        *,
+        config: Config,
+        missing: Mapping[str, str],
+        **stack: Any,
+    ) -> None:
         super().__init__(scope, id, description=f"onnxlift: data of {config.service}", **stack)
         _check_bucket_name(config.service)
-        self.table = self._add_table(config.service)
+        if missing:
+            self._refuse_deployment(missing)
+        self.table = self._add_table(config)
         self.bucket = self._add_bucket(config)
         self.secret = secretsmanager.Secret(
             self,
@@ -46,19 +60,30 @@ class DataStack(Stack):
         )
         if config.jobs.topic:
             sns.Topic(self, "Topic", topic_name=layout.topic_name(config.service), enforce_ssl=True)
+        if config.deployment.is_watched:
+            AlarmTopic(self, "Alarms", service=config.service, email=config.deployment.alarm_email)
         self.bus = events.EventBus(self, "Bus", event_bus_name=layout.bus_name(config.service))
 
-    def _add_table(self, service: str) -> dynamodb.Table:
+    def _refuse_deployment(self, missing: Mapping[str, str]) -> None:
+        """Make CloudFormation stop before it creates anything, with the same words; a rule asks about a parameter."""
+        names = ",".join(missing)
+        parameter = CfnParameter(self, "NotCompressed", default=names, allowed_values=[names])
+        condition = Fn.condition_equals(parameter.value_as_string, "")
+        assertions = [CfnRuleAssertion(assert_=condition, assert_description=text) for text in missing.values()]
+        CfnRule(self, "EveryModelIsCompressed", assertions=assertions)
+
+    def _add_table(self, config: Config) -> dynamodb.Table:
         table = dynamodb.Table(
             self,
             "Jobs",
-            table_name=layout.table_name(service),
+            table_name=layout.table_name(config.service),
             partition_key=dynamodb.Attribute(name=layout.TABLE_KEY, type=dynamodb.AttributeType.STRING),
             billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
             time_to_live_attribute=layout.TABLE_TTL,
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
                 point_in_time_recovery_enabled=True
             ),
+            deletion_protection=config.deployment.is_watched or None,
             removal_policy=RemovalPolicy.RETAIN,
         )
         for index, key in layout.TABLE_INDEXES.items():

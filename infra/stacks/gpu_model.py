@@ -7,6 +7,7 @@ from aws_cdk import Stack
 from constructs import Construct
 
 from infra.constructs.accelerator import AcceleratedFunction
+from infra.constructs.alarms import Alarms
 from infra.constructs.capacity import Market, provider_name
 from infra.constructs.fleet import Fleet
 from infra.constructs.permissions import Permissions
@@ -47,6 +48,8 @@ class GpuModelStack(Stack):
         self._source = gpu_source(config, model.name)
         self._permissions = Permissions(self, config)
         queue = FeedingQueue(self, "Jobs", source=self._source)
+        self._alarms = Alarms(self, "Alarms", config=config)
+        self._alarms.watch_queue("Jobs", self._source)
         if config.gpu.backend == "lambda":
             queue.feed(self._add_function().alias)
         else:
@@ -65,6 +68,7 @@ class GpuModelStack(Stack):
             retention_days=self._config.api.log_retention_days,
         )
         function.allow(*self._permissions.working(self._source.queue))
+        self._alarms.watch_function("Worker", function.function)
         return function
 
     def _add_task(self, scratch: Path) -> WorkerTask:

@@ -10,6 +10,7 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra.assets import SHIPPED_MODELS
+from infra.constructs.alarms import Alarms
 from infra.constructs.permissions import CONSUME, READ, SEND, WRITE, Permissions, bucket_name
 from infra.constructs.queue import FeedingQueue
 from infra.constructs.zip import CODE_FOLDER, ZipFunction
@@ -46,7 +47,7 @@ class JobsStack(Stack):
         super().__init__(scope, id, description=f"onnxlift: jobs of {config.service} by queue and bucket", **stack)
         self._config, self._models, self._code, self._layer = config, models, code, layer
         self._settings = function_settings(config, models, CODE_FOLDER / SHIPPED_MODELS)
-        self._permissions = Permissions(self, config)
+        self._permissions, self._alarms = Permissions(self, config), Alarms(self, "Alarms", config=config)
         public, dropped, webhooks = service_sources(config)
         ingest = self._add_function(dropped, "Makes jobs of dropped objects and of messages", INGEST_MEMORY_MB)
         self._allow_ingesting(ingest, public, dropped)
@@ -60,9 +61,10 @@ class JobsStack(Stack):
         CfnOutput(self, "DataBucket", value=bucket_name(config.service), description="Where callers drop objects")
 
     def _add_function(self, source: Source, description: str, memory_mb: int) -> ZipFunction:
-        return ZipFunction(
+        name = source.function.capitalize()
+        function = ZipFunction(
             self,
-            source.function.capitalize(),
+            name,
             name=source.function,
             description=description,
             code=self._code[source.function],
@@ -72,10 +74,13 @@ class JobsStack(Stack):
             timeout_s=source.timeout_s,
             retention_days=self._config.api.log_retention_days,
         )
+        self._alarms.watch_function(name, function.function)
+        return function
 
     def _add_queue(self, id: str, source: Source, function: ZipFunction) -> FeedingQueue:  # noqa: A002
         queue = FeedingQueue(self, id, source=source)
         queue.feed(function.alias)
+        self._alarms.watch_queue(id, source)
         return queue
 
     def _allow_ingesting(self, ingest: ZipFunction, *own: Source) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from aws_cdk import Stack
 from constructs import Construct
 
+from infra.constructs.alarms import Alarms
 from infra.constructs.model import ModelFunction
 from infra.constructs.permissions import READ, SEND, WRITE, Permissions
 from infra.constructs.queue import FeedingQueue
@@ -43,6 +44,10 @@ class ModelStack(Stack):
         self._allow_submitting(predict)
         batch.allow(*Permissions(self, config).working(source.queue))
         FeedingQueue(self, "Jobs", source=source).feed(batch.alias)
+        alarms = Alarms(self, "Alarms", config=config)
+        alarms.watch_function("Predict", predict.function)
+        alarms.watch_function("Batch", batch.function)
+        alarms.watch_queue("Jobs", source)
 
     def _add_function(
         self, name: str, *, description: str, timeout_ms: int, physical_name: str | None = None

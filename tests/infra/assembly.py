@@ -54,23 +54,31 @@ class Assembly:
 
     def allowed(self, stack: str, function: str) -> set[tuple[str, str]]:
         """What the role of a construct may do: every action with each of its resources."""
-        policies = self.resources(stack, "AWS::IAM::Policy").items()
-        (policy,) = (resource for name, resource in policies if name.startswith(f"{function}Identity"))
-        return {
-            (
-                action,
-                re.sub(r"^arn:<AWS::Partition>:(\w+):(<AWS::Region>:<AWS::AccountId>|:):?", r"\1 ", flat(resource)),
-            )
-            for statement in policy["Properties"]["PolicyDocument"]["Statement"]
-            for action in _as_list(statement["Action"])
-            for resource in _as_list(statement["Resource"])
-        }
+        policies = self.permissions(stack).items()
+        (pairs,) = (pairs for name, pairs in policies if name.startswith(f"{function}Identity"))
+        return pairs
+
+    def permissions(self, stack: str) -> dict[str, set[tuple[str, str]]]:
+        """What each policy of a stack allows, by logical id: every action with each of its resources."""
+        return {name: _allowed(policy) for name, policy in self.resources(stack, "AWS::IAM::Policy").items()}
 
     def asset_files(self, resource: Resource) -> set[str]:
         """Every file of a resource's asset, relative to the asset's folder."""
         (digest,) = set(re.findall(r"[0-9a-f]{64}", json.dumps(resource["Properties"])))
         folder = self.folder / f"asset.{digest}"
         return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def _allowed(policy: Resource) -> set[tuple[str, str]]:
+    return {
+        (
+            action,
+            re.sub(r"^arn:<AWS::Partition>:(\w+):(<AWS::Region>:<AWS::AccountId>|:):?", r"\1 ", flat(resource)),
+        )
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+        for action in _as_list(statement["Action"])
+        for resource in _as_list(statement["Resource"])
+    }
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -82,6 +90,8 @@ def flat(value: Any) -> str:
     if isinstance(value, dict) and "Fn::Join" in value:
         separator, parts = value["Fn::Join"]
         return str(separator).join(map(flat, parts))
+    if isinstance(value, dict) and "Fn::Sub" in value:
+        return str(value["Fn::Sub"])
     if isinstance(value, dict):
         return f"<{value.get('Ref') or value['Fn::GetAtt'][0]}>"
     return str(value)

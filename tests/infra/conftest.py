@@ -55,9 +55,17 @@ samples = "heldout.npz"
 """
 
 
-# One model on each tier, and one on both.
+# One model on each tier, and one on both, in a service that is looked after.
 LAB = """
 service = "lab"
+
+[deployment]
+profile = "standard"
+alarm_email = "ops@example.com"
+
+[api.domain]
+name = "api.example.com"
+certificate_arn = "arn:aws:acm:eu-central-1:123456789012:certificate/1a2b"
 
 [models.both]
 source = "both.onnx"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from infra.assets import library_files
 from onnxlift_runtime.layout import SWEEP_EVENT
 from onnxlift_runtime.settings import Limits, Settings
 from tests.infra.assembly import Assembly, Resource, flat
@@ -179,6 +180,8 @@ def test_control_is_told_where_its_manifests_are_and_whether_there_are_keys(shop
         topic="arn:<AWS::Partition>:sns:<AWS::Region>:<AWS::AccountId>:shop-jobs",
         webhook_secret="shop-webhooks",
         batch_workers=3,
+        job_timeout_s=120,
+        metrics=True,
     )
     assert {name: flat(value) for name, value in variables.items()} == expected.to_env()
 
@@ -195,13 +198,15 @@ def test_control_is_shipped_with_the_manifests_and_without_the_models(shop: Asse
     }
 
 
-def test_the_layer_is_the_runtime_and_nothing_else(shop: Assembly) -> None:
+def test_the_layer_is_the_runtime_and_what_writes_metrics(shop: Assembly) -> None:
     (layer,) = shop.resources(API, "AWS::Lambda::LayerVersion").values()
 
     files = shop.asset_files(layer)
 
-    assert "python/onnxlift_runtime/http.py" in files
-    assert all(name.startswith("python/onnxlift_runtime/") and name.endswith(".py") for name in files)
+    assert {"python/onnxlift_runtime/http.py", "python/aws_lambda_powertools/metrics/__init__.py"} <= files
+    own = {name for name in files if name.startswith("python/onnxlift_runtime/")}
+    assert files - own == set(library_files())
+    assert all(name.endswith((".py", "LICENSE")) for name in files)
 
 
 def test_api_gateways_own_role_is_the_only_one_with_a_managed_policy(shop: Assembly) -> None:
@@ -262,7 +267,7 @@ def test_a_model_that_is_not_compressed_is_left_out_with_a_warning(bare: Assembl
 
 
 def test_cloudformation_refuses_to_deploy_without_that_model(shop: Assembly, bare: Assembly) -> None:
-    template = bare.template("bare-api")
+    template = bare.template("bare-data")  # which is deployed before all others
 
     (assertion,) = template["Rules"]["EveryModelIsCompressed"]["Assertions"]
 
@@ -275,4 +280,4 @@ def test_cloudformation_refuses_to_deploy_without_that_model(shop: Assembly, bar
         "Default": "later",
         "AllowedValues": ["later"],
     }
-    assert "EveryModelIsCompressed" not in shop.template(API)["Rules"]
+    assert "EveryModelIsCompressed" not in shop.template("shop-data")["Rules"]

@@ -9,8 +9,7 @@ import pytest
 from infra.constructs.accelerator import accelerator_gib
 from infra.constructs.worker import task_memory_mb
 from onnxlift_runtime.settings import Settings, WorkerSettings
-from tests.infra.assembly import Assembly, Resource, flat, synthesise
-from tests.infra.conftest import write_lab
+from tests.infra.assembly import Assembly, Resource, flat
 
 BIG, BOTH, API, JOBS = "lab-gpu-big", "lab-gpu-both", "lab-api", "lab-jobs"
 INTEGRATION = "x-amazon-apigateway-integration"
@@ -22,7 +21,7 @@ def container(assembly: Assembly, stack: str = BIG) -> Resource:
     return definition
 
 
-def environment(assembly: Assembly, stack: str = BIG) -> dict[str, str]:
+def environment(assembly: Assembly, stack: str = BIG) -> dict[str, Any]:
     return {item["Name"]: item["Value"] for item in container(assembly, stack)["Environment"]}
 
 
@@ -47,6 +46,8 @@ def fleet(assembly: Assembly, name: str) -> dict[str, tuple[Resource, Resource]]
     policies = assembly.resources(BIG, "AWS::ApplicationAutoScaling::ScalingPolicy")
     found = {}
     for alarm in assembly.resources(BIG, "AWS::CloudWatch::Alarm").values():
+        if "Ref" not in alarm["Properties"]["AlarmActions"][0]:
+            continue  # it tells somebody, and changes nothing
         policy = policies[alarm["Properties"]["AlarmActions"][0]["Ref"]]["Properties"]
         service, _, rule = policy["PolicyName"].rpartition("-")
         if service == name:
@@ -246,25 +247,6 @@ def test_the_dead_letters_of_every_queue_are_escalated(lab: Assembly) -> None:
         "lab-big-gpu-jobs-dead",
         "lab-small-lambda-jobs-dead",
     }
-
-
-def test_a_model_that_moves_to_the_gpu_changes_neither_data_nor_its_jobs_there(lab: Assembly, tmp_path: Path) -> None:
-    config = write_lab(tmp_path)
-    config.write_text(config.read_text().replace("placement.fallback = true", 'placement.tier = "gpu"'))
-
-    done = synthesise(config, tmp_path / "out")
-
-    moved = Assembly(tmp_path / "out")
-    assert done.returncode == 0, done.stderr
-    assert "lab-model-both" not in moved.stacks
-    assert moved.template("lab-data") == lab.template("lab-data")
-    assert moved.resources(BOTH, "AWS::SQS::Queue") == lab.resources(BOTH, "AWS::SQS::Queue")
-    assert moved.template(BIG) == lab.template(BIG)
-    assert not any("Export" in output for stack in moved.stacks for output in _outputs(moved, stack))
-
-
-def _outputs(assembly: Assembly, stack: str) -> list[dict[str, Any]]:
-    return list(assembly.template(stack).get("Outputs", {}).values())
 
 
 def test_a_function_with_a_gpu_takes_the_same_queue_and_is_called_experimental(accelerated: Assembly) -> None:

@@ -74,6 +74,8 @@ def test_both_functions_are_told_where_their_jobs_are(shop: Assembly) -> None:
         topic="arn:<AWS::Partition>:sns:<AWS::Region>:<AWS::AccountId>:shop-jobs",
         webhook_secret="shop-webhooks",
         batch_workers=3,
+        job_timeout_s=120,
+        metrics=True,
     )
 
     for function in functions(shop, DIGITS).values():

@@ -149,3 +149,21 @@ def test_the_command_becomes_the_program_with_its_arguments_and_status() -> None
     )
 
     assert (done.returncode, done.stderr) == (7, "true\n")
+
+
+def test_a_deployment_is_not_begun_without_a_container_engine() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "infra.node", "cdk", "deploy", "--all"],
+        cwd=ROOT,
+        env={**os.environ, "CDK_DOCKER": "no-such-engine"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == (
+        "error: no-such-engine, which CDK_DOCKER names, is not on this machine; "
+        "start one, or install podman (Debian: apt-get install podman runc)\n"
+    )

@@ -2,7 +2,6 @@
 
 import os
 import resource
-import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from infra.images.bases import base_of, require_base
 from infra.images.engine import CHOSEN, CONTAINERS_CONF, ContainerEngine, find_engine
 from onnxlift_runtime.errors import ImageFailed, ToolMissing
+from tests.infra.images.conftest import install
 
 ROOT = Path(__file__).resolve().parents[3]
 ANSWERS = "exit 0"
@@ -17,38 +17,20 @@ SILENT = "echo 'Cannot connect to the server' >&2; exit 1"
 HARD = resource.RLIMIT_NOFILE
 
 
-@pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is all of the path; what is put there is on this machine."""
-    shell = shutil.which("sh")
-    assert shell is not None
-    monkeypatch.setenv("PATH", str(tmp_path))
-    for name in (CONTAINERS_CONF, CHOSEN):
-        monkeypatch.delenv(name, raising=False)
-    (tmp_path / "sh").symlink_to(shell)
-    return tmp_path
-
-
-def _install(machine: Path, program: str, script: str) -> None:
-    path = machine / program
-    path.write_text(f"#!{machine}/sh\n{script}\n")
-    path.chmod(0o755)
-
-
 @pytest.mark.parametrize(
     ("docker", "podman", "taken"), [(ANSWERS, ANSWERS, "docker"), (SILENT, ANSWERS, "podman"), ("", ANSWERS, "podman")]
 )
 def test_the_first_engine_that_answers_is_taken(machine: Path, docker: str, podman: str, taken: str) -> None:
     if docker:
-        _install(machine, "docker", docker)
-    _install(machine, "podman", podman)
+        install(machine, "docker", docker)
+    install(machine, "podman", podman)
 
     assert find_engine(machine / "settings").program == taken
 
 
 def test_the_engine_that_the_cdk_uses_is_taken(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _install(machine, "docker", ANSWERS)
-    _install(machine, "podman", ANSWERS)
+    install(machine, "docker", ANSWERS)
+    install(machine, "podman", ANSWERS)
     monkeypatch.setenv(CHOSEN, "podman")
 
     assert find_engine(machine / "settings").program == "podman"
@@ -57,27 +39,27 @@ def test_the_engine_that_the_cdk_uses_is_taken(machine: Path, monkeypatch: pytes
 def test_an_engine_that_was_chosen_and_is_not_here_is_told_by_name(
     machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _install(machine, "docker", ANSWERS)
+    install(machine, "docker", ANSWERS)
     monkeypatch.setenv(CHOSEN, "finch")
 
     with pytest.raises(ToolMissing, match="finch, which CDK_DOCKER names, is not on this machine"):
         find_engine(machine)
 
 
-def test_a_machine_without_an_engine_is_told_what_to_install(machine: Path) -> None:
+def test_a_machine_without_an_engine_is_told_what_toinstall(machine: Path) -> None:
     with pytest.raises(ToolMissing, match=r"neither docker nor podman .*apt-get install podman runc"):
         find_engine(machine)
 
 
 def test_an_engine_that_is_not_started_is_told_in_its_own_words(machine: Path) -> None:
-    _install(machine, "docker", SILENT)
+    install(machine, "docker", SILENT)
 
     with pytest.raises(ToolMissing, match=r"docker does not answer \(Cannot connect to the server\); start one"):
         find_engine(machine)
 
 
 def test_podman_is_given_limits_that_this_machine_grants(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _install(machine, "podman", ANSWERS)
+    install(machine, "podman", ANSWERS)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(resource, "getrlimit", lambda _which: (1024, 20_000))
 
@@ -88,21 +70,21 @@ def test_podman_is_given_limits_that_this_machine_grants(machine: Path, monkeypa
 
 
 def test_podman_is_left_alone_where_its_own_limits_are_granted(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _install(machine, "podman", ANSWERS)
+    install(machine, "podman", ANSWERS)
     monkeypatch.setattr(resource, "getrlimit", lambda _which: (1024, resource.RLIM_INFINITY))
 
     assert find_engine(machine / "settings").environment == {}
 
 
 def test_a_failure_is_told_in_the_engines_last_words(machine: Path) -> None:
-    _install(machine, "podman", "echo first >&2; echo no space left >&2; exit 125")
+    install(machine, "podman", "echo first >&2; echo no space left >&2; exit 125")
 
     with pytest.raises(ImageFailed, match=r"podman build --file failed: first / no space left"):
         ContainerEngine("podman").run("build", "--file", "x")
 
 
 def test_a_base_out_of_reach_is_told_with_the_way_around(machine: Path) -> None:
-    _install(machine, "podman", "exit 1")
+    install(machine, "podman", "exit 1")
 
     with pytest.raises(ImageFailed, match=r"base image example/base:1 .* `make stand-ins`"):
         require_base(ContainerEngine("podman"), "example/base:1")
