@@ -9,7 +9,7 @@ from botocore.stub import Stubber
 from moto import mock_aws
 
 from onnxlift_runtime.aws import clients
-from onnxlift_runtime.aws.connection import alarm, connect
+from onnxlift_runtime.aws.connection import alarm, connect, open_intake
 from onnxlift_runtime.aws.service import Submission
 from onnxlift_runtime.aws.wake import LOOK_EVERY_S, Alarm
 from onnxlift_runtime.jobs import Job, Payload
@@ -131,3 +131,16 @@ def test_submitting_for_the_gpu_wakes_and_submitting_for_lambda_does_not(ecs: An
     service.submit(Submission("me", MODEL, "1", Payload.of(b"{}", {}), tier=GPU))
 
     assert (before, wanted(ecs)) == (0, 1)
+
+
+def test_an_intake_looks_once_for_submitting_and_for_telling_how_long_it_takes(ecs: Any) -> None:
+    create_table(boto3.client("dynamodb"))
+    boto3.client("sqs").create_queue(QueueName=queue_name(SERVICE, MODEL, GPU))
+    intake = open_intake(Settings(service=SERVICE, jobs_table="jobs", data_bucket="data", gpu_cluster=CLUSTER))
+    looks: list[str] = []
+    clients.ecs().meta.events.register("before-call.ecs.DescribeServices", lambda **_call: looks.append("look"))
+
+    intake.service.submit(Submission("me", MODEL, "1", Payload.of(b"{}", {}), tier=GPU))
+
+    assert not intake.is_awake(MODEL)
+    assert looks == ["look"]

@@ -11,20 +11,21 @@ from onnxlift_runtime.metrics import Meter
 from onnxlift_runtime.settings import Settings
 
 
-def connect(settings: Settings) -> JobService:
-    """Connect to the table, the bucket and the queues of the service."""
+def connect(settings: Settings, waker: Alarm | None = None) -> JobService:
+    """Connect to the table, the bucket and the queues of the service; ``waker`` where others ask it too."""
     meter = Meter(settings.service if settings.metrics else "")
     return JobService(
         JobTable(clients.dynamodb(), settings.jobs_table, meter.watch),
         ObjectStore(clients.s3(), settings.data_bucket),
-        Queues(clients.sqs(), settings.service, alarm(settings).wake),
+        Queues(clients.sqs(), settings.service, (waker or alarm(settings)).wake),
         meter=meter,
     )
 
 
 def open_intake(settings: Settings) -> Intake:
     """Where the requests of a service become jobs."""
-    return Intake(connect(settings), bool(settings.webhook_secret), alarm(settings).is_awake)
+    waker = alarm(settings)
+    return Intake(connect(settings, waker), bool(settings.webhook_secret), waker.is_awake)
 
 
 def alarm(settings: Settings) -> Alarm:
