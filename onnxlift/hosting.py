@@ -61,7 +61,7 @@ class Deployment(Table):
 
     profile: Literal["low-cost", "standard"] = Field(
         "low-cost",
-        description="low-cost: nothing that costs while nobody calls. standard: also alarms, a firewall in front of "
+        description="low-cost: only what the service needs to work. standard: also alarms, a firewall in front of "
         "the API, and a table that cannot be deleted.",
     )
     account: Account | None = Field(None, description="The account that it may be deployed to; no other is touched.")

@@ -5,7 +5,7 @@ cold starts and transfer to the internet are left out.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +24,11 @@ BOOT_MINUTES: Final = 4.0  # of a GPU machine until its worker works
 LINGER_MINUTES: Final = {"managed": 5.0, "group": 15.0}
 ENDPOINTS: Final = 8  # that GPU workers need besides the free ones of S3 and DynamoDB; a topic needs one more
 ZONES: Final = 2
+# What the profile `standard` has: two alarms for each function and each queue, and one for the API.
+MODEL_ALARMS: Final = {LAMBDA: 6, GPU: 2}
+FUNCTION_ALARMS: Final = 2  # more, where what works on a GPU is a function
+SERVICE_ALARMS: Final = 15
+FIREWALL_RULES: Final = 2
 JOB_QUEUE_REQUESTS: Final = 3  # send, receive, delete
 JOB_WRITES: Final = 3  # insert, claim, end
 JOB_READS: Final = 3
@@ -46,7 +51,7 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """What a month without a request costs: the model's kept image, weights and alarms, and the service's secret."""
+    """What a month without a request costs: the model's kept image, weights and alarms, and what the service has."""
 
     model_usd: float
     service_usd: float
@@ -145,8 +150,26 @@ def idle_month(manifest: Manifest, placement: Placement, config: Config, prices:
     image_gb = IMAGE_BASE_MB / _MB_PER_GB + size_gb if LAMBDA in placement.tiers else 0.0
     weights_gb = size_gb if GPU in placement.tiers else 0.0
     kept = image_gb * prices.usd("ecr_gb_month") + weights_gb * prices.usd("s3_gb_month")
-    alarms = _alarm_metrics(config.gpu) * prices.usd("alarm_metric_month") if GPU in placement.tiers else 0.0
-    return Idle(kept + alarms, prices.usd("secret_month"))
+    scaling = _alarm_metrics(config.gpu) if GPU in placement.tiers else 0
+    alarm_usd = prices.usd("alarm_metric_month")
+    watched = watching_alarms(config, placement.tiers)
+    return Idle(kept + (scaling + watched) * alarm_usd, prices.usd("secret_month") + _protection_usd(config, prices))
+
+
+def watching_alarms(config: Config, tiers: Sequence[str]) -> int:
+    """How many alarms a model has that tell somebody."""
+    if not config.deployment.is_watched:
+        return 0
+    more = FUNCTION_ALARMS if GPU in tiers and config.gpu.backend == "lambda" else 0
+    return sum(MODEL_ALARMS[tier] for tier in tiers) + more
+
+
+def _protection_usd(config: Config, prices: Prices) -> float:
+    """What the profile adds to the whole service in a month: its alarms and the firewall."""
+    if not config.deployment.is_watched:
+        return 0.0
+    firewall = prices.usd("firewall_month") + FIREWALL_RULES * prices.usd("firewall_rule_month")
+    return SERVICE_ALARMS * prices.usd("alarm_metric_month") + firewall
 
 
 def _alarm_metrics(gpu: Gpu) -> int:

@@ -4,6 +4,8 @@ import pytest
 
 from infra.constructs.alarms import OLDEST_S
 from infra.constructs.firewall import LEAST, most_requests
+from onnxlift.config import load_config
+from onnxlift.cost import estimate
 from onnxlift.hosting import Throttle
 from tests.infra.assembly import Assembly, Resource, flat
 
@@ -23,7 +25,7 @@ def watched(alarm: Resource) -> tuple[str, str]:
     return alarm["MetricName"], " ".join(flat(each["Value"]) for each in alarm["Dimensions"])
 
 
-def test_low_cost_has_nothing_that_costs_while_nobody_calls(shop: Assembly) -> None:
+def test_low_cost_has_no_firewall_no_alarms_and_no_protection(shop: Assembly) -> None:
     found = [kind for stack in shop.stacks for kind in COSTLY if shop.resources(stack, kind)]
 
     assert found == []
@@ -125,3 +127,16 @@ def test_the_domain_s_root_is_the_stage_and_its_target_is_told(lab: Assembly, sh
     assert mapping["Stage"] == {"Ref": lab.name("lab-api", "AWS::ApiGateway::Stage")}
     assert set(lab.template("lab-api")["Outputs"]) == {"Url", "DomainTarget", "DomainZone"}
     assert not shop.resources("shop-api", "AWS::ApiGateway::DomainName")
+
+
+def test_a_plan_counts_the_alarms_and_rules_that_are_built(lab: Assembly, accelerated: Assembly) -> None:
+    managed, functions = (load_config(assembly.folder.parent / "onnxlift.toml") for assembly in (lab, accelerated))
+
+    def built(assembly: Assembly, *stacks: str) -> int:
+        return sum(len(alarms(assembly, stack)) for stack in stacks)
+
+    assert estimate.watching_alarms(managed, ("lambda",)) == built(lab, "lab-model-small")
+    assert estimate.watching_alarms(managed, ("lambda", "gpu")) == built(lab, "lab-model-both", "lab-gpu-both")
+    assert estimate.watching_alarms(functions, ("gpu",)) == built(accelerated, "lab-gpu-big")
+    assert built(lab, "lab-jobs", "lab-api", "lab-data", "lab-gpu") == estimate.SERVICE_ALARMS
+    assert len(lab.only("lab-api", "AWS::WAFv2::WebACL")["Rules"]) == estimate.FIREWALL_RULES

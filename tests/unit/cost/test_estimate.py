@@ -21,6 +21,7 @@ from onnxlift.cost.estimate import (
 )
 from onnxlift.cost.margin import margins
 from onnxlift.cost.prices import OLD_AFTER_DAYS, read_prices
+from onnxlift.hosting import Deployment
 from onnxlift.placement import Placement, lambda_obstacle
 from onnxlift_runtime.errors import ConfigInvalid
 from onnxlift_runtime.manifest import FileEntry, Latency, Manifest
@@ -105,6 +106,17 @@ def test_a_month_without_a_request_has_the_alarms_of_gpu_workers() -> None:
     idle = [estimate(model(Latency(1, 10, 12)), ON_GPU, config(spot=spot), PRICES, ()).idle for spot in (True, False)]
 
     assert [found.model_usd for found in idle] == pytest.approx([1.80, 0.80], abs=0.01)
+
+
+def test_the_profile_standard_adds_its_alarms_and_its_firewall() -> None:
+    standard = config().model_copy(update={"deployment": Deployment(profile="standard")})
+
+    plain, watched = (
+        estimate(model(Latency(1, 10, 12)), ON_LAMBDA, told, PRICES, ()).idle for told in (config(), standard)
+    )
+
+    assert watched.model_usd - plain.model_usd == pytest.approx(0.60)
+    assert (plain.service_usd, watched.service_usd) == pytest.approx((0.40, 0.40 + 1.50 + 7.00))
 
 
 @given(st.integers(1, 10**9), st.integers(1, 10**6), st.floats(0, 60), st.integers(1, 1_440))
