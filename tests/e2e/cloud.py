@@ -5,7 +5,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from tests.targets import Target
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 CDK: Final = (sys.executable, "-m", "infra.node", "cdk")
+DEPLOY: Final = ("deploy", "--all", "--require-approval=never")
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,17 @@ class Cloud:
 
     def bootstrap(self) -> str:
         """What ``cdk bootstrap`` prints."""
-        return self._cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}")
+        return self._cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", *self._app())
 
     def deploy(self) -> str:
         """What ``cdk deploy`` of everything prints."""
-        return self._cdk("deploy", "--all", "--require-approval=never", *self._app())
+        return self._cdk(*DEPLOY, *self._app())
+
+    def refused(self, **environ: str) -> str:
+        """What a ``cdk deploy`` prints that fails, with other variables in its environment."""
+        status, told = replace(self, environ={**self.environ, **environ})._attempt(*DEPLOY, *self._app())
+        assert status != 0, told
+        return told
 
     def destroy(self, *stacks: str) -> str:
         """What ``cdk destroy`` of these stacks, or of everything, prints."""
@@ -94,9 +101,12 @@ class Cloud:
         return "--context", f"config={self.config}", "--output", str(self.folder / "cdk.out")
 
     def _cdk(self, *arguments: str) -> str:
+        status, told = self._attempt(*arguments)
+        assert status == 0, told
+        return told
+
+    def _attempt(self, *arguments: str) -> tuple[int, str]:
         done = subprocess.run(
             [*CDK, *arguments], cwd=ROOT, env=dict(self.environ), capture_output=True, text=True, check=False
         )
-        told = done.stdout + done.stderr
-        assert done.returncode == 0, told
-        return told
+        return done.returncode, done.stdout + done.stderr

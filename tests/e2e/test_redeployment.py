@@ -1,4 +1,4 @@
-"""The deployed service is deployed again: as it is, with another memory, with a model less."""
+"""The deployed service is deployed again: as it is, with another memory, with a model less, with a model more."""
 
 import re
 
@@ -55,3 +55,15 @@ def test_the_stack_of_a_model_that_left_can_be_deleted(cloud: Cloud) -> None:
     assert "e2e-model-linear" not in cloud.stacks()
     with pytest.raises(functions.exceptions.ResourceNotFoundException):
         functions.get_function(FunctionName="e2e-linear-predict")
+
+
+def test_a_model_comes_to_the_service_in_one_deployment(cloud: Cloud) -> None:
+    cloud.config.write_text(CONFIG)
+
+    cloud.deploy()
+
+    api = cloud.api(SERVICE)
+    sent = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1.0, 2.0, 3.0, 4.0]}]}
+    answer = httpx.post(f"{api.url}/v2/models/linear/infer", json=sent, headers=api.headers, timeout=60)
+    assert (answer.status_code, answer.json()["model_version"]) == (200, "2")
+    assert cloud.stacks() == sorted([*STACKS, "CDKToolkit"])
