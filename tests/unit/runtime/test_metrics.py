@@ -216,3 +216,16 @@ def test_nothing_is_lost_or_torn_between_threads(capsys: pytest.CaptureFixture[s
 
 def test_the_metrics_with_other_dimensions_are_metrics() -> None:
     assert set(UNITS) >= WITHOUT_MODEL | BY_FUNCTION
+
+
+def test_a_change_is_made_although_it_cannot_be_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_what: object) -> None:
+        raise OSError("no room for the line")
+
+    monkeypatch.setattr(telemetry, "measure", fail)
+
+    Meter("shop").note("digits", jobs_retried=1)
+
+    assert json.loads(capsys.readouterr().out)["why"] == "no room for the line"

@@ -92,7 +92,10 @@ class Meter:
         with self._lock:
             values, self._values = self._values, _nothing()
         for dimensions, measured in values.items():
-            telemetry.measure({"service": self._service, **dict(dimensions)}, UNITS, measured)
+            try:
+                telemetry.measure({"service": self._service, **dict(dimensions)}, UNITS, measured)
+            except Exception as error:  # what was measured is stored already, and must not count as failed for a figure
+                telemetry.log("error", "not measured", why=str(error))
 
 
 def measure_change(before: Job | None, after: Job) -> dict[str, int]:
