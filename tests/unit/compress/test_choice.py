@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onnxlift.compress.choice import NOISE, WORTH, Goal, choose, usable
-from onnxlift.compress.price import USD_PER_REQUEST, usd_per_1000
+from onnxlift.compress.price import usd_per_1000
 from onnxlift.compress.report import CandidateRow
 from onnxlift_runtime.errors import QualityGateFailed
 from onnxlift_runtime.manifest import Latency
@@ -126,5 +126,5 @@ def test_the_choice_by_size_does_not_depend_on_timings(rows: list[CandidateRow])
 
 
 def test_a_request_costs_its_time_and_memory() -> None:
-    assert usd_per_1000(1000, 1024, "x86_64") == pytest.approx(1000 * (0.0000166667 + USD_PER_REQUEST))
+    assert usd_per_1000(1000, 1024, "x86_64") == pytest.approx(1000 * (0.0000166667 + 0.20 / 1e6))
     assert usd_per_1000(1000, 1024, "arm64") < usd_per_1000(1000, 1024, "x86_64")
