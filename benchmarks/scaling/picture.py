@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 
 from onnxlift.compress.page.markup import Element, element
 
-_WIDTH, _LEFT, _RIGHT = 720, 70.0, 710.0
+_WIDTH, _LEFT, _RIGHT = 740, 70.0, 710.0
 _BANDS: Final = ((30.0, 150.0), (190.0, 270.0))
 _STYLE: Final = (
     "text{font:12px system-ui,sans-serif;fill:#333}path{fill:none;stroke-width:1.5}"
