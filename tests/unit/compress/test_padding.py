@@ -108,7 +108,11 @@ def test_a_model_with_a_fixed_batch_has_nothing_to_pad() -> None:
 
 @pytest.mark.parametrize("model", [lengths.attention(), lengths.masked_integers()], ids=["attention", "integers"])
 def test_a_model_that_does_not_look_at_the_filling_passes(model: Any, tmp_path: Path) -> None:
+    seen = Padding(1, {"ids": 1, "mask": 1}, ("tokens",))  # what a model that is not told to look away does see
+
     require(model, tmp_path)
+    with pytest.raises(ConfigInvalid, match="is not the same with padding"):
+        require(model, tmp_path / "seen", seen)
 
 
 def test_a_model_that_looks_at_the_filling_is_refused(tmp_path: Path) -> None:

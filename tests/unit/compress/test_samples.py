@@ -144,6 +144,8 @@ def test_a_sample_that_calibrates_cannot_judge() -> None:
 
 def test_samples_that_differ_in_one_input_are_different() -> None:
     calibration = Samples({"x": _rows(3), "y": np.zeros(3)})
-    held_out = Samples({"x": _rows(3), "y": np.ones(3)})
+    others = Samples({"x": _rows(3), "y": np.ones(3)})
 
-    require_disjoint(calibration, held_out, Path("c.npz"))
+    require_disjoint(calibration, others, Path("c.npz"))
+    with pytest.raises(SamplesInvalid):
+        require_disjoint(calibration, calibration, Path("c.npz"))

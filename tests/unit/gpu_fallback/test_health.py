@@ -66,5 +66,5 @@ def test_whatever_ends_a_thread_is_told(capsys: pytest.CaptureFixture[str]) -> N
 
     loop.start()
 
-    eventually(lambda: loop.broken)
+    assert eventually(lambda: loop.broken)
     assert "SystemExit" in capsys.readouterr().out

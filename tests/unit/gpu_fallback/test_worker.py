@@ -33,7 +33,7 @@ def test_jobs_are_run_together_and_each_gets_its_own_rows(make: Make) -> None:
     assert max(runner.sizes) <= 8
     assert len(runner.sizes) < len(made)
     assert sorted(job.id for job in bench.herald.jobs) == sorted(job.id for job in made)
-    eventually(lambda: bench.memory.queues.left() == 0)
+    assert eventually(lambda: bench.memory.queues.left() == 0)
 
 
 def test_one_bad_job_of_a_batch_fails_alone(make: Make) -> None:
@@ -69,7 +69,7 @@ def test_a_model_that_cannot_run_here_costs_no_attempt(make: Make, capsys: pytes
 
     bench.start()
 
-    eventually(lambda: all(bench.job(job).error == "no CUDA device" for job in made))
+    assert eventually(lambda: all(bench.job(job).error == "no CUDA device" for job in made))
     assert {(bench.job(job).status, bench.job(job).attempts_left) for job in made} == {(JobStatus.QUEUED, MAX_ATTEMPTS)}
     assert bench.memory.queues.left() == 4
     assert bench.stop() == 0
@@ -82,7 +82,7 @@ def test_a_store_that_fails_now_and_then_loses_nothing(make: Make) -> None:
 
     with bench.memory.failing(0.05):
         bench.start()
-        eventually(lambda: sum(bench_job.final for bench_job in bench.memory.table.jobs()) > 20)
+        assert eventually(lambda: sum(bench_job.final for bench_job in bench.memory.table.jobs()) > 20)
 
     for number, job in enumerate(bench.await_status(JobStatus.SUCCEEDED, *made)):
         assert values(job) == [2.0 * number]
@@ -100,7 +100,7 @@ def test_a_stop_finishes_what_computes_and_gives_back_the_rest_at_once(make: Mak
     bench.start()
     began.wait(10)
     second = [bench.submit(number, rows=2) for number in (2, 3)]
-    eventually(lambda: all(bench.job(job).status is JobStatus.RUNNING for job in second))
+    assert eventually(lambda: all(bench.job(job).status is JobStatus.RUNNING for job in second))
 
     bench.worker.stop()
     back = bench.await_status(JobStatus.QUEUED, *second)
@@ -141,7 +141,7 @@ def test_a_hanging_inference_ends_the_worker_and_costs_only_its_own_job_an_attem
     bench = make(Doubler(hang), timeout_s=1, max_batch_size=2, max_wait_ms=0)
     hung = bench.submit(1, rows=2)
     bench.start()
-    eventually(lambda: bench.job(hung).status is JobStatus.RUNNING)
+    assert eventually(lambda: bench.job(hung).status is JobStatus.RUNNING)
     other = bench.submit(2, rows=2)
 
     status = bench.ended()
@@ -203,7 +203,7 @@ def test_a_device_that_breaks_ends_the_worker_and_costs_only_what_it_ran_an_atte
     bench.start()
     began.wait(10)
     second = bench.submit(2, rows=2)
-    eventually(lambda: bench.job(second).status is JobStatus.RUNNING)
+    assert eventually(lambda: bench.job(second).status is JobStatus.RUNNING)
     go_on.set()
 
     assert bench.ended() == 1
@@ -239,7 +239,7 @@ def test_what_takes_long_is_kept_hidden_and_its_lease_alive(make: Make) -> None:
     began.wait(10)
     first_until_ms = bench.job(job).lease_until_ms
 
-    eventually(lambda: bench.memory.queues.extended > 3)
+    assert eventually(lambda: bench.memory.queues.extended > 3)
     renewed = bench.job(job)
     go_on.set()
 
@@ -277,7 +277,7 @@ def test_what_nobody_thought_of_costs_an_attempt_and_not_the_worker(make: Make) 
 
     bench.start()
 
-    eventually(lambda: "MemoryError" in bench.job(bad).error)
+    assert eventually(lambda: "MemoryError" in bench.job(bad).error)
     assert bench.job(bad).attempts_left == MAX_ATTEMPTS - 1
     bench.await_status(JobStatus.SUCCEEDED, bench.submit(4))
 
@@ -297,7 +297,7 @@ def test_a_message_whose_job_cannot_even_be_claimed_comes_again_later(
 
     bench.start()
 
-    eventually(lambda: message.receives == 1 and began_s + 1 < message.visible_at_s < began_s + 30)
+    assert eventually(lambda: message.receives == 1 and began_s + 1 < message.visible_at_s < began_s + 30)
 
 
 def test_a_message_whose_job_is_on_another_tier_by_now_is_done_with(make: Make) -> None:
@@ -308,7 +308,7 @@ def test_a_message_whose_job_is_on_another_tier_by_now_is_done_with(make: Make) 
 
     bench.start()
 
-    eventually(lambda: bench.memory.queues.left() == 0)
+    assert eventually(lambda: bench.memory.queues.left() == 0)
     assert (bench.job(job).status, bench.job(job).attempt) == (JobStatus.QUEUED, 0)
 
 
@@ -317,7 +317,7 @@ def test_health_is_told_while_it_works(make: Make, tmp_path: Path) -> None:
 
     bench.start()
 
-    eventually((tmp_path / "healthy").exists)
+    assert eventually((tmp_path / "healthy").exists)
 
 
 @pytest.mark.parametrize("stop_within_s", [1, 2, 6, 30, 120])

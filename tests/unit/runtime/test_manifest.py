@@ -156,6 +156,8 @@ def test_complete_files_are_accepted(tmp_path: Path) -> None:
     manifest = builders.write_artifact(tmp_path, builders.linear(), name="m")
 
     verify_files(tmp_path / "m" / "1", manifest)
+    with pytest.raises(ArtifactMissing):
+        verify_files(tmp_path, manifest)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ def test_describe_gives_a_valid_document_for_any_tensors(manifest: Manifest) -> 
     document = described(manifest)
 
     validate(json.loads(json.dumps(document)))
+    assert f"/v2/models/{manifest.name}/infer" in document["paths"]
 
 
 @settings(deadline=None, max_examples=50)

@@ -40,6 +40,8 @@ def test_names_that_are_not_each_input_once_are_refused(names: list[str], why: s
 
 def test_names_may_come_in_any_order() -> None:
     wire.check_names(["ids", "x"], MODEL)
+    with pytest.raises(InputMismatch):
+        wire.check_names(["ids", "ids"], MODEL)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,11 @@ def test_inputs_with_different_batches_are_refused() -> None:
 
 
 def test_inputs_of_a_model_without_batches_may_differ() -> None:
-    wire.check_batch([tensor(2, 4), tensor(3, name="ids")], builders.manifest(max_batch_size=0))
+    inputs = [tensor(2, 4), tensor(3, name="ids")]
+
+    wire.check_batch(inputs, builders.manifest(max_batch_size=0))
+    with pytest.raises(ShapeMismatch):
+        wire.check_batch(inputs, builders.manifest(max_batch_size=8))
 
 
 @given(strategies.SHAPES)
