@@ -55,16 +55,20 @@ def require_harmless(model: Path, manifest: Manifest, samples: Samples, where: s
         arrays = samples.take([row]).arrays
         own = dict(zip(names, session.run(names, dict(arrays)), strict=True))
         for extra in _FILLING:
-            try:
-                found = session.run(names, _fill(arrays, manifest.padding, extra))
-            except Exception as error:  # onnxruntime's errors share no base class below Exception
-                raise ConfigInvalid(
-                    f"{where}: the model does not run on held-out samples that are {extra} longer, so that padding "
-                    f"cannot be tried; leave it out or take shorter samples: {' '.join(str(error).split())}"
-                ) from error
-            padded = dict(zip(names, found, strict=True))
-            for name in names:
-                _require_same(own[name], _cut(padded[name], name, manifest.padding, extra), name, where)
+            found = _run_filled(session, _fill(arrays, manifest.padding, extra), extra, where)
+            for name, padded in zip(names, found, strict=True):
+                _require_same(own[name], _cut(padded, name, manifest.padding, extra), name, where)
+
+
+def _run_filled(session: ort.InferenceSession, filled: dict[str, Array], extra: int, where: str) -> list[Array]:
+    try:
+        found: list[Array] = session.run(None, filled)
+    except Exception as error:  # onnxruntime's errors share no base class below Exception
+        raise ConfigInvalid(
+            f"{where}: the model does not run on held-out samples that are {extra} longer, so that padding "
+            f"cannot be tried; leave it out or take shorter samples: {' '.join(str(error).split())}"
+        ) from error
+    return found
 
 
 def depends_on_neighbours(model: onnx.ModelProto) -> bool:
