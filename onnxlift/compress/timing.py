@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Final
 
 from onnxlift.compress.measure import BATCH_SIZES, measure
-from onnxlift.compress.price import usd_per_1000
 from onnxlift.compress.report import CandidateRow
 from onnxlift.compress.samples import Samples
 from onnxlift.compress.trials import Ground, Trial
+from onnxlift.cost.estimate import request_usd
+from onnxlift.cost.prices import read_prices
 from onnxlift.placement import MEMORY_PER_VCPU_MB, needed_memory_mb
 from onnxlift_runtime.errors import ModelRefused
 from onnxlift_runtime.manifest import Latency, Measurements
@@ -36,9 +37,10 @@ def timed(ground: Ground, trial: Trial, held_out: Samples, row: CandidateRow, *,
 
 
 def _on_lambda(found: Measurements, ground: Ground) -> float:
+    """What a thousand requests cost, in US dollars."""
     memory_mb = max(needed_memory_mb(replace(ground.draft, measurements=found)), MEMORY_PER_VCPU_MB)
     single = min(found.latency, key=lambda item: item.batch_size)
-    return usd_per_1000(single.p50_ms, memory_mb, ground.draft.architecture)
+    return 1000 * request_usd(read_prices(), memory_mb, single.p50_ms, ground.draft.architecture)
 
 
 def measurements(ground: Ground, trial: Trial, held_out: Samples) -> Measurements:

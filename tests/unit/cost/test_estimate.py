@@ -41,6 +41,13 @@ def model(*latency: Latency, peak_mb: float = 60.0) -> Manifest:
     return replace(plain, measurements=replace(plain.measurements, latency=latency, peak_memory_mb=peak_mb))
 
 
+def test_a_request_costs_its_time_and_memory() -> None:
+    cost = request_usd(PRICES, 1024, 1000, "x86_64")
+
+    assert cost == pytest.approx(0.0000166667 + 0.20 / 1e6)
+    assert request_usd(PRICES, 1024, 1000, "arm64") < cost
+
+
 @pytest.mark.parametrize(
     ("memory_gb", "time_ms", "usd_per_1000", "rates"),
     [
