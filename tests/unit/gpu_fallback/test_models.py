@@ -1,7 +1,5 @@
 """A worker's models on real sessions: fetched, opened, dropped, and what happens where one of these fails."""
 
-import json
-from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,82 +7,30 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpu_fallback import models as module
 from gpu_fallback.devices import Hardware
-from gpu_fallback.models import AWAY_FOR_S, BROKEN_FOR_S, Models, cost_mb
+from gpu_fallback.models import AWAY_FOR_S, BROKEN_FOR_S, Models
 from onnxlift_runtime.batching import Runner
-from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.errors import (
     ArtifactCorrupt,
     ArtifactMissing,
     DeviceMissing,
     InputMismatch,
-    MemoryExhausted,
-    ModelTooLarge,
     ModelUnavailable,
     StoreUnavailable,
 )
-from onnxlift_runtime.manifest import FileEntry, Latency, Manifest, Measurements
-from onnxlift_runtime.session import CPU, Device, Session
+from onnxlift_runtime.session import Session
 from onnxlift_runtime.settings import Limits, Settings, WorkerSettings
-from onnxlift_runtime.tensors import Array
 from tests import builders
 from tests.unit.gpu_fallback.buckets import BUCKET, URL, assets, upload
+from tests.unit.gpu_fallback.fakes import ROWS, Memory, Source, models_of, named
 
 __all__ = ["assets"]
 
 NO_GPU = Hardware("no CUDA here")
-ROWS = np.ones((4, 4), np.float32)
-
-
-class Memory:
-    """A device with room for so many rows at once; 0 rows of room fail to open. It remembers what it ran."""
-
-    def __init__(self, rows: int) -> None:
-        self.rows = rows
-        self.ran: list[int] = []
-
-    def open(self, _folder: Path, _manifest: Manifest, _device: Device) -> Any:
-        if not self.rows:
-            raise ModelTooLarge("does not fit the memory")
-        return self
-
-    def run(self, feeds: Mapping[str, Array], _outputs: Sequence[str]) -> dict[str, Array]:
-        self.ran.append(len(feeds["x"]))
-        if len(feeds["x"]) > self.rows:
-            raise MemoryExhausted("Failed to allocate memory")
-        return {"y": feeds["x"] * 2}
-
-
-class Source:
-    """Where models' folders come from: it fails as often as it is told to, and counts."""
-
-    def __init__(self, *failures: Exception) -> None:
-        self.failures = list(failures)
-        self.fetched: list[str] = []
-
-    def fetch(self, manifest: Manifest) -> Path:
-        self.fetched.append(manifest.name)
-        if self.failures:
-            raise self.failures.pop(0)
-        return Path("unused")
-
-
-def models_of(memory: Memory, source: Source, *manifests: Manifest, **changes: Any) -> Models:
-    return Models(Catalog.of(manifests), CPU, source.fetch, memory.open, **changes)
-
-
-def named(name: str, peak_memory_mb: float = 60.0, **changes: Any) -> Manifest:
-    measured = Measurements(5.0, peak_memory_mb, (Latency(1, 0.1, 0.2),), "test", 1, "1.31.1")
-    return builders.manifest(name=name, measurements=measured, **changes)
 
 
 def opened(root: Path, told: WorkerSettings) -> Models:
     return Models.open(Settings(models_dir=root, threads=1), told, NO_GPU)
-
-
-def messages(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    return [json.loads(line)["message"] for line in capsys.readouterr().out.splitlines()]
 
 
 def test_what_a_worker_reads_is_what_uploads_may_bring() -> None:
@@ -207,94 +153,6 @@ def test_a_store_that_is_away_makes_the_model_unavailable_for_a_short_while() ->
     assert source.fetched == ["m", "m"]
 
 
-def test_weights_above_the_budget_are_refused_before_they_are_fetched() -> None:
-    source = Source()
-    files = (FileEntry("model.onnx", "0" * 64, 3 * 1024**3),)
-    models = models_of(Memory(9), source, named("m", files=files), budget_mb=2_000)
-
-    with pytest.raises(
-        ModelTooLarge, match=r"3072 MB of weights, .* may take 2000 MB of the device; raise ONNXLIFT_DE"
-    ):
-        models.run(models.catalog.find("m"), {"x": ROWS}, ["y"])
-
-    assert source.fetched == []
-
-
-def test_a_model_that_fits_not_even_alone_is_told_once_the_others_are_gone() -> None:
-    memory = Memory(9)
-    models = models_of(memory, Source(), named("small"), named("large"))
-    models.prefetch(models.catalog.find("small"))
-    memory.rows = 0
-
-    with pytest.raises(ModelTooLarge, match="does not fit the memory"):
-        models.prefetch(models.catalog.find("large"))
-
-    assert models._loaded.keys == ()
-
-
-def test_an_estimate_above_the_budget_is_tried_all_the_same() -> None:
-    models = models_of(Memory(9), Source(), named("m", peak_memory_mb=5_000.0), budget_mb=2_000)
-
-    assert len(models.run(models.catalog.find("m"), {"x": ROWS}, ["y"])["y"]) == 4
-
-
-def test_the_least_recently_used_is_dropped_for_room_and_opened_again(capsys: pytest.CaptureFixture[str]) -> None:
-    source = Source()
-    models = models_of(Memory(9), source, *(named(name) for name in "abc"), budget_mb=130)
-
-    for name in "abacab":
-        models.run(models.catalog.find(name), {"x": ROWS}, ["y"])
-
-    assert source.fetched == ["a", "b", "c", "b"]
-    assert messages(capsys).count("model unloaded") == 2
-
-
-def test_rows_that_do_not_fit_run_in_portions_from_then_on() -> None:
-    memory = Memory(2)
-    models = models_of(memory, Source(), named("m"))
-    manifest = models.catalog.find("m")
-
-    first = models.run(manifest, {"x": ROWS}, ["y"])
-    second = models.run(manifest, {"x": ROWS}, ["y"])
-
-    assert (first["y"] == 2).all()
-    assert second["y"].shape == (4, 4)
-    assert memory.ran == [4, 2, 2, 2, 2]
-
-
-def test_memory_that_idle_models_hold_is_tried_before_portions() -> None:
-    memory = Memory(9)
-    models = models_of(memory, Source(), named("idle"), named("m"))
-    models.prefetch(models.catalog.find("idle"))
-    models.prefetch(models.catalog.find("m"))
-    memory.rows = 2
-
-    models.run(models.catalog.find("m"), {"x": ROWS}, ["y"])
-
-    assert memory.ran == [4, 4, 2, 2]
-    assert models._loaded.keys == (("m", "1"),)
-
-
-def test_one_row_too_many_fails_with_the_reason() -> None:
-    memory = Memory(9)
-    models = models_of(memory, Source(), named("m"))
-    models.prefetch(models.catalog.find("m"))
-    memory.rows = 0
-
-    with pytest.raises(MemoryExhausted, match="Failed to allocate memory"):
-        models.run(models.catalog.find("m"), {"x": ROWS}, ["y"])
-
-
-def test_a_model_without_batches_is_never_cut() -> None:
-    memory = Memory(2)
-    models = models_of(memory, Source(), named("m", max_batch_size=0))
-
-    with pytest.raises(MemoryExhausted):
-        models.run(models.catalog.find("m"), {"x": ROWS}, ["y"])
-
-    assert memory.ran == [4]
-
-
 def test_a_callers_mistake_stays_one(tmp_path: Path) -> None:
     builders.write_artifact(tmp_path, builders.failing())
     models = opened(tmp_path, WorkerSettings(allow_cpu=True))
@@ -317,10 +175,3 @@ def test_many_threads_share_models_that_do_not_fit_together(tmp_path: Path) -> N
 
     with ThreadPoolExecutor(6) as pool:
         assert all(pool.map(ask, range(60), timeout=60))
-
-
-def test_the_cost_is_the_measured_peak_or_the_files_where_they_are_larger() -> None:
-    large = (FileEntry("model.onnx", "0" * 64, 300 * module.MIB),)
-
-    assert cost_mb(named("m", 60.0)) == 60.0
-    assert cost_mb(named("m", 60.0, files=large)) == 300.0
