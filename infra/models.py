@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from onnxlift.artifact import read_versions
 from onnxlift.config import Config
 from onnxlift.placement import Placement, needed_memory_mb, place, together
-from onnxlift_runtime.errors import ArtifactCorrupt, ConfigInvalid
+from onnxlift_runtime.errors import ConfigInvalid
 from onnxlift_runtime.layout import GPU, LAMBDA
-from onnxlift_runtime.manifest import MANIFEST_NAME, Manifest, read_manifest, verify_files
+from onnxlift_runtime.manifest import Manifest, verify_files
 
 MAX_FUNCTION_NAME: Final = 64
 
@@ -52,12 +53,13 @@ def read_models(config: Config) -> tuple[tuple[DeployedModel, ...], dict[str, st
     cannot go together, and ``ArtifactCorrupt`` or ``ArtifactMissing`` for files that are not what was compressed: the
     function would refuse to load them.
     """
+    versions = {name: read_versions(config, name) for name in config.models}
     missing = {
         name: f"model {name!r} is not compressed yet; run `onnxlift compress {name}`"
-        for name in config.models
-        if not (config.artifact_folder(name) / MANIFEST_NAME).is_file()
+        for name, manifests in versions.items()
+        if not manifests
     }
-    return tuple(_read_model(config, name) for name in config.models if name not in missing), missing
+    return tuple(_check_model(config, name, found) for name, found in versions.items() if found), missing
 
 
 def tiers(models: Iterable[DeployedModel]) -> Mapping[str, tuple[str, ...]]:
@@ -76,26 +78,13 @@ def function_name(service: str, model: str) -> str:
     return name
 
 
-def _read_model(config: Config, name: str) -> DeployedModel:
+def _check_model(config: Config, name: str, manifests: tuple[Manifest, ...]) -> DeployedModel:
     folder = config.artifacts / name
-    manifests = sorted((_read_version(path.parent) for path in folder.glob(f"*/{MANIFEST_NAME}")), key=_version)
+    for manifest in manifests:
+        verify_files(folder / manifest.version, manifest)
     _check_architecture(name, manifests)
     placement = place(together(manifests), config.models[name].placement)
-    return DeployedModel(name, folder, tuple(manifests), placement, function_name(config.service, name))
-
-
-def _read_version(folder: Path) -> Manifest:
-    manifest = read_manifest(folder)
-    if (manifest.name, manifest.version) != (folder.parent.name, folder.name):
-        raise ArtifactCorrupt(
-            f"{folder} holds model {manifest.name!r} version {manifest.version}; a folder is named <model>/<version>"
-        )
-    verify_files(folder, manifest)
-    return manifest
-
-
-def _version(manifest: Manifest) -> int:
-    return int(manifest.version)
+    return DeployedModel(name, folder, manifests, placement, function_name(config.service, name))
 
 
 def _check_architecture(name: str, manifests: Iterable[Manifest]) -> None:

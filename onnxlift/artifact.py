@@ -1,9 +1,11 @@
 """The artifacts of the configured models, as far as there are any, and where each model is placed."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from onnxlift.config import Config
 from onnxlift.placement import Placement, place, together
+from onnxlift_runtime.errors import ArtifactCorrupt
 from onnxlift_runtime.layout import GPU
 from onnxlift_runtime.manifest import MANIFEST_NAME, Manifest, read_manifest
 
@@ -11,11 +13,11 @@ from onnxlift_runtime.manifest import MANIFEST_NAME, Manifest, read_manifest
 def read_versions(config: Config, model: str) -> tuple[Manifest, ...]:
     """Every version of a model, the newest last; none where the configured one is not compressed yet.
 
-    Raises ``ArtifactCorrupt``.
+    Raises ``ArtifactCorrupt``, also for a folder that another model or version was put into.
     """
     if not (config.artifact_folder(model) / MANIFEST_NAME).is_file():
         return ()
-    found = (read_manifest(path.parent) for path in (config.artifacts / model).glob(f"*/{MANIFEST_NAME}"))
+    found = (_read_version(path.parent) for path in (config.artifacts / model).glob(f"*/{MANIFEST_NAME}"))
     return tuple(sorted(found, key=lambda manifest: int(manifest.version)))
 
 
@@ -33,3 +35,12 @@ def gpu_placements(config: Config) -> Mapping[str, Placement]:
 def read_tiers(config: Config) -> Mapping[str, tuple[str, ...]]:
     """The tiers of each model that has more, or another, than Lambda."""
     return {name: found.tiers for name, found in gpu_placements(config).items()}
+
+
+def _read_version(folder: Path) -> Manifest:
+    manifest = read_manifest(folder)
+    if (manifest.name, manifest.version) != (folder.parent.name, folder.name):
+        raise ArtifactCorrupt(
+            f"{folder} holds model {manifest.name!r} version {manifest.version}; a folder is named <model>/<version>"
+        )
+    return manifest
