@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from benchmarks.gpu_worker.faults import Rates, Seen, faulty
 from benchmarks.gpu_worker.fleet import Fleet
+from benchmarks.gpu_worker.payload import encode_payload
+from onnxlift.client import decode_answer
 from onnxlift.local.cloud import ACCOUNT, REGION, Cloud, open_cloud, queue_arn
 from onnxlift.local.resources import client
 from onnxlift_runtime.aws.objects import ObjectStore
@@ -22,7 +24,6 @@ from onnxlift_runtime.aws.service import JobService, Submission
 from onnxlift_runtime.aws.table import JobTable, decode_item
 from onnxlift_runtime.jobs import Job, JobStatus, Payload
 from onnxlift_runtime.layout import GPU, bucket_name, dead_letter_name, queue_name, table_name
-from onnxlift_runtime.oip import HEADER_LENGTH
 from onnxlift_runtime.settings import Settings, WorkerSettings
 from onnxlift_runtime.tensors import Array
 from tests import builders
@@ -163,15 +164,7 @@ def _inputs(chaos: Chaos) -> list[Array]:
 
 def submit(service: JobService, chaos: Chaos, number: int, rows: Array) -> Job:
     """Queue a job for ``rows``, FP32 [n, 4]; some are announced twice."""
-    tensor = {
-        "name": "x",
-        "datatype": "FP32",
-        "shape": list(rows.shape),
-        "parameters": {"binary_data_size": rows.nbytes},
-    }
-    head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
-    payload = Payload.of(head + rows.tobytes(), {HEADER_LENGTH.lower(): str(len(head))})
-    job = service.submit(Submission(f"caller {number % 5}", MODEL, "1", payload, tier=GPU))
+    job = service.submit(Submission(f"caller {number % 5}", MODEL, "1", encode_payload("x", rows), tier=GPU))
     if number % chaos.twice_every == 0:
         service.queues.send(job)
     return job
@@ -200,13 +193,10 @@ def _problems(service: JobService, ended: list[Job], inputs: list[Array], folder
             continue
         if seen.published[job.id] != 1:
             told.append(f"job {job.id} was stored as SUCCEEDED {seen.published[job.id]} times")
-        if not np.allclose(_output(service, job), session.run(None, {"x": rows})[0], rtol=1e-5, atol=1e-6):
+        if not np.allclose(_output(service, job.result), session.run(None, {"x": rows})[0], rtol=1e-5, atol=1e-6):
             told.append(f"job {job.id} has a wrong result")
     return told
 
 
-def _output(service: JobService, job: Job) -> Any:
-    assert job.result is not None
-    body = service.store.fetch(job.result, 1 << 24)
-    length = int(job.result.headers[HEADER_LENGTH])
-    return np.frombuffer(body[length:], dtype=np.float32).reshape(json.loads(body[:length])["outputs"][0]["shape"])
+def _output(service: JobService, result: Payload) -> Array:
+    return decode_answer(service.store.fetch(result, 1 << 24), result.headers).outputs["y"]

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import itertools
-import json
 import statistics
 import subprocess
 import tempfile
@@ -18,16 +17,16 @@ from typing import Final
 import numpy as np
 from onnx import ModelProto, helper
 
+from benchmarks.gpu_worker.payload import encode_payload
 from gpu_fallback.models import Models
 from gpu_fallback.worker import GpuWorker
 from onnxlift_runtime.aws.herald import Herald
 from onnxlift_runtime.aws.service import JobService, Submission
 from onnxlift_runtime.aws.worker import Worker
 from onnxlift_runtime.catalog import Catalog
-from onnxlift_runtime.jobs import Job, JobStatus, Payload
+from onnxlift_runtime.jobs import Job, JobStatus
 from onnxlift_runtime.layout import GPU
 from onnxlift_runtime.manifest import Manifest
-from onnxlift_runtime.oip import HEADER_LENGTH
 from onnxlift_runtime.session import processor_count
 from onnxlift_runtime.settings import Limits, Settings, WorkerSettings
 from onnxlift_runtime.tensors import Array
@@ -191,15 +190,7 @@ def _through_worker(load: Load, told: WorkerSettings, models: Models, pictures: 
 
 
 def _submit(service: JobService, picture: Array) -> Job:
-    tensor = {
-        "name": "pixels",
-        "datatype": "FP32",
-        "shape": [1, *picture.shape],
-        "parameters": {"binary_data_size": picture.nbytes},
-    }
-    head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
-    payload = Payload.of(head + picture.tobytes(), {HEADER_LENGTH.lower(): str(len(head))})
-    return service.submit(Submission("me", MODEL, "1", payload, tier=GPU))
+    return service.submit(Submission("me", MODEL, "1", encode_payload("pixels", picture[np.newaxis]), tier=GPU))
 
 
 def _check(kept: memory.Memory, made: Sequence[Job]) -> None:

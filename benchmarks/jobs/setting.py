@@ -6,14 +6,16 @@ from typing import Any, Final
 
 import numpy as np
 
+from onnxlift.local.cloud import ACCOUNT, REGION
 from onnxlift.local.process import RunningService
 from onnxlift.local.resources import client
+from onnxlift_runtime.layout import bucket_name
 from onnxlift_runtime.tensors import Array
 from tests import builders
 
 SERVICE: Final = "chaos"
 MODEL: Final = "linear"
-BUCKET: Final = f"{SERVICE}-123456789012-us-east-1"
+BUCKET: Final = bucket_name(SERVICE, ACCOUNT, REGION)
 VISIBILITY_S: Final = 8  # longer than a lease, so that the first message that comes again finds the job free
 OUTPUTS: Final = 128
 WIDE_EVERY: Final = 20
