@@ -16,10 +16,11 @@ from typing import Any, cast
 
 from botocore.exceptions import ClientError
 
+from onnxlift_runtime.aws.items import decode_item
 from onnxlift_runtime.aws.objects import ObjectStore
 from onnxlift_runtime.aws.queues import Queues
 from onnxlift_runtime.aws.service import JobService
-from onnxlift_runtime.aws.table import JobTable, decode_item
+from onnxlift_runtime.aws.table import JobTable
 from onnxlift_runtime.errors import StoreUnavailable
 from onnxlift_runtime.jobs import Job
 

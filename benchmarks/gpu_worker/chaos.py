@@ -18,10 +18,11 @@ from benchmarks.gpu_worker.payload import encode_payload
 from onnxlift.client import decode_answer
 from onnxlift.local.cloud import ACCOUNT, REGION, Cloud, open_cloud, queue_arn
 from onnxlift.local.resources import client
+from onnxlift_runtime.aws.items import decode_item
 from onnxlift_runtime.aws.objects import ObjectStore
 from onnxlift_runtime.aws.queues import Queues
 from onnxlift_runtime.aws.service import JobService, Submission
-from onnxlift_runtime.aws.table import JobTable, decode_item
+from onnxlift_runtime.aws.table import JobTable
 from onnxlift_runtime.jobs import Job, JobStatus, Payload
 from onnxlift_runtime.layout import GPU, bucket_name, dead_letter_name, queue_name, table_name
 from onnxlift_runtime.settings import Settings, WorkerSettings

@@ -14,8 +14,8 @@ import numpy as np
 from benchmarks.jobs.setting import BUCKET, MODEL, SERVICE, Setting, aws
 from onnxlift.client import decode_answer
 from onnxlift.local.process import RunningService
+from onnxlift_runtime.aws.items import decode_item
 from onnxlift_runtime.aws.objects import ObjectStore, result_key
-from onnxlift_runtime.aws.table import decode_item
 from onnxlift_runtime.jobs import Job, JobStatus
 from onnxlift_runtime.layout import BY_QUEUE, OUT_PREFIX, RESULTS_PREFIX, table_name
 

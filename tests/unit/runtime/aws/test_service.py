@@ -11,9 +11,8 @@ from onnxlift_runtime import jobs
 from onnxlift_runtime.aws.objects import INLINE_MAX_BYTES
 from onnxlift_runtime.aws.queues import decode_message
 from onnxlift_runtime.aws.service import JobService, Submission, describe
-from onnxlift_runtime.aws.table import decode_item, encode_item
 from onnxlift_runtime.errors import JobConflict, JobNotFound, LeaseLost, MalformedRequest, NotFound
-from onnxlift_runtime.jobs import Delivery, Job, JobStatus, Payload
+from onnxlift_runtime.jobs import Delivery, JobStatus, Payload
 from onnxlift_runtime.layout import queue_name
 from tests.unit.runtime.aws.conftest import CALLER, MODEL, SERVICE
 
@@ -37,14 +36,6 @@ def test_submit_stores_the_job_and_announces_it(service: JobService) -> None:
 
     assert service.get(job.id, CALLER) == job
     assert messages(service) == [job.id]
-
-
-def test_an_item_keeps_every_field(service: JobService) -> None:
-    job = Job("i", "c", "m", "1", Payload.of(b"\0\xff", {"X": "y"}), 1, 2, delivery=Delivery("out/x", "queue", "hook"))
-    ended = jobs.cancel(job, 3)
-
-    assert decode_item(encode_item(job)) == job
-    assert decode_item(encode_item(ended)) == ended
 
 
 def test_large_payloads_go_to_the_bucket_and_come_back_whole(service: JobService) -> None:

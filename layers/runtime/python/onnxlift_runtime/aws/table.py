@@ -10,21 +10,20 @@ import json
 import random
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
+from onnxlift_runtime.aws.items import decode_item, decode_values, encode_item, encode_value, queue_of
 from onnxlift_runtime.errors import JobConflict, JobNotFound, MalformedRequest
-from onnxlift_runtime.jobs import KEPT_AFTER_END_MS, Delivery, Job, JobStatus, Payload
+from onnxlift_runtime.jobs import Job, JobStatus
 from onnxlift_runtime.layout import BY_CALLER, BY_QUEUE
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _TRIES: Final = 8  # a job has at most a handful of writers at once
-_NOT_READ: Final = Payload({}, "", 0)
 
 Watch = Callable[[Job | None, Job], None]
 
@@ -115,11 +114,10 @@ class JobTable:
         """
         values = {
             ":queue": queue,
-            ":running": str(JobStatus.RUNNING),
+            ":running": JobStatus.RUNNING,
             ":now": now_ms,
             ":early": now_ms - lost_after_ms,
         }
-        serializer = TypeSerializer()
         pages = self._client.get_paginator("query").paginate(
             TableName=self._name,
             IndexName=BY_QUEUE,
@@ -127,7 +125,7 @@ class JobTable:
             FilterExpression="(#status = :running AND lease_until_ms <= :now)"
             " OR (#status <> :running AND (expires_ms <= :now OR created_ms <= :early))",
             ExpressionAttributeNames={"#status": "status"},
-            ExpressionAttributeValues={name: serializer.serialize(value) for name, value in values.items()},
+            ExpressionAttributeValues={name: encode_value(value) for name, value in values.items()},
         )
         found: list[Job] = []
         unfinished = 0
@@ -139,7 +137,7 @@ class JobTable:
     def read_note(self, note_id: str) -> dict[str, Any]:
         """An item that ``note`` wrote; empty where there is none."""
         answer = self._client.get_item(TableName=self._name, Key={"id": {"S": note_id}}, ConsistentRead=True)
-        return _decode_note(answer.get("Item") or {})
+        return decode_values(answer.get("Item") or {})
 
     def note(self, note_id: str, **expression: Any) -> dict[str, Any] | None:
         """Update an item that stands beside the jobs and is none: a count, or who came last.
@@ -154,7 +152,7 @@ class JobTable:
             if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
                 return None
             raise
-        return _decode_note(answer["Attributes"])
+        return decode_values(answer["Attributes"])
 
     def _caller_query(self, caller: str, model: str, status: str, limit: int, start: Any) -> dict[str, Any]:
         values = {":caller": {"S": caller}}
@@ -187,40 +185,6 @@ class JobTable:
         return True
 
 
-def queue_of(job: Job) -> str:
-    """The queue a job waits in: its model and tier."""
-    return f"{job.model}#{job.tier}"
-
-
-def encode_item(job: Job) -> dict[str, Any]:
-    """A job as a DynamoDB item; the queue stands in it only while the job is not final, the time to live only after."""
-    fields = asdict(job) | {"status": str(job.status)}
-    if job.final:
-        fields["expire_at_s"] = (job.finished_ms + KEPT_AFTER_END_MS) // 1000
-    else:
-        fields["queue"] = queue_of(job)
-    serializer = TypeSerializer()
-    return {name: serializer.serialize(value) for name, value in fields.items()}
-
-
-def decode_item(item: Any) -> Job:
-    """The job that ``encode_item`` wrote; from an index, without what the index does not hold."""
-    deserializer = TypeDeserializer()
-    fields = {name: _plain(deserializer.deserialize(value)) for name, value in item.items()}
-    for extra in ("queue", "expire_at_s"):
-        fields.pop(extra, None)
-    fields["status"] = JobStatus(fields["status"])
-    fields["payload"] = Payload(**fields["payload"]) if "payload" in fields else _NOT_READ
-    fields["result"] = Payload(**fields["result"]) if fields.get("result") else None
-    fields["delivery"] = Delivery(**fields.get("delivery", {}))
-    return Job(**fields)
-
-
-def _decode_note(item: Any) -> dict[str, Any]:
-    deserializer = TypeDeserializer()
-    return {name: _plain(deserializer.deserialize(value)) for name, value in item.items()}
-
-
 def encode_cursor(key: Any) -> str:
     """A position in a list as one opaque word."""
     return base64.urlsafe_b64encode(json.dumps(key).encode()).decode("ascii")
@@ -237,12 +201,3 @@ def decode_cursor(cursor: str) -> Any:
     if not isinstance(key, dict) or set(key) != {"id", "caller", "created_ms"}:
         raise MalformedRequest("'cursor' is not one that a list of jobs gave")
     return key
-
-
-def _plain(value: Any) -> Any:
-    """DynamoDB's numbers and binaries as Python's own."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if hasattr(value, "as_integer_ratio"):
-        return int(value)
-    return bytes(value) if hasattr(value, "value") else value
