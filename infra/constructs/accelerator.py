@@ -9,13 +9,11 @@ from typing import Any, Final
 from aws_cdk import Acknowledgment, Annotations, ArnFormat, Duration, IgnoreMode, Stack, SymlinkFollowMode, Validations
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecr_assets as ecr_assets
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra.assets import DOCKERFILE
-from infra.constructs.identity import FunctionIdentity
-from infra.constructs.model import LIVE
+from infra.constructs.function import PublishedFunction
 from infra.constructs.network import Network
 from infra.constructs.reach import build_reach
 from infra.models import DeployedModel
@@ -62,8 +60,8 @@ class Accelerators(Construct):
         )
 
 
-class AcceleratedFunction(Construct):
-    """The function ``handlers.batch`` with every version of one model and a GPU, published behind the alias ``live``.
+class AcceleratedFunction(PublishedFunction):
+    """The function ``handlers.batch`` with every version of one model and a GPU.
 
     There are none of it while there is nothing to do, and at most ``max_tasks``.
     """
@@ -80,9 +78,8 @@ class AcceleratedFunction(Construct):
         max_tasks: int,
         retention_days: int,
     ) -> None:
-        super().__init__(scope, id)
-        self._identity = FunctionIdentity(self, "Identity", retention_days=retention_days)
-        self.function = lambda_.DockerImageFunction(
+        super().__init__(scope, id, retention_days=retention_days)
+        function = lambda_.DockerImageFunction(
             self,
             "Function",
             description=f"Works on jobs of model {model.name} with a GPU",
@@ -98,17 +95,11 @@ class AcceleratedFunction(Construct):
             architecture=lambda_.Architecture.X86_64,
             memory_size=MEMORY_MB,
             timeout=Duration.seconds(timeout_s),
-            role=self._identity.role,
-            log_group=self._identity.log_group,
-            environment=settings.to_env(),
+            **self.own(settings),
         )
-        self._accelerate(self.function, settings.service, accelerator_gib(model.memory_mb), max_tasks)
-        self.alias = lambda_.Alias(self, "Live", alias_name=LIVE, version=self.function.current_version)
+        self._accelerate(function, settings.service, accelerator_gib(model.memory_mb), max_tasks)
+        self.publish(function)
         Annotations.of(self).add_warning_v2("onnxlift:experimental", WARNING)
-
-    def allow(self, *statements: iam.PolicyStatement) -> None:
-        """Let the function's role do more."""
-        self._identity.allow(*statements)
 
     def _accelerate(self, function: lambda_.Function, service: str, size_gib: int, most: int) -> None:
         """What the CDK's construct has no argument for, in CloudFormation's own words."""

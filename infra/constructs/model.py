@@ -4,25 +4,23 @@ from typing import Final
 
 from aws_cdk import Duration, IgnoreMode, SymlinkFollowMode
 from aws_cdk import aws_ecr_assets as ecr_assets
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra.assets import DOCKERFILE
-from infra.constructs.identity import FunctionIdentity
+from infra.constructs.function import PublishedFunction
 from infra.constructs.reach import build_reach
 from infra.models import DeployedModel
 from onnxlift_runtime.settings import Settings
 
-LIVE: Final = "live"
 _ARCHITECTURES: Final = {
     "x86_64": (lambda_.Architecture.X86_64, ecr_assets.Platform.LINUX_AMD64),
     "arm64": (lambda_.Architecture.ARM_64, ecr_assets.Platform.LINUX_ARM64),
 }
 
 
-class ModelFunction(Construct):
-    """The function ``handlers.<name>`` with every version of one model inside, published behind the alias ``live``.
+class ModelFunction(PublishedFunction):
+    """The function ``handlers.<name>`` with every version of one model inside.
 
     The functions of a model share one image; ``physical_name`` is for those that others find by name.
     """
@@ -41,9 +39,8 @@ class ModelFunction(Construct):
         retention_days: int,
         physical_name: str | None = None,
     ) -> None:
-        super().__init__(scope, id)
+        super().__init__(scope, id, retention_days=retention_days)
         architecture, platform = _ARCHITECTURES[model.architecture]
-        self._identity = FunctionIdentity(self, "Identity", retention_days=retention_days)
         code = lambda_.DockerImageCode.from_image_asset(
             context,
             file=DOCKERFILE,
@@ -53,7 +50,7 @@ class ModelFunction(Construct):
             ignore_mode=IgnoreMode.DOCKER,
             **build_reach(),
         )
-        self.function = lambda_.DockerImageFunction(
+        function = lambda_.DockerImageFunction(
             self,
             "Function",
             function_name=physical_name,
@@ -62,12 +59,6 @@ class ModelFunction(Construct):
             architecture=architecture,
             memory_size=model.memory_mb,
             timeout=Duration.millis(timeout_ms),
-            role=self._identity.role,
-            log_group=self._identity.log_group,
-            environment=settings.to_env(),
+            **self.own(settings),
         )
-        self.alias = lambda_.Alias(self, "Live", alias_name=LIVE, version=self.function.current_version)
-
-    def allow(self, *statements: iam.PolicyStatement) -> None:
-        """Let the function's role do more."""
-        self._identity.allow(*statements)
+        self.publish(function)

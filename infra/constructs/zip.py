@@ -4,19 +4,17 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from aws_cdk import Duration, SymlinkFollowMode
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from infra.constructs.identity import FunctionIdentity
-from infra.constructs.model import LIVE
+from infra.constructs.function import PublishedFunction
 from onnxlift_runtime.settings import Settings
 
 CODE_FOLDER: Final = PurePosixPath("/var/task")  # where Lambda unpacks a function's zip
 
 
-class ZipFunction(Construct):
-    """The function ``handlers.<name>`` on the shared runtime layer, published behind the alias ``live``."""
+class ZipFunction(PublishedFunction):
+    """The function ``handlers.<name>`` on the shared runtime layer."""
 
     def __init__(
         self,
@@ -32,8 +30,7 @@ class ZipFunction(Construct):
         timeout_s: int,
         retention_days: int,
     ) -> None:
-        super().__init__(scope, id)
-        self._identity = FunctionIdentity(self, "Identity", retention_days=retention_days)
+        super().__init__(scope, id, retention_days=retention_days)
         runtime = lambda_.LayerVersion(
             self,
             "Runtime",
@@ -41,7 +38,7 @@ class ZipFunction(Construct):
             compatible_runtimes=[lambda_.Runtime.PYTHON_3_13],
             description="onnxlift_runtime",
         )
-        self.function = lambda_.Function(
+        function = lambda_.Function(
             self,
             "Function",
             description=description,
@@ -52,12 +49,6 @@ class ZipFunction(Construct):
             layers=[runtime],
             memory_size=memory_mb,
             timeout=Duration.seconds(timeout_s),
-            role=self._identity.role,
-            log_group=self._identity.log_group,
-            environment=settings.to_env(),
+            **self.own(settings),
         )
-        self.alias = lambda_.Alias(self, "Live", alias_name=LIVE, version=self.function.current_version)
-
-    def allow(self, *statements: iam.PolicyStatement) -> None:
-        """Let the function's role do more."""
-        self._identity.allow(*statements)
+        self.publish(function)

@@ -13,8 +13,8 @@ from infra.assets import SHIPPED_MODELS
 from infra.constructs.alarms import Alarms
 from infra.constructs.domain import ApiDomain
 from infra.constructs.firewall import Firewall
+from infra.constructs.function import LIVE
 from infra.constructs.gateway import Gateway
-from infra.constructs.model import LIVE
 from infra.constructs.permissions import READ, SEND, WRITE, Permissions
 from infra.constructs.zip import CODE_FOLDER, ZipFunction
 from infra.models import DeployedModel
