@@ -18,7 +18,7 @@ IMAGE_BASE_MB: Final = 450  # our image without an artifact
 MEMORY_HEADROOM: Final = 1.3
 MEMORY_STEP_MB: Final = 256
 MEMORY_PER_VCPU_MB: Final = 1_769  # Lambda gives one vCPU for each 1,769 MB
-TIMEOUT_HEADROOM: Final = PLANNED
+LONGEST_REQUEST_MS: Final = API_TIMEOUT_MS * PLANNED
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def place(manifest: Manifest, wish: Wish | None = None) -> Placement:
     memory_mb = max(needed_mb, MEMORY_PER_VCPU_MB)
     why = "one whole vCPU" if memory_mb == MEMORY_PER_VCPU_MB else f"{MEMORY_HEADROOM} × the measured peak"
     peak_mb = manifest.measurements.peak_memory_mb
-    told = f"peak {peak_mb:,.0f} MB, p95 {_p95_ms(manifest):,.2f} ms; memory gives {why}"
+    told = f"peak {peak_mb:,.0f} MB, p95 {single_p95_ms(manifest.measurements):,.2f} ms; memory gives {why}"
     return Placement("lambda", memory_mb, told, wish.fallback)
 
 
@@ -92,18 +92,19 @@ def needed_memory_mb(manifest: Manifest) -> int:
 
 def lambda_obstacle(manifest: Manifest) -> str | None:
     """The limit of Lambda that this artifact breaks, in words with both figures; None where it fits."""
-    needed_mb, image_mb = needed_memory_mb(manifest), IMAGE_BASE_MB + manifest.size_bytes // 2**20
+    needed_mb, size_mb, p95_ms = needed_memory_mb(manifest), image_mb(manifest), single_p95_ms(manifest.measurements)
     if needed_mb > LAMBDA_MAX_MEMORY_MB:
         return f"needs {needed_mb:,} MB of memory, Lambda gives at most {LAMBDA_MAX_MEMORY_MB:,}"
-    if image_mb > LAMBDA_MAX_IMAGE_MB:
-        return f"its image is {image_mb:,} MB, Lambda takes at most {LAMBDA_MAX_IMAGE_MB:,}"
-    if _p95_ms(manifest) > API_TIMEOUT_MS * TIMEOUT_HEADROOM:
-        return f"one inference takes {_p95_ms(manifest) / 1000:.1f} s, the API waits {API_TIMEOUT_MS / 1000:.0f} s"
+    if size_mb > LAMBDA_MAX_IMAGE_MB:
+        return f"its image is {size_mb:,} MB, Lambda takes at most {LAMBDA_MAX_IMAGE_MB:,}"
+    if p95_ms > LONGEST_REQUEST_MS:
+        return f"one inference takes {p95_ms / 1000:.1f} s, the API waits {API_TIMEOUT_S} s"
     return None
 
 
-def _p95_ms(manifest: Manifest) -> float:
-    return single_p95_ms(manifest.measurements)
+def image_mb(manifest: Manifest) -> int:
+    """The size of a model's image in MB."""
+    return IMAGE_BASE_MB + manifest.size_bytes // 2**20
 
 
 def single_p95_ms(measurements: Measurements) -> float:

@@ -10,7 +10,7 @@ from rich.text import Text
 from onnxlift.compress.units import NOTHING
 from onnxlift.cost.estimate import BOOT_MINUTES
 from onnxlift.cost.plan import ModelPlan, Plan
-from onnxlift_runtime.layout import GPU, LAMBDA
+from onnxlift_runtime.layout import GPU
 
 
 def as_tables(plan: Plan) -> RenderableType:
@@ -62,7 +62,6 @@ def _margins(model: ModelPlan) -> Table:
 
 
 def _traffic(model: ModelPlan) -> Table:
-    """The column of the tier that the model is placed on comes first."""
     machine = model.estimate.machine
     table = Table("requests a month", "Lambda", f"{machine}, evenly", f"{machine}, one burst a day")
     for column in table.columns:
@@ -76,7 +75,7 @@ def _traffic(model: ModelPlan) -> Table:
 def _break_even(model: ModelPlan) -> str:
     found = model.estimate
     hour = f"{found.machine} at {_usd(found.machine_hour_usd)} an hour, {BOOT_MINUTES:.0f} minutes from sleep to work"
-    if found.break_even_rps is None or model.placement.tier != LAMBDA:
+    if found.break_even_rps is None:
         return f"{hour}; there is no other tier to compare with"
     return f"{hour}; Lambda is cheaper below {found.break_even_rps:,.3g} requests a second, if the GPU sustains as many"
 

@@ -91,14 +91,9 @@ def estimate(
     return Estimate(machine, hour_usd, traffic, even, idle_month(manifest, placement, config, prices))
 
 
-def break_even_rps(
-    gpu_hour_usd: float, request_cost_usd: float, fixed_hour_usd: float = 0.0, use: float = 1.0
-) -> float:
-    """Requests a second at which a GPU that is up all the time costs what Lambda does; it must sustain them too.
-
-    ``use`` is how much of the GPU's time is work that is asked for.
-    """
-    return (gpu_hour_usd / use + fixed_hour_usd) / (3600 * request_cost_usd)
+def break_even_rps(gpu_hour_usd: float, request_cost_usd: float, fixed_hour_usd: float = 0.0) -> float:
+    """Requests a second at which a GPU that is up all the time costs what Lambda does; it must sustain them too."""
+    return (gpu_hour_usd + fixed_hour_usd) / (3600 * request_cost_usd)
 
 
 def request_usd(prices: Prices, memory_mb: int, time_ms: float, architecture: str) -> float:

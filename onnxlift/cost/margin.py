@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 
 from onnxlift.placement import (
-    API_TIMEOUT_MS,
-    IMAGE_BASE_MB,
     LAMBDA_MAX_IMAGE_MB,
     LAMBDA_MAX_MEMORY_MB,
-    TIMEOUT_HEADROOM,
+    LONGEST_REQUEST_MS,
+    image_mb,
     needed_memory_mb,
     single_p95_ms,
 )
@@ -36,9 +35,8 @@ class Margin:
 
 def margins(manifest: Manifest) -> tuple[Margin, ...]:
     """Every limit that placement looks at."""
-    image_mb = IMAGE_BASE_MB + manifest.size_bytes // 2**20
     return (
         Margin("memory", needed_memory_mb(manifest), LAMBDA_MAX_MEMORY_MB, "MB"),
-        Margin("image", image_mb, LAMBDA_MAX_IMAGE_MB, "MB"),
-        Margin("p95 of one request", single_p95_ms(manifest.measurements), API_TIMEOUT_MS * TIMEOUT_HEADROOM, "ms"),
+        Margin("image", image_mb(manifest), LAMBDA_MAX_IMAGE_MB, "MB"),
+        Margin("p95 of one request", single_p95_ms(manifest.measurements), LONGEST_REQUEST_MS, "ms"),
     )

@@ -68,11 +68,10 @@ def test_the_break_even_of_known_machines_is_the_published_one(
     assert [break_even_rps(hour, cost) for hour in hours] == pytest.approx(rates, rel=0.02)
 
 
-def test_a_fixed_network_and_idle_time_move_the_break_even_up() -> None:
+def test_a_network_that_is_always_paid_for_moves_the_break_even_up() -> None:
     plain = break_even_rps(0.8, 1e-5)
 
     assert break_even_rps(0.8, 1e-5, fixed_hour_usd=0.8) == pytest.approx(2 * plain)
-    assert break_even_rps(0.8, 1e-5, use=0.5) == pytest.approx(2 * plain)
 
 
 def test_networks_cost_what_their_parts_cost() -> None:
