@@ -6,7 +6,7 @@ and never deployed.
 
 from typing import Any, Final
 
-from aws_cdk import Acknowledgment, Annotations, ArnFormat, Duration, IgnoreMode, Stack, SymlinkFollowMode, Validations
+from aws_cdk import Acknowledgment, Annotations, ArnFormat, Duration, Stack, Validations
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_lambda as lambda_
@@ -14,8 +14,8 @@ from constructs import Construct
 
 from infra.assets import DOCKERFILE
 from infra.constructs.function import PublishedFunction
+from infra.constructs.image import build_options
 from infra.constructs.network import Network
-from infra.constructs.reach import build_reach
 from infra.models import DeployedModel
 from onnxlift.hosting import Gpu
 from onnxlift_runtime.settings import Settings
@@ -85,12 +85,8 @@ class AcceleratedFunction(PublishedFunction):
             description=f"Works on jobs of model {model.name} with a GPU",
             code=lambda_.DockerImageCode.from_image_asset(
                 context,
-                file=DOCKERFILE,
                 cmd=["handlers.batch.handler"],
-                platform=ecr_assets.Platform.LINUX_AMD64,
-                follow_symlinks=SymlinkFollowMode.ALWAYS,
-                ignore_mode=IgnoreMode.DOCKER,
-                **build_reach(),
+                **build_options(DOCKERFILE, ecr_assets.Platform.LINUX_AMD64),
             ),
             architecture=lambda_.Architecture.X86_64,
             memory_size=MEMORY_MB,

@@ -2,14 +2,14 @@
 
 from typing import Final
 
-from aws_cdk import Duration, IgnoreMode, SymlinkFollowMode
+from aws_cdk import Duration
 from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra.assets import DOCKERFILE
 from infra.constructs.function import PublishedFunction
-from infra.constructs.reach import build_reach
+from infra.constructs.image import build_options
 from infra.models import DeployedModel
 from onnxlift_runtime.settings import Settings
 
@@ -43,12 +43,8 @@ class ModelFunction(PublishedFunction):
         architecture, platform = _ARCHITECTURES[model.architecture]
         code = lambda_.DockerImageCode.from_image_asset(
             context,
-            file=DOCKERFILE,
             cmd=[f"handlers.{name}.handler"],
-            platform=platform,
-            follow_symlinks=SymlinkFollowMode.ALWAYS,
-            ignore_mode=IgnoreMode.DOCKER,
-            **build_reach(),
+            **build_options(DOCKERFILE, platform),
         )
         function = lambda_.DockerImageFunction(
             self,

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from aws_cdk import Duration, IgnoreMode, RemovalPolicy, Stack, SymlinkFollowMode
+from aws_cdk import Duration, RemovalPolicy, Stack
 from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
@@ -11,7 +11,7 @@ from constructs import Construct
 
 from infra.assets import WORKER_DOCKERFILE
 from infra.constructs.identity import RETENTION
-from infra.constructs.reach import build_reach
+from infra.constructs.image import build_options
 from onnxlift.hosting import Gpu
 from onnxlift_runtime.settings import Settings, WorkerSettings
 
@@ -88,11 +88,7 @@ class WorkerTask(Construct):
             self,
             "Image",
             directory=context,
-            file=WORKER_DOCKERFILE,
-            platform=ecr_assets.Platform.LINUX_AMD64,
-            follow_symlinks=SymlinkFollowMode.ALWAYS,
-            ignore_mode=IgnoreMode.DOCKER,
-            **build_reach(),
+            **build_options(WORKER_DOCKERFILE, ecr_assets.Platform.LINUX_AMD64),
         )
 
     def _parameters(self) -> ecs.LinuxParameters:

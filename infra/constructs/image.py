@@ -1,16 +1,28 @@
-"""How the CDK's own builds reach the package index: as those of ``make images`` do."""
+"""How the CDK builds an image: from the files laid out for it, reaching the index as ``make images`` does."""
 
 import functools
 from pathlib import Path
 from typing import Any, Final
 
-from aws_cdk import DockerBuildSecret
+from aws_cdk import DockerBuildSecret, IgnoreMode, SymlinkFollowMode
 from aws_cdk import aws_ecr_assets as ecr_assets
 
 from infra.images.access import build_secrets
+from infra.interpreter import ROOT
 
 # The CDK builds long after synthesis, so that the file must stay.
-FOLDER: Final = Path(__file__).resolve().parents[2] / ".onnxlift"
+FOLDER: Final = ROOT / ".onnxlift"
+
+
+def build_options(dockerfile: str, platform: ecr_assets.Platform) -> dict[str, Any]:
+    """Keyword arguments of an image asset whose folder holds links to the files that are shipped, and nothing else."""
+    return {
+        "file": dockerfile,
+        "platform": platform,
+        "follow_symlinks": SymlinkFollowMode.ALWAYS,
+        "ignore_mode": IgnoreMode.DOCKER,
+        **build_reach(),
+    }
 
 
 @functools.cache

@@ -7,8 +7,8 @@ import aws_cdk as cdk
 import pytest
 from aws_cdk import aws_ecr_assets as ecr_assets
 
-from infra.constructs import reach
-from infra.constructs.reach import build_reach
+from infra.constructs import image
+from infra.constructs.image import build_reach
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +17,7 @@ def _forgotten() -> None:
 
 
 def _secrets(monkeypatch: pytest.MonkeyPatch, **named: str) -> None:
-    monkeypatch.setattr(reach, "build_secrets", lambda _folder: {name: Path(path) for name, path in named.items()})
+    monkeypatch.setattr(image, "build_secrets", lambda _folder: {name: Path(path) for name, path in named.items()})
 
 
 def _asset_hash(context: Path, **arguments: Any) -> str:
