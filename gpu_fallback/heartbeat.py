@@ -13,7 +13,7 @@ from onnxlift_runtime.errors import JobNotFound, LeaseLost
 
 # SQS hides a message for twelve hours from when it was received, however often that is prolonged.
 HELD_AT_MOST_S: Final = 12 * 3600
-# Each lease is two calls to the table: one after the other, those of many jobs would take longer than they last.
+# Each lease is a call to the table: one after the other, those of many jobs would take longer than they last.
 THREADS: Final = 8
 OVERDUE: Final = "the worker held the job for the 12 hours that SQS allows"
 
@@ -62,7 +62,7 @@ class Heartbeat:
         if job is None or holding.ended:
             return
         try:
-            self._core.renew(job, self._lease_ms)
+            holding.job = self._core.renew(job, self._lease_ms)  # whoever ends it has it as it is now
         except (LeaseLost, JobNotFound) as error:
             if not holding.closed:
                 telemetry.log("warning", "job lost", job=job.id, why=str(error))

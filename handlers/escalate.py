@@ -48,7 +48,8 @@ def ladder() -> Ladder:
 def _take(record: Mapping[str, Any]) -> bool:
     """Whether a dead letter is done with; it must come again while a worker holds its job, or its end is not told."""
     try:
-        _end(ladder().service.table.get(decode_message(record["body"])), record)
+        job_id = decode_message(record["body"])
+        _end(ladder().service.get(job_id, None), record)  # expired where its time limit has passed
     except (JobNotFound, MalformedRequest) as error:
         telemetry.log("error", "dead letter without a job", message_id=record["messageId"], why=str(error))
     except (JobConflict, OnnxliftError) as error:
@@ -60,19 +61,20 @@ def _take(record: Mapping[str, Any]) -> bool:
 def _end(job: Job, record: Mapping[str, Any]) -> None:
     """Escalate the job or let it fail; one that ended is told again, one that moved on is left alone."""
     service, herald = ladder().service, ladder().herald
-    job = service.get(job.id, job.caller)  # expired where its time limit has passed
     tier = tier_of_queue(_queue(record))
     if not job.final and job.tier != tier:
         return  # an earlier delivery, or the sweep, was faster
     if job.final:
         herald.tell(job)
     elif tier == LAMBDA and GPU in ladder().settings.tiers_of(job.model):
-        escalated = service.table.change(job.id, lambda found: jobs.escalate(found, GPU, ESCALATED, service.clock()))
+        escalated = service.table.change(
+            job.id, lambda found: jobs.escalate(found, GPU, ESCALATED, service.clock()), seen=job
+        )
         service.meter.note(job.model, dead_letters_escalated=1)
         service.queues.send(escalated)
     else:
         why = _why(job, tier)
-        abandoned = service.table.change(job.id, lambda found: jobs.abandon(found, why, service.clock()))
+        abandoned = service.table.change(job.id, lambda found: jobs.abandon(found, why, service.clock()), seen=job)
         service.meter.note(job.model, dead_letters_failed=1)
         herald.tell(abandoned)
 

@@ -76,7 +76,7 @@ def _deliver(job: Job, keys: Sequence[str]) -> None:
 
 def _note(service: JobService, job: Job, error: str) -> None:
     try:
-        service.table.change(job.id, lambda found: jobs.note_webhook(found, job, error, service.clock()))
+        service.table.change(job.id, lambda found: jobs.note_webhook(found, job, error, service.clock()), seen=job)
     except (JobConflict, JobNotFound) as why:
         telemetry.log("info", "webhook not noted", job=job.id, why=str(why))
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from onnxlift.cli.options import api_key_option, json_option, url_option
+from onnxlift_runtime.jobs import JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from onnxlift.client import JobRecord, Jobs
 
-STATUSES = ("QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "EXPIRED", "CANCELED")
+STATUSES = [str(status) for status in JobStatus]
 job_argument = click.argument("job_id", metavar="JOB")
 
 

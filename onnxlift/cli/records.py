@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Final
 
@@ -33,11 +33,9 @@ def show_table(records: Iterable[JobRecord]) -> None:
 
 def show_one(record: JobRecord) -> None:
     """Print what is known of one job, one fact on each line."""
-    for name, value in asdict(record).items():
-        if value not in {"", 0, -1}:
-            Console(highlight=False, soft_wrap=True).print(
-                f"{name.removesuffix('_ms'):16} {_fact(name, value)}", markup=False
-            )
+    console = Console(highlight=False, soft_wrap=True)
+    for name, value in _plain(record).items():
+        console.print(f"{name.removesuffix('_ms'):16} {_fact(name, value)}", markup=False)
 
 
 def as_json(records: Iterable[JobRecord]) -> str:
@@ -77,7 +75,8 @@ def describe(record: JobRecord) -> str:
 
 
 def _plain(record: JobRecord) -> dict[str, object]:
-    return {name: value for name, value in asdict(record).items() if value not in {"", 0, -1}}
+    """What is known of a job: a position of 0 is, it is the next one."""
+    return {item.name: value for item in fields(record) if (value := getattr(record, item.name)) != item.default}
 
 
 def _fact(name: str, value: object) -> str:

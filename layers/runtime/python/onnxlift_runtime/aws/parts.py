@@ -38,7 +38,7 @@ def split(service: JobService, asked: Submission) -> Job:
         count = _submit_parts(service, asked, whole)
     except RequestError as error:
         why = str(error)
-        return service.table.change(whole.id, lambda job: jobs.abandon(job, why, service.clock()))
+        return service.table.change(whole.id, lambda job: jobs.abandon(job, why, service.clock()), seen=whole)
     _note(service, whole.id, "SET parts = :parts", {":parts": {"N": str(count)}})
     return whole
 
@@ -60,7 +60,7 @@ def end(service: JobService, part: Job) -> None:
 
 def cancel(service: JobService, whole: Job) -> None:
     """Stop the parts of a job that was canceled."""
-    for part_id in _part_ids(service, whole.id):
+    for part_id in _part_ids(service, whole):
         try:
             service.cancel(part_id, whole.caller)
         except (JobConflict, JobNotFound):
@@ -73,7 +73,7 @@ def join(service: JobService, whole_id: str, owner: str, lease_ms: int) -> Job |
     None where parts are still to come; where the whole was retried, its failed parts are retried first.
     Raises ``JobConflict`` where another holds it, whose death the message must outlive.
     """
-    whole = service.get(whole_id, service.table.get(whole_id).caller)
+    whole = service.get(whole_id, None)
     if whole.final:
         return whole
     note = service.table.read_note(_note_id(whole_id))
@@ -81,7 +81,7 @@ def join(service: JobService, whole_id: str, owner: str, lease_ms: int) -> Job |
         note = _retry_parts(service, whole, note)
     if not _complete(note):
         return None
-    held = service.table.change(whole_id, lambda job: jobs.claim(job, owner, service.clock(), lease_ms))
+    held = service.table.change(whole_id, lambda job: jobs.claim(job, owner, service.clock(), lease_ms), seen=whole)
     try:
         return _join_held(service, held)
     except LeaseLost:
@@ -93,11 +93,11 @@ def _join_held(service: JobService, held: Job) -> Job:
         result = service.store.write(_answers(service, held), _ANSWER, result_key(held))
     except OnnxliftError as error:
         why, leave = str(error), jobs.release if error.retryable else jobs.fail
-        whole = service.table.change(held.id, lambda job: leave(job, held, why, service.clock()))
+        whole = service.table.change(held.id, lambda job: leave(job, held, why, service.clock()), seen=held)
         if not whole.final:
             raise
         return whole
-    return service.table.change(held.id, lambda job: jobs.succeed(job, held, result, service.clock()))
+    return service.table.change(held.id, lambda job: jobs.succeed(job, held, result, service.clock()), seen=held)
 
 
 def _retry_parts(service: JobService, whole: Job, note: dict[str, Any]) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def _retry_parts(service: JobService, whole: Job, note: dict[str, Any]) -> dict[
 
     They are first taken out of the note and then queued: whoever starts over finds the same ones still to be queued.
     """
-    found = [service.table.get(part_id) for part_id in _part_ids(service, whole.id)]
+    found = [service.table.get(part_id) for part_id in _part_ids(service, whole)]
     failed = [part for part in found if part.final and part.status is not JobStatus.SUCCEEDED]
     if failed and note.get("retried") != whole.revision:
         numbers = [str(part.delivery.part) for part in failed]
@@ -119,7 +119,7 @@ def _retry_parts(service: JobService, whole: Job, note: dict[str, Any]) -> dict[
 
 
 def _answers(service: JobService, whole: Job) -> Iterator[bytes]:
-    ids = _part_ids(service, whole.id)
+    ids = _part_ids(service, whole)
     found = [service.table.get(part_id) for part_id in ids]
     for part in found:  # before the first byte is written
         if part.result is None:
@@ -147,11 +147,10 @@ def _part_key(whole_id: str, number: int) -> str:
     return json.dumps([whole_id, number])
 
 
-def _part_ids(service: JobService, whole_id: str) -> list[str]:
+def _part_ids(service: JobService, whole: Job) -> list[str]:
     """The ids of all parts, in order; none while it is not known how many there are."""
-    caller = service.table.get(whole_id).caller
-    count = service.table.read_note(_note_id(whole_id)).get("parts", 0)
-    return [jobs.job_id(caller, _part_key(whole_id, number)) for number in range(1, count + 1)]
+    count = service.table.read_note(_note_id(whole.id)).get("parts", 0)
+    return [jobs.job_id(whole.caller, _part_key(whole.id, number)) for number in range(1, count + 1)]
 
 
 def _note_id(whole_id: str) -> str:

@@ -64,27 +64,27 @@ class JobService:
         """Store a job that has failed already, so that whoever sent what cannot be run learns why."""
         return self._insert(jobs.abandon(self._new(asked), why, self.clock()), asked)
 
-    def get(self, job_id: str, caller: str) -> Job:
-        """A caller's own job, expired where its time limit has passed; raises ``JobNotFound``."""
+    def get(self, job_id: str, caller: str | None) -> Job:
+        """A caller's own job, with None anybody's, expired where its time limit has passed; raises ``JobNotFound``."""
         job = self.table.get(job_id, caller)
         return self.expire(job) if jobs.has_expired(job, self.clock()) else job
 
     def cancel(self, job_id: str, caller: str) -> Job:
         """Stop a job; raises ``JobNotFound``, or ``JobConflict`` where it ended another way first."""
-        self.table.get(job_id, caller)
-        return self.table.change(job_id, lambda job: jobs.cancel(job, self.clock()))
+        found = self.table.get(job_id, caller)
+        return self.table.change(job_id, lambda job: jobs.cancel(job, self.clock()), seen=found)
 
     def retry(self, job_id: str, caller: str) -> Job:
         """Queue a job again that failed, expired or was canceled; raises ``JobNotFound`` or ``JobConflict``."""
-        self.table.get(job_id, caller)
-        job = self.table.change(job_id, lambda job: jobs.retry(job, self.clock()))
-        self.queues.send(job)
-        return job
+        found = self.table.get(job_id, caller)
+        queued = self.table.change(job_id, lambda job: jobs.retry(job, self.clock()), seen=found)
+        self.queues.send(queued)
+        return queued
 
     def expire(self, job: Job) -> Job:
-        """End a job that waited too long, unless a worker was faster."""
+        """End a job, just read, that waited too long, unless a worker was faster."""
         try:
-            return self.table.change(job.id, lambda current: jobs.expire(current, self.clock()))
+            return self.table.change(job.id, lambda current: jobs.expire(current, self.clock()), seen=job)
         except JobConflict:
             return self.table.get(job.id)
 

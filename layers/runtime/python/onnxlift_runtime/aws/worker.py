@@ -82,10 +82,10 @@ class Worker:
             telemetry.log("error", "job not claimed", job=job_id, why=str(error))
         return Outcome.AGAIN
 
-    def renew(self, job: Job, lease_ms: int) -> None:
-        """Prolong the lease of a job that this worker holds; raises ``LeaseLost`` and ``StoreUnavailable``."""
+    def renew(self, job: Job, lease_ms: int) -> Job:
+        """The job that this worker holds, its lease prolonged; raises ``LeaseLost`` and ``StoreUnavailable``."""
         clock = self.service.clock
-        self.service.table.change(job.id, lambda current: jobs.renew(current, job, clock(), lease_ms))
+        return self.service.table.change(job.id, lambda found: jobs.renew(found, job, clock(), lease_ms), seen=job)
 
     def decode(self, job: Job) -> Task:
         """Fetch and read what a job asks for; raises an ``OnnxliftError``."""
@@ -131,12 +131,13 @@ class Worker:
         A job that had already ended is told again: the worker that ended it may have died before it could.
         """
         try:
-            job = self.service.get(job_id, self.service.table.get(job_id).caller)
+            job = self.service.get(job_id, None)
             if not job.final and self.tier not in ("", job.tier):
                 return True  # it has a message of its own on the tier that it moved to
             if not job.final and job.attempts_left <= 0:
+                why = "every worker that tried died"
                 job = self.service.table.change(
-                    job_id, lambda found: jobs.abandon(found, "every worker that tried died", self.service.clock())
+                    job_id, lambda found: jobs.abandon(found, why, self.service.clock()), seen=job
                 )
         except (JobConflict, StoreUnavailable):
             return False
