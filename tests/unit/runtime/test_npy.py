@@ -60,6 +60,15 @@ def test_text_of_fixed_width_becomes_bytes(array: Any) -> None:
     assert decoded.tolist() == [[item.encode() if isinstance(item, str) else item for item in array[0].tolist()]]
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("code", [0xD800, 0xDFFF, 0x110000, 0xFFFFFFFF])
+def test_text_of_codes_that_are_no_characters_is_refused(order: str, code: int) -> None:
+    body = header(f"{{'descr': '{order}U1', 'fortran_order': False, 'shape': (1, 1)}}", struct.pack(f"{order}I", code))
+
+    with pytest.raises(MalformedRequest, match="input 'x' holds what is no text"):
+        decode_npy(body, model("BYTES"), LIMITS)
+
+
 def test_float32_is_rounded_where_the_model_takes_bfloat16() -> None:
     array = np.array([[1.5, 3.14159]], dtype=np.float32)
 

@@ -139,6 +139,7 @@ def _decode_array(body: bytes, spec: TensorSpec, manifest: Manifest, limits: Lim
         raise MalformedRequest(
             f"input {spec.name!r} has {len(data)} bytes of data, its header announces {tensor.count * dtype.itemsize}"
         )
+    _check_text(data, dtype, spec.name)
     stored = np.frombuffer(data, dtype=dtype if dtype.kind != "b" else np.uint8)
     array = stored.reshape(shape[::-1]).T if column_major else stored.reshape(shape)
     return _converted(array, spec, tensor)
@@ -178,6 +179,14 @@ def _datatype(dtype: np.dtype[Any], spec: TensorSpec) -> str:
     if native not in _BY_NUMPY:
         raise DatatypeMismatch(f"input {spec.name!r} has the numpy type {dtype}, the model takes {spec.datatype}")
     return _BY_NUMPY[native]
+
+
+def _check_text(data: memoryview, dtype: np.dtype[Any], name: str) -> None:
+    """Numpy keeps text as UTF-32, and takes any four bytes for a character until somebody asks for it."""
+    try:
+        str(data if dtype.kind == "U" else b"", "utf-32-be" if dtype.byteorder == ">" else "utf-32-le")
+    except UnicodeDecodeError as error:
+        raise MalformedRequest(f"the array of input {name!r} holds what is no text: {error.reason}") from error
 
 
 def _converted(array: Array, spec: TensorSpec, tensor: WireTensor) -> Array:
