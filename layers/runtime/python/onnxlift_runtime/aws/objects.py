@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from onnxlift_runtime.errors import MalformedRequest, NotFound, PayloadTooLarge, StoreUnavailable
+from onnxlift_runtime.errors import MalformedRequest, NotFound, PayloadTooLarge, RequestError, StoreUnavailable
 from onnxlift_runtime.http import HEADER_LENGTH
 from onnxlift_runtime.jobs import Job, Payload
 from onnxlift_runtime.layout import PAYLOADS_PREFIX, RESULTS_PREFIX, uploads_prefix
@@ -19,7 +19,10 @@ PRESIGNED_FOR_S: Final = 900
 PIECE_BYTES: Final = 8 * 1024 * 1024
 # What a reader of the object itself needs to understand it; S3 gives it back as ``x-amz-meta-…``.
 _TOLD_HEADERS: Final = {HEADER_LENGTH.lower()}
-_MISSING: Final = {"NoSuchKey", "404", "NoSuchVersion"}
+# No object has a name that is too long, or a version that is no version.
+_MISSING: Final = {"NoSuchKey", "404", "NoSuchVersion", "KeyTooLongError", "InvalidArgument"}
+# Encrypted with a key that the function may not use, or archived.
+_UNREADABLE: Final = {"AccessDenied", "403", "InvalidObjectState"}
 
 
 class ObjectStore:
@@ -50,7 +53,8 @@ class ObjectStore:
     def fetch(self, payload: Payload, max_bytes: int) -> bytes:
         """The body of a payload, compared with its SHA-256 where that is known.
 
-        Raises ``PayloadTooLarge`` before anything is read, ``NotFound`` and ``MalformedRequest``.
+        Raises ``PayloadTooLarge`` before anything is read, ``NotFound``, ``MalformedRequest``, and ``RequestError``
+        for an object that may not be read.
         """
         if payload.body is not None:
             return payload.body
@@ -82,10 +86,7 @@ class ObjectStore:
         if payload.body is not None:
             self.put(payload, key)
             return
-        try:
-            self._client.copy_object(Bucket=self.bucket, Key=key, CopySource=_located(payload))
-        except ClientError as error:
-            raise _told(error, payload.key) from error
+        self._client.copy_object(Bucket=self.bucket, Key=key, CopySource=_located(payload))
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove objects; those that do not exist are fine."""
@@ -94,7 +95,7 @@ class ObjectStore:
         )
 
     def read(self, payload: Payload) -> Iterator[bytes]:
-        """The body of a payload in pieces; raises ``NotFound``."""
+        """The body of a payload in pieces; raises ``NotFound`` and ``RequestError``."""
         if payload.body is not None:
             yield payload.body
             return
@@ -125,7 +126,7 @@ class ObjectStore:
         return Payload(headers, digest.hexdigest(), size_bytes, None, self.bucket, key, version)
 
     def describe(self, key: str) -> Payload:
-        """An uploaded object by reference, without reading it; raises ``NotFound``."""
+        """An uploaded object by reference, without reading it; raises ``NotFound`` and ``RequestError``."""
         try:
             answer = self._client.head_object(Bucket=self.bucket, Key=key)
         except ClientError as error:
@@ -177,6 +178,8 @@ def _located(payload: Payload) -> Any:
 
 
 def _told(error: ClientError, key: str) -> Exception:
-    if error.response["Error"]["Code"] in _MISSING:
+    """What is wrong with the object that a caller named; any other failure stays S3's own."""
+    code = error.response["Error"]["Code"]
+    if code in _MISSING:
         return NotFound(f"object {key!r} does not exist")
-    return error
+    return RequestError(f"object {key!r} may not be read: {code}") if code in _UNREADABLE else error

@@ -1,0 +1,55 @@
+"""The bucket where it does not give what it was asked for."""
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from botocore.stub import Stubber
+
+from onnxlift_runtime.aws.objects import ObjectStore
+from onnxlift_runtime.errors import NotFound, RequestError
+from onnxlift_runtime.jobs import Payload
+
+NAMED = Payload({}, "", 1, None, "data", "in/tiny/a.npy", "1")
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> Stubber:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    stub = Stubber(boto3.client("s3", region_name="us-east-1"))
+    stub.activate()
+    return stub
+
+
+@pytest.mark.parametrize("code", ["NoSuchKey", "NoSuchVersion", "InvalidArgument", "KeyTooLongError"])
+def test_what_names_no_object_does_not_exist(stub: Stubber, code: str) -> None:
+    stub.add_client_error("get_object", code)
+
+    with pytest.raises(NotFound, match=r"object 'in/tiny/a\.npy' does not exist"):
+        ObjectStore(stub.client, "data").fetch(NAMED, 10)
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "InvalidObjectState"])
+def test_an_object_that_may_not_be_read_is_told_to_whoever_named_it(stub: Stubber, code: str) -> None:
+    stub.add_client_error("get_object", code)
+    stub.add_client_error("get_object", code)
+    stub.add_client_error("head_object", "403")
+    store = ObjectStore(stub.client, "data")
+
+    with pytest.raises(RequestError, match=f"may not be read: {code}"):
+        store.fetch(NAMED, 10)
+    with pytest.raises(RequestError, match=f"may not be read: {code}"):
+        list(store.read(NAMED))
+    with pytest.raises(RequestError, match="may not be read: 403"):
+        store.describe(NAMED.key)
+
+
+def test_a_failure_that_is_nobodys_stays_s3s_own(stub: Stubber) -> None:
+    stub.add_client_error("get_object", "ExpiredToken")
+    stub.add_client_error("copy_object", "NoSuchKey")
+    store = ObjectStore(stub.client, "data")
+
+    with pytest.raises(ClientError, match="ExpiredToken"):
+        store.fetch(NAMED, 10)
+    with pytest.raises(ClientError, match="NoSuchKey"):  # the herald logs it, and tells on
+        store.copy(NAMED, "out/tiny/a.npy.json")
