@@ -19,6 +19,7 @@ from onnxlift_runtime.jobs import JobStatus
 from tests.unit.runtime.aws.inboxes import Inbox, notification, npy, npz
 
 ROWS = np.array([[1, 2], [3, 4]], dtype=np.float32)
+HALF = chr(0xD800)  # of a character, which JSON can say and UTF-8 cannot
 CALL = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [5, 6]}]}
 
 
@@ -238,6 +239,8 @@ def test_a_message_may_name_an_object(inbox: Inbox) -> None:
     [
         ("{", "not JSON"),
         ("[" * 100_000, "not JSON"),
+        ({"model": "tiny", "idempotency_key": HALF, **CALL}, "not JSON"),
+        ({"model": HALF, **CALL}, "not JSON"),
         ([1], "expected an object"),
         ({}, "both or neither"),
         ({"model": "tiny", "input": []}, "unknown member 'input'"),
