@@ -13,28 +13,34 @@ NAMED = Payload({}, "", 1, None, "data", "in/tiny/a.npy", "1")
 
 
 @pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch) -> Stubber:
+def store(monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
-    stub = Stubber(boto3.client("s3", region_name="us-east-1"))
+    return ObjectStore(boto3.client("s3", region_name="us-east-1"), "data")
+
+
+@pytest.fixture
+def stub(store: ObjectStore) -> Stubber:
+    stub = Stubber(store._client)
     stub.activate()
     return stub
 
 
 @pytest.mark.parametrize("code", ["NoSuchKey", "NoSuchVersion", "InvalidArgument", "KeyTooLongError"])
-def test_what_names_no_object_does_not_exist(stub: Stubber, code: str) -> None:
+def test_what_names_no_object_does_not_exist(store: ObjectStore, stub: Stubber, code: str) -> None:
     stub.add_client_error("get_object", code)
 
     with pytest.raises(NotFound, match=r"object 'in/tiny/a\.npy' does not exist"):
-        ObjectStore(stub.client, "data").fetch(NAMED, 10)
+        store.fetch(NAMED, 10)
 
 
 @pytest.mark.parametrize("code", ["AccessDenied", "InvalidObjectState"])
-def test_an_object_that_may_not_be_read_is_told_to_whoever_named_it(stub: Stubber, code: str) -> None:
+def test_an_object_that_may_not_be_read_is_told_to_whoever_named_it(
+    store: ObjectStore, stub: Stubber, code: str
+) -> None:
     stub.add_client_error("get_object", code)
     stub.add_client_error("get_object", code)
     stub.add_client_error("head_object", "403")
-    store = ObjectStore(stub.client, "data")
 
     with pytest.raises(RequestError, match=f"may not be read: {code}"):
         store.fetch(NAMED, 10)
@@ -44,10 +50,9 @@ def test_an_object_that_may_not_be_read_is_told_to_whoever_named_it(stub: Stubbe
         store.describe(NAMED.key)
 
 
-def test_a_failure_that_is_nobodys_stays_s3s_own(stub: Stubber) -> None:
+def test_a_failure_that_is_nobodys_stays_s3s_own(store: ObjectStore, stub: Stubber) -> None:
     stub.add_client_error("get_object", "ExpiredToken")
     stub.add_client_error("copy_object", "NoSuchKey")
-    store = ObjectStore(stub.client, "data")
 
     with pytest.raises(ClientError, match="ExpiredToken"):
         store.fetch(NAMED, 10)
