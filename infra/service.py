@@ -44,72 +44,74 @@ def synthesise(root: Path, environ: Mapping[str, str]) -> None:
 
 
 def compose(scope: cdk.App | cdk.Stage, config: Config, root: Path, scratch: Path, env: cdk.Environment) -> None:
-    """Add the service's stacks to ``scope``; assets are laid out below ``scratch``, which must live until synthesis."""
+    """Add the service's stacks to ``scope``; assets are laid out below ``scratch``, which must live until synthesis.
+
+    What holds data is a stack of its own. All else is nested in another, so that what leaves the configuration leaves
+    the account with the same deployment, after everything that used it was changed.
+    """
     models, missing = read_models(config)
-    prefix, layer = config.service, link_files({**layer_files(root), **library_files()}, scratch / "layer")
-    data = DataStack(scope, f"{prefix}-data", config=config, missing=missing, env=env)
-    stacks: list[cdk.Stack] = [
+    data = DataStack(scope, f"{config.service}-data", config=config, missing=missing, env=env)
+    whole = cdk.Stack(scope, config.service, description=f"onnxlift: service {config.service}", env=env)
+    whole.add_stack_dependency(data, "functions start with the table and the bucket there")
+    behind = [*_add_models(whole, config, models, root, scratch), *_add_gpu(whole, config, models, root, scratch)]
+    layer = link_files({**layer_files(root), **library_files()}, scratch / "layer")
+    code = {name: link_files(zip_files(root, name, models), scratch / name) for name in ZIPS}
+    jobs = JobsStack(whole, "jobs", config=config, models=models, code=code, layer=layer)
+    api = ApiStack(whole, "api", config=config, models=models, missing=missing, code=code["control"], layer=layer)
+    for stack in behind:
+        _after(jobs, stack)  # its functions and queues are used, by their names, only once they are there
+    _after(api, jobs)
+    cdk.Tags.of(scope).add(TAG, config.service)
+    for deployed in (data, whole):
+        deployed.tags.set_tag(TAG, config.service)  # of the stack itself, which the line above leaves out
+
+
+def _add_models(
+    whole: cdk.Stack, config: Config, models: Sequence[DeployedModel], root: Path, scratch: Path
+) -> list[cdk.NestedStack]:
+    """A stack for each model on Lambda."""
+    return [
         ModelStack(
-            scope,
-            f"{prefix}-model-{model.name}",
+            whole,
+            f"model-{model.name}",
             config=config,
             model=model,
             context=link_files(image_files(root, model), scratch / "images" / model.name),
-            env=env,
         )
         for model in models
         if model.on_lambda
     ]
-    stacks += _add_gpu(scope, config, [model for model in models if model.on_gpu], root, scratch, env)
-    code = {name: link_files(zip_files(root, name, models), scratch / name) for name in ZIPS}
-    jobs = JobsStack(scope, f"{prefix}-jobs", config=config, models=models, code=code, layer=layer, env=env)
-    api = ApiStack(
-        scope,
-        f"{prefix}-api",
-        config=config,
-        models=models,
-        missing=missing,
-        code=code["control"],
-        layer=layer,
-        env=env,
-    )
-    for stack in stacks:
-        stack.add_stack_dependency(data, "its functions start with the table and the bucket there")
-        for later in (jobs, api):
-            later.add_stack_dependency(stack, "the functions and queues of a model are used only once they are there")
-    jobs.add_stack_dependency(data, "what is dropped into the bucket comes here")
-    api.add_stack_dependency(jobs, "the API answers once everything behind it is there")
-    cdk.Tags.of(scope).add(TAG, config.service)
-    for stack in (data, *stacks, jobs, api):
-        stack.tags.set_tag(TAG, config.service)  # of the stack itself, which the line above leaves out
 
 
 def _add_gpu(
-    scope: cdk.App | cdk.Stage,
-    config: Config,
-    models: Sequence[DeployedModel],
-    root: Path,
-    scratch: Path,
-    env: cdk.Environment,
-) -> list[cdk.Stack]:
-    """A stack for each of these models on a GPU, behind the one that they share; none where there are none."""
-    if not models:
+    whole: cdk.Stack, config: Config, models: Sequence[DeployedModel], root: Path, scratch: Path
+) -> list[cdk.NestedStack]:
+    """A stack for each model on a GPU, behind the one that they share; none where there are none."""
+    heavy = [model for model in models if model.on_gpu]
+    if not heavy:
         return []
-    shared = GpuStack(scope, f"{config.service}-gpu", config=config, models=models, env=env)
+    shared = GpuStack(whole, "gpu", config=config, models=heavy)
     on_ecs = config.gpu.backend == "ecs"
     worker = link_files(worker_files(root), scratch / "worker") if on_ecs else ""
-    stacks: list[cdk.Stack] = []
-    for model in models:
+    stacks: list[cdk.NestedStack] = [shared]
+    for model in heavy:
         own = "" if on_ecs else link_files(accelerated_files(root, model), scratch / "accelerated" / model.name)
         stack = GpuModelStack(
-            scope,
-            f"{config.service}-gpu-{model.name}",
+            whole,
+            f"gpu-{model.name}",
             config=config,
             model=model,
             context=worker or own,
             scratch=scratch / "weights" / model.name,
-            env=env,
         )
-        stack.add_stack_dependency(shared, "its workers run on the machines there")
+        _after(stack, shared)  # its workers run on the machines there
         stacks.append(stack)
-    return [shared, *stacks]
+    return stacks
+
+
+def _after(later: cdk.NestedStack, earlier: cdk.NestedStack) -> None:
+    """Deploy one nested stack after another, and delete it before."""
+    resource, needed = later.nested_stack_resource, earlier.nested_stack_resource
+    assert resource is not None
+    assert needed is not None
+    resource.add_resource_dependency(needed)

@@ -1,10 +1,10 @@
 """A name of one's own in front of the API's stage."""
 
-from aws_cdk import CfnOutput, Stack
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_certificatemanager as acm
 from constructs import Construct
 
+from infra.constructs.output import add_output
 from onnxlift.hosting import Domain
 
 
@@ -30,10 +30,10 @@ class ApiDomain(Construct):
             security_policy=apigateway.SecurityPolicy.TLS_1_2,
         )
         apigateway.BasePathMapping(self, "Root", domain_name=name, rest_api=api, stage=stage)
-        stack, told = Stack.of(self), f"What the DNS record of {domain.name} points at"
-        CfnOutput(stack, "DomainTarget", value=name.domain_name_alias_domain_name, description=told)
-        CfnOutput(
-            stack,
+        told = f"What the DNS record of {domain.name} points at"
+        add_output(self, "DomainTarget", value=name.domain_name_alias_domain_name, description=told)
+        add_output(
+            self,
             "DomainZone",
             value=name.domain_name_alias_hosted_zone_id,
             description="The target's zone, where the record is an alias of Route 53",

@@ -1,9 +1,9 @@
 """The API in front of all models."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
-from aws_cdk import Annotations, ArnFormat, CfnOutput, Duration, Stack
+from aws_cdk import Annotations, ArnFormat, Duration, NestedStack
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_lambda as lambda_
@@ -15,6 +15,7 @@ from infra.constructs.domain import ApiDomain
 from infra.constructs.firewall import Firewall
 from infra.constructs.function import LIVE
 from infra.constructs.gateway import Gateway
+from infra.constructs.output import add_output
 from infra.constructs.permissions import READ, SEND, WRITE, Permissions
 from infra.constructs.zip import CODE_FOLDER, ZipFunction
 from infra.models import DeployedModel
@@ -30,7 +31,7 @@ from onnxlift_runtime.settings import Limits
 CONTROL_MEMORY_MB: Final = 512
 
 
-class ApiStack(Stack):
+class ApiStack(NestedStack):
     """The REST API, the ``control`` function, and the permission to call each model's function.
 
     ``missing`` names models without an artifact, with what to do about each. ``code`` and ``layer`` are the folders of
@@ -47,9 +48,8 @@ class ApiStack(Stack):
         missing: Mapping[str, str],
         code: str,
         layer: str,
-        **stack: Any,
     ) -> None:
-        super().__init__(scope, id, description=f"onnxlift: API of {config.service}", **stack)
+        super().__init__(scope, id, description=f"onnxlift: API of {config.service}")
         self._settings = function_settings(config, models, CODE_FOLDER / SHIPPED_MODELS)
         control = ZipFunction(
             self,
@@ -76,10 +76,10 @@ class ApiStack(Stack):
             self._allow(f"Call-{name}", arn, gateway)
         self._protect(config, gateway, control)
         self._warn(document, missing)
-        CfnOutput(self, "Url", value=gateway.api.url.rstrip("/"), description="Address of the API")
+        add_output(self, "Url", value=gateway.api.url.rstrip("/"), description="Address of the API")
         if gateway.key is not None:
             told = "Show the key: aws apigateway get-api-key --include-value --api-key ID"
-            CfnOutput(self, "KeyId", value=gateway.key.key_id, description=told)
+            add_output(self, "KeyId", value=gateway.key.key_id, description=told)
 
     def _protect(self, config: Config, gateway: Gateway, control: ZipFunction) -> None:
         """What the configuration asks for around the stage: a name, a firewall, alarms."""

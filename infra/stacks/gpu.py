@@ -1,9 +1,8 @@
 """What the GPU workers of all models share."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from aws_cdk import Stack
+from aws_cdk import NestedStack
 from aws_cdk import aws_ecs as ecs
 from constructs import Construct
 
@@ -15,7 +14,7 @@ from onnxlift.config import Config
 from onnxlift_runtime import layout
 
 
-class GpuStack(Stack):
+class GpuStack(NestedStack):
     """The network, and the cluster with its machines, or those of Lambda functions; none of them runs by itself."""
 
     @property
@@ -30,9 +29,8 @@ class GpuStack(Stack):
         *,
         config: Config,
         models: Sequence[DeployedModel],
-        **stack: Any,
     ) -> None:
-        super().__init__(scope, id, description=f"onnxlift: GPU machines of {config.service}", **stack)
+        super().__init__(scope, id, description=f"onnxlift: GPU machines of {config.service}")
         gpu, service = config.gpu, config.service
         network = Network(self, "Network", profile=gpu.network, topic=config.jobs.topic)
         if gpu.backend == "lambda":

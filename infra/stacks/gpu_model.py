@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Final
 
-from aws_cdk import Stack
+from aws_cdk import NestedStack
 from constructs import Construct
 
 from infra.constructs.accelerator import AcceleratedFunction
@@ -25,7 +25,7 @@ from onnxlift_runtime.settings import WorkerSettings
 CACHE: Final = f"{SCRATCH}/models"
 
 
-class GpuModelStack(Stack):
+class GpuModelStack(NestedStack):
     """The queue of a model's jobs for the GPU, and who works on it.
 
     ``context`` is the folder that the image is built from; ``scratch`` holds the index of the model's files, and must
@@ -41,9 +41,8 @@ class GpuModelStack(Stack):
         model: DeployedModel,
         context: str,
         scratch: Path,
-        **stack: Any,
     ) -> None:
-        super().__init__(scope, id, description=f"onnxlift: model {model.name} of {config.service} on a GPU", **stack)
+        super().__init__(scope, id, description=f"onnxlift: model {model.name} of {config.service} on a GPU")
         self._config, self._model, self._context = config, model, context
         self._source = gpu_source(config, model.name)
         self._permissions = Permissions(self, config)

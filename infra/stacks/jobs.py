@@ -1,9 +1,9 @@
 """How jobs come in by bucket and by queue, how webhooks go out, and what becomes of jobs that nobody could do."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
-from aws_cdk import CfnOutput, Stack
+from aws_cdk import NestedStack
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_lambda as lambda_
@@ -11,6 +11,7 @@ from constructs import Construct
 
 from infra.assets import SHIPPED_MODELS
 from infra.constructs.alarms import Alarms
+from infra.constructs.output import add_output
 from infra.constructs.permissions import CONSUME, READ, SEND, WRITE, Permissions, bucket_name
 from infra.constructs.queue import FeedingQueue
 from infra.constructs.zip import CODE_FOLDER, ZipFunction
@@ -25,7 +26,7 @@ NOTIFY_MEMORY_MB: Final = 256
 ESCALATE_MEMORY_MB: Final = 256
 
 
-class JobsStack(Stack):
+class JobsStack(NestedStack):
     """The queues of the service and their functions: ``ingest`` makes jobs, ``notify`` delivers webhooks.
 
     ``escalate`` takes the dead letters of every model's jobs.
@@ -42,9 +43,8 @@ class JobsStack(Stack):
         models: Sequence[DeployedModel],
         code: Mapping[str, str],
         layer: str,
-        **stack: Any,
     ) -> None:
-        super().__init__(scope, id, description=f"onnxlift: jobs of {config.service} by queue and bucket", **stack)
+        super().__init__(scope, id, description=f"onnxlift: jobs of {config.service} by queue and bucket")
         self._config, self._models, self._code, self._layer = config, models, code, layer
         self._settings = function_settings(config, models, CODE_FOLDER / SHIPPED_MODELS)
         self._permissions, self._alarms = Permissions(self, config), Alarms(self, "Alarms", config=config)
@@ -57,8 +57,8 @@ class JobsStack(Stack):
         self._add_rule(self._add_queue("Dropped", dropped, ingest))
         self._add_queue("Webhooks", webhooks, notify)
         self._add_escalation(escalations(config, [model.name for model in models], tiers(models)))
-        CfnOutput(self, "JobsQueue", value=queue.queue.queue_url, description="Where callers send jobs")
-        CfnOutput(self, "DataBucket", value=bucket_name(config.service), description="Where callers drop objects")
+        add_output(self, "JobsQueue", value=queue.queue.queue_url, description="Where callers send jobs")
+        add_output(self, "DataBucket", value=bucket_name(config.service), description="Where callers drop objects")
 
     def _add_function(self, source: Source, description: str, memory_mb: int) -> ZipFunction:
         name = source.function.capitalize()

@@ -1,8 +1,6 @@
 """One model on Lambda."""
 
-from typing import Any
-
-from aws_cdk import Stack
+from aws_cdk import NestedStack
 from constructs import Construct
 
 from infra.constructs.alarms import Alarms
@@ -17,7 +15,7 @@ from onnxlift.topology import job_source
 from onnxlift_runtime import layout
 
 
-class ModelStack(Stack):
+class ModelStack(NestedStack):
     """The functions of one model and the queue of its jobs; ``context`` is the folder its image is built from."""
 
     def __init__(
@@ -28,9 +26,8 @@ class ModelStack(Stack):
         config: Config,
         model: DeployedModel,
         context: str,
-        **stack: Any,
     ) -> None:
-        super().__init__(scope, id, description=f"onnxlift: model {model.name} of {config.service}", **stack)
+        super().__init__(scope, id, description=f"onnxlift: model {model.name} of {config.service}")
         self._config, self._model, self._context = config, model, context
         self._settings = function_settings(config, [model])
         source = job_source(config, model.name)

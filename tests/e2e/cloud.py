@@ -86,16 +86,16 @@ class Cloud:
 
     def api(self, service: str) -> Target:
         """The service's API with its key; the emulator answers for Amazon's host name at a path of its own."""
-        stack = f"{service}-api"
-        host, _, stage = self.output(stack, "Url").removeprefix("https://").partition("/")
-        key = self.client("apigateway").get_api_key(apiKey=self.output(stack, "KeyId"), includeValue=True)["value"]
+        host, _, stage = self.output(service, "Url").removeprefix("https://").partition("/")
+        key = self.client("apigateway").get_api_key(apiKey=self.output(service, "KeyId"), includeValue=True)["value"]
         url = f"{self.url}/_aws/execute-api/{host.partition('.')[0]}/{stage}"
         return Target(url, frozenset(("mlp", "linear")), {"x-api-key": key})
 
-    def stacks(self) -> list[str]:
-        """The names of the stacks that are there."""
+    def stacks(self, *, nested: bool = False) -> list[str]:
+        """The names of the stacks that are there: those that were deployed, or those nested in one of them."""
         listed = self.client("cloudformation").describe_stacks()["Stacks"]
-        return sorted(stack["StackName"] for stack in listed if not stack["StackStatus"].startswith("DELETE"))
+        there = [stack for stack in listed if not stack["StackStatus"].startswith("DELETE")]
+        return sorted(stack["StackName"] for stack in there if ("ParentId" in stack) is nested)
 
     def _app(self) -> tuple[str, ...]:
         return "--context", f"config={self.config}", "--output", str(self.folder / "cdk.out")

@@ -4,13 +4,15 @@ Asked for an image that is not there, Amazon's registry fails where the emulator
 takes any answer for the image, and would never build one. Of an OpenAPI document, the emulator leaves out what is to
 be done with every other method of a path, and which bodies are bytes; of a body without a type it takes none for bytes.
 Functions from a zip ask for ARM: they hold no machine code, so they run on this machine's processor rather than on a
-base for ARM that has to be fetched.
+base for ARM that has to be fetched. Where a nested stack is updated, the emulator forgets the attributes of each
+resource that stayed as it was.
 """
 
 from typing import Any
 
 from ministack.app import main
-from ministack.services import apigateway_v1, ecr, lambda_svc
+from ministack.services import apigateway_v1, cloudformation, ecr, lambda_svc
+from ministack.services.cloudformation import provisioners
 
 ANY = "x-amazon-apigateway-any-method"
 BINARY = "x-amazon-apigateway-binary-media-types"
@@ -21,6 +23,7 @@ _import_rest_api = apigateway_v1._import_rest_api
 _import_path_item = apigateway_v1._import_path_item
 _media_type_matches = apigateway_v1._media_type_matches
 _declared_docker_platform = lambda_svc._declared_docker_platform
+_update_resource = provisioners._update_resource
 
 
 def describe_images(request: dict[str, Any]) -> Any:
@@ -52,6 +55,14 @@ def declared_docker_platform(config: dict[str, Any]) -> Any:
     return _declared_docker_platform(config) if config.get("PackageType") == "Image" else None
 
 
+def update_resource(
+    kind: str, physical_id: str, old: dict[str, Any], new: dict[str, Any], stack: str, logical_id: str
+) -> Any:
+    """Update a resource of a nested stack: its physical id and its attributes."""
+    attributes = cloudformation._stacks[stack]["_resources"][logical_id]["Attributes"]
+    return _update_resource(kind, physical_id, old, new, stack, logical_id, attributes)
+
+
 if __name__ == "__main__":
     ecr._describe_images = describe_images
     apigateway_v1._import_rest_api = import_rest_api
@@ -59,4 +70,5 @@ if __name__ == "__main__":
     apigateway_v1._media_type_matches = media_type_matches
     apigateway_v1._OPENAPI_HTTP_METHODS.add("any")
     lambda_svc._declared_docker_platform = declared_docker_platform
+    provisioners._update_resource = update_resource  # as it is called for nested stacks; others have it by name
     main()

@@ -95,7 +95,7 @@ def test_a_malformed_message_is_told_to_its_sender_and_leaves_the_one_beside_it_
     bodies = [{**good, "reply_to": mine}, {**good, "model": "absent", "reply_to": mine}]
 
     sqs.send_message_batch(
-        QueueUrl=cloud.output("e2e-jobs", "JobsQueue").replace("https://sqs.us-east-1.amazonaws.com", cloud.url),
+        QueueUrl=cloud.output("e2e", "JobsQueue").replace("https://sqs.us-east-1.amazonaws.com", cloud.url),
         Entries=[{"Id": str(place), "MessageBody": json.dumps(body)} for place, body in enumerate(bodies)],
     )
 

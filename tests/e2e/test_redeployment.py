@@ -3,12 +3,12 @@
 import re
 
 import httpx
-import pytest
 
+from onnxlift_runtime.layout import dead_letter_name
 from tests.e2e.cloud import Cloud
 from tests.e2e.conftest import CONFIG, SERVICE
 
-STACKS = ["e2e-api", "e2e-data", "e2e-jobs", "e2e-model-endless", "e2e-model-linear", "e2e-model-mlp"]
+STACKS = ["e2e", "e2e-data"]
 LINEAR = '[models.linear]\nsource = "linear.onnx"\nversion = 2\n'
 
 
@@ -34,7 +34,20 @@ def test_a_changed_memory_reaches_the_function_and_rebuilds_no_image(cloud: Clou
     assert "AssetImage" not in told
 
 
-def test_a_model_leaves_the_service_in_one_deployment(cloud: Cloud) -> None:
+def functions(cloud: Cloud) -> set[str]:
+    """The functions that answer for a model."""
+    listed = cloud.client("lambda").list_functions()["Functions"]
+    return {name for each in listed if (name := str(each["FunctionName"])).endswith("-predict")}
+
+
+def job_queues(cloud: Cloud) -> set[str]:
+    """The queues of the models' jobs, and of their dead letters."""
+    urls = cloud.client("sqs").list_queues(QueueNamePrefix="e2e-")["QueueUrls"]
+    return {name for url in urls if "-lambda-jobs" in (name := str(url).rpartition("/")[2])}
+
+
+def test_a_model_leaves_the_service_and_the_account_in_one_deployment(cloud: Cloud) -> None:
+    before = functions(cloud), job_queues(cloud)
     without = re.sub(r"\[models\.linear\].*?\n\n", "", CONFIG, flags=re.DOTALL)
     cloud.config.write_text(without)
 
@@ -45,16 +58,9 @@ def test_a_model_leaves_the_service_in_one_deployment(cloud: Cloud) -> None:
         listed = client.get("/v2/models").json()
         gone = client.get("/v2/models/linear").status_code
     assert ("mlp" in str(listed), "linear" in str(listed), gone) == (True, False, 404)
-
-
-def test_the_stack_of_a_model_that_left_can_be_deleted(cloud: Cloud) -> None:
-    functions = cloud.client("lambda")
-
-    cloud.client("cloudformation").delete_stack(StackName="e2e-model-linear")
-
-    assert "e2e-model-linear" not in cloud.stacks()
-    with pytest.raises(functions.exceptions.ResourceNotFoundException):
-        functions.get_function(FunctionName="e2e-linear-predict")
+    assert before[0] - functions(cloud) == {"e2e-linear-predict"}
+    assert before[1] - job_queues(cloud) == {"e2e-linear-lambda-jobs", dead_letter_name("e2e-linear-lambda-jobs")}
+    assert not [stack for stack in cloud.stacks(nested=True) if "linear" in stack]
 
 
 def test_a_model_comes_to_the_service_in_one_deployment(cloud: Cloud) -> None:

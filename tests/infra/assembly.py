@@ -1,5 +1,6 @@
 """The cloud assembly as the CDK app writes it, read back from its files."""
 
+import functools
 import json
 import os
 import re
@@ -11,6 +12,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 Resource = dict[str, Any]
+NESTED = ".nested"
+TOLD = " Nested Stack Template"  # how the CDK tells the file of a nested stack
 
 
 @dataclass(frozen=True)
@@ -20,13 +23,33 @@ class Assembly:
     folder: Path
 
     @property
+    def deployed(self) -> list[str]:
+        """The names of the stacks that ``cdk`` knows."""
+        paths = self.folder.glob("*.template.json")
+        return sorted(
+            stack for path in paths if not (stack := path.name.removesuffix(".template.json")).endswith(NESTED)
+        )
+
+    @functools.cached_property
+    def files(self) -> dict[str, Path]:
+        """The template of every stack; one that is nested in another is named as its neighbour would be."""
+        files = {stack: self.folder / f"{stack}.template.json" for stack in self.deployed}
+        for stack in self.deployed:
+            assets = json.loads((self.folder / f"{stack}.assets.json").read_text())["files"].values()
+            nested = {asset["displayName"]: asset["source"]["path"] for asset in assets if "displayName" in asset}
+            for told, path in nested.items():
+                if told.endswith(TOLD):
+                    files[f"{stack}-{told.removesuffix(TOLD)}"] = self.folder / path
+        return files
+
+    @property
     def stacks(self) -> list[str]:
-        """The names of the stacks."""
-        return sorted(path.name.removesuffix(".template.json") for path in self.folder.glob("*.template.json"))
+        """The names of all stacks."""
+        return sorted(self.files)
 
     def template(self, stack: str) -> dict[str, Any]:
         """The CloudFormation template of a stack."""
-        template: dict[str, Any] = json.loads((self.folder / f"{stack}.template.json").read_text())
+        template: dict[str, Any] = json.loads(self.files[stack].read_text())
         return template
 
     def resources(self, stack: str, kind: str) -> dict[str, Resource]:

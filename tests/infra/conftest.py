@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from onnxlift_runtime.settings import Settings
 from tests import builders
 from tests.infra.assembly import Assembly, synthesise
 
@@ -39,6 +40,20 @@ keep_days = 9
 reply_queues = ["answers"]
 topic = true
 """
+
+# What all its functions are told.
+SHOP_SETTINGS = Settings(
+    service="shop",
+    api_key_required=True,
+    jobs_table="shop-jobs",
+    data_bucket="shop-<AWS::AccountId>-<AWS::Region>",
+    event_bus="shop",
+    topic="arn:<AWS::Partition>:sns:<AWS::Region>:<AWS::AccountId>:shop-jobs",
+    webhook_secret="shop-webhooks",
+    batch_workers=3,
+    job_timeout_s=120,
+    metrics=True,
+)
 
 BARE = """
 service = "bare"

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 
 from infra.assets import library_files
 from onnxlift_runtime.layout import SWEEP_EVENT
-from onnxlift_runtime.settings import Limits, Settings
+from onnxlift_runtime.settings import Limits
 from tests.infra.assembly import Assembly, Resource, flat
+from tests.infra.conftest import SHOP_SETTINGS
 
 API = "shop-api"
 INTEGRATION = "x-amazon-apigateway-integration"
@@ -170,19 +172,7 @@ def test_control_is_a_zip_on_the_runtime_layer_behind_its_alias(shop: Assembly) 
 def test_control_is_told_where_its_manifests_are_and_whether_there_are_keys(shop: Assembly) -> None:
     variables = shop.only(API, "AWS::Lambda::Function")["Environment"]["Variables"]
 
-    expected = Settings(
-        service="shop",
-        models_dir=Path("/var/task/models"),
-        api_key_required=True,
-        jobs_table="shop-jobs",
-        data_bucket="shop-<AWS::AccountId>-<AWS::Region>",
-        event_bus="shop",
-        topic="arn:<AWS::Partition>:sns:<AWS::Region>:<AWS::AccountId>:shop-jobs",
-        webhook_secret="shop-webhooks",
-        batch_workers=3,
-        job_timeout_s=120,
-        metrics=True,
-    )
+    expected = replace(SHOP_SETTINGS, models_dir=Path("/var/task/models"))
     assert {name: flat(value) for name, value in variables.items()} == expected.to_env()
 
 
@@ -238,29 +228,13 @@ def test_the_role_for_access_logs_outlives_the_service(shop: Assembly) -> None:
     assert (account["DeletionPolicy"], role["DeletionPolicy"]) == ("Retain", "Retain")
 
 
-def test_the_outputs_are_the_address_and_the_key(shop: Assembly, bare: Assembly) -> None:
-    outputs = shop.template(API)["Outputs"]
-
-    assert set(outputs) == {"Url", "KeyId"}
-    assert flat(outputs["Url"]["Value"]).startswith("https://<GatewayApi4EDF2151>.execute-api.")
-    assert set(bare.template("bare-api")["Outputs"]) == {"Url"}
-
-
-def test_the_api_is_deployed_after_the_models(shop: Assembly) -> None:
-    manifest = json.loads((shop.folder / "manifest.json").read_text())
-
-    needed = manifest["artifacts"][API]["dependencies"]
-
-    assert {"shop-model-digits", "shop-model-pair"} <= set(needed)
-
-
 def test_a_model_that_is_not_compressed_is_left_out_with_a_warning(bare: Assembly) -> None:
-    metadata = json.loads((bare.folder / "manifest.json").read_text())["artifacts"]["bare-api"]
+    metadata = json.loads((bare.folder / "manifest.json").read_text())["artifacts"]["bare"]
     notes = json.loads((bare.folder / metadata["additionalMetadataFile"]).read_text())
 
     warnings = [entry["data"] for entries in notes.values() for entry in entries if entry["type"] == "aws:cdk:warning"]
 
-    assert bare.stacks == ["bare-api", "bare-data", "bare-jobs", "bare-model-digits"]
+    assert "bare-model-later" not in bare.stacks
     assert not any("later" in path for path in body(bare, "bare-api")["paths"])
     assert len(warnings) == 1
     assert "run `onnxlift compress later`" in warnings[0]

@@ -43,7 +43,7 @@ def test_the_app_finds_its_environment_when_none_is_activated(tmp_path: Path) ->
     done = run_app(SYSTEM_PYTHON, tmp_path / "out", config, PATH="/usr/bin:/bin")
 
     assert done.returncode == 0, done.stderr
-    assert Assembly(tmp_path / "out").stacks == ["bare-api", "bare-data", "bare-jobs", "bare-model-digits"]
+    assert Assembly(tmp_path / "out").deployed == ["bare", "bare-data"]
 
 
 def test_the_app_runs_in_silence_when_the_machines_node_is_too_old(tmp_path: Path) -> None:
@@ -129,5 +129,5 @@ def test_the_pinned_command_line_synthesises_without_an_account(tmp_path: Path) 
     )
 
     assert done.returncode == 0, done.stderr
-    assert Assembly(tmp_path / "out").stacks == ["bare-api", "bare-data", "bare-jobs", "bare-model-digits"]
+    assert Assembly(tmp_path / "out").deployed == ["bare", "bare-data"]
     assert "run `onnxlift compress later`" in done.stdout + done.stderr

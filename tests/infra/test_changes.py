@@ -83,9 +83,9 @@ def stateful(assembly: Assembly, stack: str) -> dict[str, dict[str, object]]:
 
 def images(assembly: Assembly, stack: str) -> set[str]:
     """The digests of what the images of a stack are built from, which name them: one that is there is not built."""
-    found = json.loads((assembly.folder / f"{stack}.assets.json").read_text())["dockerImages"]
+    found = set(re.findall(r'container-assets-[^"]*:([0-9a-f]{64})', json.dumps(assembly.template(stack))))
     assert found
-    return set(found)
+    return found
 
 
 def physical_names(assembly: Assembly) -> set[str]:

@@ -98,7 +98,7 @@ def test_a_worker_is_told_what_the_configuration_says(lab: Assembly) -> None:
 def test_the_index_names_every_file_of_the_model_in_its_own_bucket(lab: Assembly) -> None:
     (bucket, key) = json.dumps(environment(lab)["ONNXLIFT_WEIGHTS"]).partition("s3://")[2].rsplit("/", 1)
     index = json.loads((lab.folder / f"asset.{key.partition('.json')[0]}.json").read_text())
-    assets = json.loads((lab.folder / f"{BIG}.assets.json").read_text())["files"].values()
+    assets = json.loads((lab.folder / "lab.assets.json").read_text())["files"].values()
 
     (model,) = index["models"]
 
@@ -253,7 +253,7 @@ def test_a_function_with_a_gpu_takes_the_same_queue_and_is_called_experimental(a
     function = accelerated.only(BIG, "AWS::Lambda::Function")
     feed = accelerated.only(BIG, "AWS::Lambda::EventSourceMapping")
     provider = function["CapacityProviderConfig"]["LambdaManagedInstancesCapacityProviderConfig"]
-    notes = (accelerated.folder / f"{BIG}.metadata.json").read_text()
+    notes = (accelerated.folder / "lab.metadata.json").read_text()
 
     assert function["AcceleratorConfig"] == {"AcceleratorMemorySize": 3}
     assert function["Architectures"] == ["x86_64"]

@@ -207,9 +207,3 @@ def test_no_role_has_a_wildcard_for_an_action_or_for_a_whole_service(shop: Assem
 
     assert not [action for action, _ in pairs if "*" in action]
     assert not [resource for _, resource in pairs if resource == "*" or resource.endswith((":*", " *"))]
-
-
-def test_the_outputs_tell_callers_where_to_send_and_drop(shop: Assembly) -> None:
-    outputs = shop.template(JOBS)["Outputs"]
-
-    assert set(outputs) == {"JobsQueue", "DataBucket"}

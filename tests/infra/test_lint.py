@@ -21,5 +21,5 @@ def test_cfn_lint_finds_nothing_in_any_template(
         check=False,
     )
 
-    assert len(templates) == 33
+    assert len(templates) == 38
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -9,6 +9,7 @@ import pytest
 
 from onnxlift_runtime.settings import Settings
 from tests.infra.assembly import ROOT, Assembly, Resource, flat
+from tests.infra.conftest import SHOP_SETTINGS
 
 DIGITS, PAIR = "shop-model-digits", "shop-model-pair"
 RUNTIME = "layers/runtime/python/onnxlift_runtime"
@@ -23,10 +24,6 @@ def functions(assembly: Assembly, stack: str) -> dict[str, Resource]:
 def predict(assembly: Assembly, stack: str) -> Resource:
     properties: Resource = functions(assembly, stack)["predict"]["Properties"]
     return properties
-
-
-def test_a_service_is_its_data_one_stack_per_model_jobs_and_one_api(shop: Assembly) -> None:
-    assert shop.stacks == ["shop-api", "shop-data", "shop-jobs", DIGITS, PAIR]
 
 
 def test_a_stack_holds_two_published_functions_and_the_queue_of_one(shop: Assembly) -> None:
@@ -65,24 +62,11 @@ def test_the_function_has_what_placement_and_manifest_say(
 
 
 def test_both_functions_are_told_where_their_jobs_are(shop: Assembly) -> None:
-    expected = Settings(
-        service="shop",
-        api_key_required=True,
-        jobs_table="shop-jobs",
-        data_bucket="shop-<AWS::AccountId>-<AWS::Region>",
-        event_bus="shop",
-        topic="arn:<AWS::Partition>:sns:<AWS::Region>:<AWS::AccountId>:shop-jobs",
-        webhook_secret="shop-webhooks",
-        batch_workers=3,
-        job_timeout_s=120,
-        metrics=True,
-    )
-
     for function in functions(shop, DIGITS).values():
         variables = function["Properties"]["Environment"]["Variables"]
         told = {name: flat(value) for name, value in variables.items()}
-        assert told == expected.to_env()
-        assert Settings.from_env(told) == expected
+        assert told == SHOP_SETTINGS.to_env()
+        assert Settings.from_env(told) == SHOP_SETTINGS
 
 
 def test_the_alias_live_points_at_a_published_version(shop: Assembly) -> None:
@@ -115,13 +99,6 @@ def test_the_logs_are_kept_as_long_as_configured_and_go_with_the_stack(shop: Ass
     assert {(group["Properties"]["RetentionInDays"], group["DeletionPolicy"]) for group in groups.values()} == {
         (14, "Delete")
     }
-
-
-def test_no_stack_exports_or_imports_anything(shop: Assembly) -> None:
-    templates = [shop.template(stack) for stack in shop.stacks]
-
-    assert not any("Export" in output for template in templates for output in template.get("Outputs", {}).values())
-    assert not any("Fn::ImportValue" in str(template) for template in templates)
 
 
 def test_the_image_is_built_from_exactly_what_it_needs(shop: Assembly) -> None:

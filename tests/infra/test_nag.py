@@ -16,7 +16,7 @@ EXCEPTIONS: Final = {
     ("IAM5 objects", "Identity/Role"): "a prefix of our own bucket: objects have the names that callers give them",
     ("L1", "Function"): "the zip functions run on the Python that the images have and the tests use",
     ("APIG2", "api/Gateway/Api"): "functions check requests, tensors included, and say what is wrong with them",
-    ("APIG3", "shop-api/Gateway/Api/DeploymentStage"): "a firewall costs more than the idle service; standard has one",
+    ("APIG3", "shop/api/Gateway/Api/DeploymentStage"): "a firewall costs more than the idle service; standard has one",
     ("APIG6", "api/Gateway/Api/DeploymentStage"): "the access log tells each call; execution logs could hold bodies",
     ("IAM4", "api/Gateway/Api/CloudWatchRole"): "AWS's own policy for the account's one role that writes access logs",
     ("IAM5 objects", "gpu-"): "as for functions: a prefix of our own bucket",

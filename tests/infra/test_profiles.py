@@ -125,7 +125,6 @@ def test_the_domain_s_root_is_the_stage_and_its_target_is_told(lab: Assembly, sh
     assert domain["RegionalCertificateArn"].endswith(":certificate/1a2b")
     assert "BasePath" not in mapping
     assert mapping["Stage"] == {"Ref": lab.name("lab-api", "AWS::ApiGateway::Stage")}
-    assert set(lab.template("lab-api")["Outputs"]) == {"Url", "DomainTarget", "DomainZone"}
     assert not shop.resources("shop-api", "AWS::ApiGateway::DomainName")
 
 

@@ -55,7 +55,7 @@ def test_every_stack_and_every_resource_that_takes_tags_tells_its_service(every:
 
     tags = [found["Properties"]["Tags"] for found in resources(every) if "Tags" in found.get("Properties", {})]
 
-    assert {json.dumps(stacks[stack]["properties"]["tags"]) for stack in every.stacks} == {
+    assert {json.dumps(stacks[stack]["properties"]["tags"]) for stack in every.deployed} == {
         json.dumps({"onnxlift:service": service})
     }
     assert len(tags) > 20
