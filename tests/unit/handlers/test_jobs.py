@@ -104,6 +104,20 @@ def test_another_callers_job_is_404(deployed: Deployed, method: str, rest: str) 
     assert json.loads(deployed.call("GET", "/v2/jobs", caller="key:another").body) == {"jobs": [], "next": None}
 
 
+@pytest.mark.parametrize("name", ["x", "a" * 2_049, "é" * 36, "parts%23", "A" * 36])
+def test_what_is_no_id_is_404_before_the_table_is_asked_which_takes_only_short_ones(
+    deployed: Deployed, name: str
+) -> None:
+    asked: list[Any] = []
+    control.desk().service.table._client.meta.events.register("before-call.dynamodb", lambda **_: asked.append(name))
+
+    answer = deployed.call("GET", f"/v2/jobs/{name}")
+
+    assert answer.status == 404
+    assert error_of(answer).endswith("does not exist") or len(name) > 1_000
+    assert not asked
+
+
 def test_a_cancel_racing_with_the_finish_has_one_outcome_told_truthfully(deployed: Deployed) -> None:
     made = [deployed.submit(number) for number in range(6)]
 

@@ -1,5 +1,6 @@
 """Jobs in moto's table, bucket and queues: submitting, looking, listing, cancelling, retrying."""
 
+import base64
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from onnxlift_runtime import jobs
+from onnxlift_runtime.aws import table
 from onnxlift_runtime.aws.objects import INLINE_MAX_BYTES
 from onnxlift_runtime.aws.queues import decode_message
 from onnxlift_runtime.aws.service import JobService, Submission, describe
@@ -144,10 +146,51 @@ def test_lists_are_filtered_and_paged_newest_first(service: JobService) -> None:
     assert service.table.list(CALLER, model="other").jobs == ()
 
 
-@pytest.mark.parametrize("cursor", ["?", "bm8", "e30="])
-def test_a_foreign_cursor_is_refused(service: JobService, cursor: str) -> None:
+def test_a_cursor_leads_into_nobody_elses_list(service: JobService) -> None:
+    for caller in (CALLER, CALLER, "another"):
+        service.submit(asked(caller=caller))
+
+    page = service.table.list("another", cursor=service.table.list(CALLER, limit=1).cursor)
+
+    assert page.jobs == ()
+
+
+@pytest.mark.parametrize(
+    "place", [b"?", b"no", b"{}", b"[" * 5_000, b'{"id":1,"caller":2,"created_ms":3}', b"1/x", b"-1/" + b"a" * 36]
+)
+def test_a_foreign_cursor_is_refused(service: JobService, place: bytes) -> None:
     with pytest.raises(MalformedRequest, match="'cursor'"):
-        service.table.list(CALLER, cursor=cursor)
+        service.table.list(CALLER, cursor=base64.urlsafe_b64encode(place).decode())
+    with pytest.raises(MalformedRequest, match="'cursor'"):
+        service.table.list(CALLER, cursor=place.decode())
+
+
+def test_a_filter_that_leaves_most_jobs_out_takes_one_query(service: JobService) -> None:
+    made = [service.submit(asked()) for _ in range(7)]
+    service.cancel(made[0].id, CALLER)
+    queries: list[str] = []
+    service.table._client.meta.events.register("before-call.dynamodb.Query", lambda **_: queries.append("one"))
+
+    (found,) = service.table.list(CALLER, status="CANCELED", limit=1).jobs
+
+    assert found.id == made[0].id
+    assert queries == ["one"]
+
+
+def test_a_page_ends_early_before_it_takes_too_long_and_goes_on_from_there(
+    service: JobService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [service.submit(asked()) for _ in range(7)]
+    for job in (made[0], made[5]):
+        service.cancel(job.id, CALLER)
+    monkeypatch.setattr(table, "_LOOKED_AT", 2)
+    monkeypatch.setattr(table, "_MAX_QUERIES", 2)
+
+    first = service.table.list(CALLER, status="CANCELED", limit=2)
+    second = service.table.list(CALLER, status="CANCELED", limit=2, cursor=first.cursor)
+
+    assert [[job.id for job in page.jobs] for page in (first, second)] == [[made[5].id], [made[0].id]]
+    assert second.cursor == ""
 
 
 def test_position_counts_unfinished_jobs_that_came_earlier(service: JobService) -> None:

@@ -17,7 +17,7 @@ from onnxlift_runtime.aws.intake import RETRY_AFTER_S, answer_result
 from onnxlift_runtime.aws.objects import PRESIGNED_FOR_S
 from onnxlift_runtime.aws.service import JobService, describe
 from onnxlift_runtime.catalog import Catalog
-from onnxlift_runtime.errors import MalformedRequest, NotFound, StoreUnavailable
+from onnxlift_runtime.errors import JobNotFound, MalformedRequest, NotFound, StoreUnavailable
 from onnxlift_runtime.http import Request, Response, Route
 from onnxlift_runtime.jobs import Job, JobStatus
 from onnxlift_runtime.layout import GPU, uploads_prefix
@@ -30,6 +30,7 @@ Params = Mapping[str, str | None]
 MAX_LISTED: Final = 100
 DEFAULT_LISTED: Final = 50
 _JOB: Final = r"/v2/jobs/(?P<job>[^/]+)"
+_ID: Final = re.compile(r"[0-9a-f-]{36}")
 _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
 
@@ -171,4 +172,8 @@ def _webhook_secret(desk: Desk, request: Request, _params: Params) -> Response:
 
 
 def _id(params: Params) -> str:
-    return params["job"] or ""
+    """The id that a path names; raises ``JobNotFound`` for what is none, and may be longer than the table takes."""
+    job_id = params["job"] or ""
+    if not _ID.fullmatch(job_id):
+        raise JobNotFound(f"job {job_id!r} does not exist")
+    return job_id
