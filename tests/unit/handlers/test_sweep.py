@@ -1,9 +1,13 @@
 """What the schedule does with jobs that nobody works on any more."""
 
+from dataclasses import replace
+
 import pytest
 
-from handlers import batch
+from handlers import batch, control
 from onnxlift_runtime import jobs
+from onnxlift_runtime.aws.sweep import SERVED
+from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.jobs import MAX_ATTEMPTS, JobStatus
 from onnxlift_runtime.layout import GPU, LAMBDA
 from onnxlift_runtime.queueing import LOST_AFTER_MS
@@ -15,7 +19,7 @@ def test_a_sweep_of_healthy_jobs_does_nothing(deployed: Deployed, monkeypatch: p
     deployed.submit()
     later(deployed, monkeypatch, LOST_AFTER_MS)
 
-    assert deployed.sweep() == {"expired": 0, "reclaimed": 0, "resent": 0, "moved": 0}
+    assert deployed.sweep() == {"expired": 0, "reclaimed": 0, "resent": 0, "moved": 0, "orphaned": 0}
 
 
 def test_a_sweep_sends_lost_messages_again(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,3 +84,42 @@ def test_a_sweep_expires_what_waited_too_long_where_its_model_no_longer_runs(
 
     assert deployed.sweep()["expired"] == 1
     assert deployed.job(job_id).status is JobStatus.EXPIRED
+
+
+def leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deploy the service without its models."""
+    without = replace(control.service(), models=Catalog.of([]))
+    monkeypatch.setattr(control, "service", lambda: without)
+
+
+def test_a_sweep_ends_the_jobs_of_a_model_that_left_the_service(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting, held = deployed.submit(), deployed.submit()
+    table = batch.worker().service.table
+    table.change(held, lambda job: jobs.claim(job, "a worker", job.created_ms, 10 * LOST_AFTER_MS))
+    deployed.sweep()
+    leave(monkeypatch)
+    early = deployed.sweep()
+    later(deployed, monkeypatch, LOST_AFTER_MS)
+
+    late = deployed.sweep()
+
+    assert (early["orphaned"], late["orphaned"]) == (0, 1)
+    assert [deployed.job(job_id).status for job_id in (waiting, held)] == [JobStatus.FAILED, JobStatus.RUNNING]
+    assert deployed.show(waiting)["error"] == f"model '{MODEL}' was taken out of the service before the job was done"
+
+
+def test_a_model_that_left_is_forgotten_with_its_last_job(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = deployed.submit()
+    table = batch.worker().service.table
+    table.change(held, lambda job: jobs.claim(job, "dead", job.created_ms, 0))
+    deployed.sweep()
+    leave(monkeypatch)
+    later(deployed, monkeypatch, LOST_AFTER_MS)
+
+    noted = [deployed.sweep()["orphaned"], table.read_note(SERVED).get("served")]
+    deployed.sweep()
+
+    assert noted == [1, {MODEL}]
+    assert "served" not in table.read_note(SERVED)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from typing import Final
 
 from botocore.exceptions import ClientError
 
@@ -12,23 +13,26 @@ from onnxlift_runtime.aws.herald import Herald
 from onnxlift_runtime.aws.service import JobService
 from onnxlift_runtime.errors import JobConflict, JobNotFound
 from onnxlift_runtime.jobs import Job, JobStatus
-from onnxlift_runtime.layout import GPU, LAMBDA
+from onnxlift_runtime.layout import GPU, JOIN, LAMBDA
 from onnxlift_runtime.queueing import LOST_AFTER_MS, plan_sweep
 from onnxlift_runtime.routing import ESCALATED, MOVED
 
 Action = Callable[[JobService, Herald, Job], None]
+# The note beside the jobs that names the models there are, or were while they still had jobs.
+SERVED: Final = "models"
 
 
 def sweep(service: JobService, herald: Herald, queues: Iterable[tuple[str, str]]) -> dict[str, int]:
     """Sweep the queues of these models and tiers; returns how many jobs each thing was done to.
 
     A job whose worker on Lambda died goes to the GPU where its model has one; one that waits where its model no longer
-    runs goes to where it does. Sweeping twice at once does no harm: each change is conditional, and a second message
-    is.
+    runs goes to where it does. One whose model has left the service fails. Sweeping twice at once does no harm: each
+    change is conditional, and a second message is.
     """
     done: Counter[str] = Counter()
     queues = tuple(queues)
-    for model, tier in queues:
+    gone = _gone(service, {model for model, _ in queues})
+    for model, tier in (*queues, *((model, JOIN) for model in gone)):  # where parts are joined stays
         bigger = GPU if tier == LAMBDA and (model, GPU) in queues else ""
         try:
             messages = service.queues.messages(model, tier)
@@ -45,7 +49,35 @@ def sweep(service: JobService, herald: Herald, queues: Iterable[tuple[str, str]]
         ):
             done[name] += sum(_try(action, service, herald, job) for job in some)
     done.update(_take_along(service, herald, queues))
+    done["orphaned"] = sum(_end_orphans(service, herald, model) for model in gone)
     return dict(done)
+
+
+def _gone(service: JobService, served: set[str]) -> list[str]:
+    """The models that the service had at an earlier sweep, has no more, and may still have jobs of."""
+    known: set[str] = service.table.read_note(SERVED).get("served", set())
+    if new := served - known:
+        _note(service, "ADD", new)
+    return sorted(known - served)
+
+
+def _end_orphans(service: JobService, herald: Herald, model: str) -> int:
+    """End the jobs of a model that has left: their messages have gone with its queues."""
+    done = unfinished = 0
+    for tier in (LAMBDA, GPU):
+        now_ms = service.clock()
+        overdue = service.table.overdue(f"{model}#{tier}", now_ms, LOST_AFTER_MS)
+        plan = plan_sweep(overdue.jobs, overdue.unfinished, 0, now_ms)
+        done += sum(_try(_orphan, service, herald, job) for job in (*plan.lapsed, *plan.lost, *plan.expired))
+        unfinished += overdue.unfinished
+    if not unfinished and not service.table.overdue(f"{model}#{JOIN}", service.clock(), LOST_AFTER_MS).unfinished:
+        _note(service, "DELETE", {model})
+    return done
+
+
+def _note(service: JobService, verb: str, models: set[str]) -> None:
+    values = {":served": {"SS": sorted(models)}}
+    service.table.note(SERVED, UpdateExpression=f"{verb} served :served", ExpressionAttributeValues=values)
 
 
 def _take_along(service: JobService, herald: Herald, queues: Sequence[tuple[str, str]]) -> "Counter[str]":
@@ -87,6 +119,11 @@ def _reclaim(service: JobService, herald: Herald, job: Job) -> None:
         service.queues.send(taken)
     else:
         tell(service, herald, taken)
+
+
+def _orphan(service: JobService, herald: Herald, job: Job) -> None:
+    why = f"model {job.model!r} was taken out of the service before the job was done"
+    tell(service, herald, service.table.change(job.id, lambda found: jobs.abandon(found, why, service.clock())))
 
 
 def _move(tier: str, reason: str, service: JobService, _herald: Herald, job: Job) -> None:
