@@ -97,8 +97,9 @@ class JobTable:
         found: list[Job] = []
         place = decode_cursor(cursor)
         for _ in range(_MAX_QUERIES):
-            start = {"ExclusiveStartKey": {"caller": {"S": caller}, **place}} if place else {}
-            answer = self._client.query(**query, **start)
+            if place:
+                query["ExclusiveStartKey"] = {"caller": {"S": caller}, **place}
+            answer = self._client.query(**query)
             found += [decode_item(item) for item in answer["Items"]]
             place = answer.get("LastEvaluatedKey")
             if len(found) > limit or (place and len(found) == limit):
