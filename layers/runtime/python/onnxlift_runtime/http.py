@@ -223,10 +223,14 @@ def _path(path: Any, stage: Any) -> str:
 
 
 def _headers(event: Mapping[str, Any]) -> dict[str, str]:
+    """Values by lower-case name, those of a repeated header joined (RFC 9110 section 5.3).
+
+    Of these REST API's ``headers`` hold the last one alone: a second ``Prefer`` would take the place of the first.
+    """
+    single = {name: str(value) for name, value in _mapping(event, "headers").items() if value is not None}
     repeated = _mapping(event, "multiValueHeaders").items()
     joined = {name: ",".join(map(str, values)) for name, values in repeated if isinstance(values, list)}
-    single = {name: str(value) for name, value in _mapping(event, "headers").items() if value is not None}
-    return {name.lower(): value for name, value in (joined | single).items()}
+    return {name.lower(): value for name, value in (*single.items(), *joined.items())}
 
 
 def _body(event: Mapping[str, Any], max_bytes: int) -> bytes:
