@@ -131,7 +131,10 @@ def test_bare_nan_and_infinity_are_read_where_allowed() -> None:
     assert values[1:] == [math.inf, -math.inf]
 
 
-@pytest.mark.parametrize("text", ['["\\ud800", NaN]', '{"\\uDBFF": NaN}', "[" * 100_000, "[" + "9" * 5_000 + "]"])
+@pytest.mark.parametrize(
+    "text",
+    ['["\\ud800", NaN]', '{"\\uDBFF": NaN}', "[" * 100_000, "[" + "9" * 5_000 + "]", "[1e999]", "[NaN, -1e999]"],
+)
 def test_the_tolerant_reader_refuses_what_breaks_later(text: str) -> None:
     with pytest.raises(MalformedRequest, match="not JSON"):
         payload.decode_json(text.encode(), allow_nan=True)
@@ -157,7 +160,8 @@ def test_bare_nan_and_infinity_are_written_where_wanted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "allowed"), [(b"[NaN]", False), (b"[1,]", True), (b"[" * 5_000, True), (b"\xff", True)]
+    ("text", "allowed"),
+    [(b"[NaN]", False), (b"[1e999]", False), (b"[1,]", True), (b"[" * 5_000, True), (b"\xff", True)],
 )
 def test_json_without_the_fast_parser_refuses_the_same(
     monkeypatch: pytest.MonkeyPatch, text: bytes, allowed: bool

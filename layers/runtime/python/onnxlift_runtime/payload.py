@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import re
 import zlib
 from typing import Any, Final
@@ -106,12 +107,20 @@ def decode_json(body: Buffer, *, allow_nan: bool = False, max_bytes: int | None 
 def _decode_slowly(body: Buffer, *, allow_nan: bool) -> Any:
     try:
         text = bytes(body).decode()
-        document = json.loads(text, parse_constant=None if allow_nan else _refuse)
+        document = json.loads(text, parse_float=_finite, parse_constant=None if allow_nan else _refuse)
         if "\\ud" in text or "\\uD" in text:  # may escape half a character, which the strict parser refuses by itself
             json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise MalformedRequest(f"the body is not JSON: {error}") from error
     return document
+
+
+def _finite(text: str) -> float:
+    """A number that the strict parser would take too, and not infinity where the caller wrote 1e999."""
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:40]} is too large for a number")
+    return value
 
 
 def _refuse(constant: str) -> Any:
