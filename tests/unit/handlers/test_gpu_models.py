@@ -65,7 +65,7 @@ def gpu(deployed: Deployed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     _forget()
     found = OnGpu(deployed, tmp_path)
     clock = iter(range(10_000))
-    waiting = Intake(found.service, True, lambda _model: found.awake, found.sleep, lambda: float(next(clock)))
+    waiting = Intake(found.service, (), lambda _model: found.awake, found.sleep, lambda: float(next(clock)))
     monkeypatch.setattr("onnxlift_runtime.aws.connection.open_intake", lambda _settings: waiting)
     control._remote_routes.cache_clear()
     yield found
@@ -175,6 +175,17 @@ def test_tensorflow_serving_is_told_to_come_again_when_nobody_answers_in_time(gp
     assert int(answer.headers["Retry-After"]) > 1
     assert f"POST {INFER}" in json.loads(answer.body)["error"]
     assert gpu.service.table.get(decode_message(record["body"])).status is JobStatus.CANCELED
+
+
+def test_tensorflow_serving_knows_no_keys_of_jobs_so_that_the_next_try_is_a_new_one(gpu: OnGpu) -> None:
+    gpu.works = False
+    first = gpu.call("POST", PREDICT, b'{"instances": [[1, 2]]}', idempotency_key="k")
+    gpu.works = True
+
+    second = gpu.call("POST", PREDICT, b'{"instances": [[1, 2]]}', idempotency_key="k")
+
+    assert first.status == 503
+    assert json.loads(second.body) == {"predictions": [[1, 2]]}
 
 
 @pytest.mark.parametrize(

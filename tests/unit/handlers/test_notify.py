@@ -11,7 +11,7 @@ from onnxlift_runtime import webhooks
 from onnxlift_runtime.errors import WebhookFailed
 from onnxlift_runtime.layout import WEBHOOK_TRIES, webhook_queue_name
 from onnxlift_runtime.webhooks import Webhook, caller_secret, encode_secret
-from tests.unit.handlers.conftest import ME, SERVICE, Deployed
+from tests.unit.handlers.conftest import ME, SERVICE, Deployed, error_of
 
 HOOK = "https://receiver.example/hook"
 
@@ -49,6 +49,13 @@ def test_a_finished_job_calls_its_webhook(deployed: Deployed, sent: list[tuple[W
     assert document["data"]["status"] == "SUCCEEDED"
     assert keys == [caller_secret("old", ME)]
     assert set(deployed.show(job_id)["webhook"]) == {"url", "tries", "delivered_ms"}
+
+
+def test_a_webhook_that_would_never_be_delivered_is_refused_with_the_request(deployed: Deployed) -> None:
+    answer = deployed.infer(x_onnxlift_webhook="http://receiver.example/hook")
+
+    assert answer.status == 400
+    assert error_of(answer).endswith("this service delivers to https")
 
 
 def test_a_job_without_a_webhook_calls_nobody(deployed: Deployed, sent: list[tuple[Webhook, list[bytes]]]) -> None:

@@ -25,7 +25,8 @@ def connect(settings: Settings, waker: Alarm | None = None) -> JobService:
 def open_intake(settings: Settings) -> Intake:
     """Where the requests of a service become jobs."""
     waker = alarm(settings)
-    return Intake(connect(settings, waker), bool(settings.webhook_secret), waker.is_awake)
+    schemes = ("https", "http") if settings.private_webhooks else ("https",)
+    return Intake(connect(settings, waker), schemes if settings.webhook_secret else (), waker.is_awake)
 
 
 def alarm(settings: Settings) -> Alarm:

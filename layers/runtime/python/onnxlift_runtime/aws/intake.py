@@ -1,9 +1,10 @@
 """An inference request as a job: submitted, waited for as long as its caller likes, and answered as far as it got."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 from onnxlift_runtime.aws.service import JobService, Submission, describe
 from onnxlift_runtime.errors import InferenceFailed, JobConflict, MalformedRequest, ModelUnavailable
@@ -11,7 +12,7 @@ from onnxlift_runtime.http import HEADER_LENGTH, Request, Response
 from onnxlift_runtime.inbox import FORMAT_HEADER
 from onnxlift_runtime.jobs import Delivery, Job, JobStatus, Payload
 from onnxlift_runtime.manifest import Manifest
-from onnxlift_runtime.preferences import Preference, decode_terms
+from onnxlift_runtime.preferences import WEBHOOK, Preference, Terms, decode_terms
 from onnxlift_runtime.queueing import estimate_start_ms
 from onnxlift_runtime.routing import GPU_ALONE, HEADER, Pace, Route
 from onnxlift_runtime.settings import Limits
@@ -28,13 +29,13 @@ _SLOWEST_LOOK_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """Where requests become jobs; ``webhooks`` says whether the service delivers them.
+    """Where requests become jobs; ``webhooks`` are the schemes of the URLs that the service delivers them to.
 
     ``is_awake`` says whether some worker of a model on the GPU runs.
     """
 
     service: JobService
-    webhooks: bool
+    webhooks: Sequence[str]
     is_awake: Callable[[str], bool] = lambda _model: True
     sleep: Callable[[float], None] = time.sleep
     monotonic: Callable[[], float] = time.monotonic
@@ -76,9 +77,9 @@ class Intake:
         )
 
     def _submission(self, request: Request, manifest: Manifest, route: Route, verb: str = "") -> Submission:
-        terms = decode_terms(request.headers)
-        if terms.webhook and not self.webhooks:
-            raise MalformedRequest("this service delivers no webhooks; poll the job, or listen to its events")
+        # A protocol without jobs has no terms for them: by a key, the next try would get the job that was canceled.
+        terms = Terms() if verb else decode_terms(request.headers)
+        self._check_webhook(terms.webhook)
         headers = {name: request.headers[name] for name in _MEANINGFUL if name in request.headers}
         headers |= {FORMAT_HEADER: verb} if verb else {}
         return Submission(
@@ -92,6 +93,13 @@ class Intake:
             ttl_ms=terms.ttl_ms,
             delivery=Delivery(webhook=terms.webhook),
         )
+
+    def _check_webhook(self, url: str) -> None:
+        """Refuse now what would fail for hours, try after try, and end among the dead letters."""
+        if url and not self.webhooks:
+            raise MalformedRequest("this service delivers no webhooks; poll the job, or listen to its events")
+        if url and urlsplit(url).scheme not in self.webhooks:
+            raise MalformedRequest(f"{WEBHOOK} is {url[:200]!r}, this service delivers to {', '.join(self.webhooks)}")
 
     def _ordinary_wait_s(self, job: Job, manifest: Manifest, preference: Preference) -> int:
         """How long a caller who said nothing is kept waiting: not at all where its job starts too late for that."""
