@@ -17,6 +17,7 @@ from tests.targets import Target
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 CDK: Final = (sys.executable, "-m", "infra.node", "cdk")
+NESTED: Final = "NestedStack"  # how the CDK names them; the emulator does not tell whose they are
 DEPLOY: Final = ("deploy", "--all", "--require-approval=never")
 
 
@@ -95,7 +96,7 @@ class Cloud:
         """The names of the stacks that are there: those that were deployed, or those nested in one of them."""
         listed = self.client("cloudformation").describe_stacks()["Stacks"]
         there = [stack for stack in listed if not stack["StackStatus"].startswith("DELETE")]
-        return sorted(stack["StackName"] for stack in there if ("ParentId" in stack) is nested)
+        return sorted(stack["StackName"] for stack in there if (NESTED in stack["StackName"]) is nested)
 
     def _app(self) -> tuple[str, ...]:
         return "--context", f"config={self.config}", "--output", str(self.folder / "cdk.out")

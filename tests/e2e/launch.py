@@ -5,7 +5,7 @@ takes any answer for the image, and would never build one. Of an OpenAPI documen
 be done with every other method of a path, and which bodies are bytes; of a body without a type it takes none for bytes.
 Functions from a zip ask for ARM: they hold no machine code, so they run on this machine's processor rather than on a
 base for ARM that has to be fetched. Where a nested stack is updated, the emulator forgets the attributes of each
-resource that stayed as it was.
+resource that stayed as it was; where one is deleted, what its template retains.
 """
 
 from typing import Any
@@ -24,6 +24,8 @@ _import_path_item = apigateway_v1._import_path_item
 _media_type_matches = apigateway_v1._media_type_matches
 _declared_docker_platform = lambda_svc._declared_docker_platform
 _update_resource = provisioners._update_resource
+_nested_stacks = provisioners._RESOURCE_HANDLERS["AWS::CloudFormation::Stack"]
+_delete_nested_stack = _nested_stacks["delete"]
 
 
 def describe_images(request: dict[str, Any]) -> Any:
@@ -63,6 +65,15 @@ def update_resource(
     return _update_resource(kind, physical_id, old, new, stack, logical_id, attributes)
 
 
+def delete_nested_stack(physical_id: str, settings: dict[str, Any]) -> Any:
+    """Delete a nested stack without what its template retains."""
+    stack = cloudformation._stacks[provisioners._nested_stack_lookup_name(physical_id)]
+    for logical_id, resource in stack["_template"]["Resources"].items():
+        if resource.get("DeletionPolicy") == "Retain":
+            stack["_resources"].pop(logical_id, None)
+    return _delete_nested_stack(physical_id, settings)
+
+
 if __name__ == "__main__":
     ecr._describe_images = describe_images
     apigateway_v1._import_rest_api = import_rest_api
@@ -71,4 +82,5 @@ if __name__ == "__main__":
     apigateway_v1._OPENAPI_HTTP_METHODS.add("any")
     lambda_svc._declared_docker_platform = declared_docker_platform
     provisioners._update_resource = update_resource  # as it is called for nested stacks; others have it by name
+    _nested_stacks["delete"] = delete_nested_stack
     main()

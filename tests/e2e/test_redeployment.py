@@ -47,7 +47,7 @@ def job_queues(cloud: Cloud) -> set[str]:
 
 
 def test_a_model_leaves_the_service_and_the_account_in_one_deployment(cloud: Cloud) -> None:
-    before = functions(cloud), job_queues(cloud)
+    before = functions(cloud), job_queues(cloud), set(cloud.stacks(nested=True))
     without = re.sub(r"\[models\.linear\].*?\n\n", "", CONFIG, flags=re.DOTALL)
     cloud.config.write_text(without)
 
@@ -60,7 +60,8 @@ def test_a_model_leaves_the_service_and_the_account_in_one_deployment(cloud: Clo
     assert ("mlp" in str(listed), "linear" in str(listed), gone) == (True, False, 404)
     assert before[0] - functions(cloud) == {"e2e-linear-predict"}
     assert before[1] - job_queues(cloud) == {"e2e-linear-lambda-jobs", dead_letter_name("e2e-linear-lambda-jobs")}
-    assert not [stack for stack in cloud.stacks(nested=True) if "linear" in stack]
+    (stack,) = before[2] - set(cloud.stacks(nested=True))
+    assert stack.startswith("e2e-modellinear")
 
 
 def test_a_model_comes_to_the_service_in_one_deployment(cloud: Cloud) -> None:
