@@ -21,7 +21,7 @@ from onnxlift_runtime.dataplane import routes
 from onnxlift_runtime.edge import answer_event
 from onnxlift_runtime.engine import Engine
 from onnxlift_runtime.http import ANONYMOUS, JSON, Request, Response, dispatch
-from onnxlift_runtime.jobs import Job, JobStatus, Payload
+from onnxlift_runtime.jobs import Job, JobStatus, Payload, job_id
 from onnxlift_runtime.layout import queue_name
 from onnxlift_runtime.openapi import describe
 from onnxlift_runtime.settings import Settings
@@ -39,6 +39,11 @@ JOBS = {
 }
 
 
+def id_of(name: str) -> str:
+    """The id of one of the jobs."""
+    return job_id(ANONYMOUS, name)
+
+
 @dataclass(frozen=True)
 class Service:
     """The functions of a service by the names that its targets give them, and its document."""
@@ -49,7 +54,7 @@ class Service:
 
     def call(self, method: str, path: str, body: bytes) -> Response:
         handler = self.handlers[self.targets.uri(path)]
-        path = re.sub(r"\{job\}(?:/(\w+))?", lambda found: found[0].replace("{job}", found[1] or "job"), path)
+        path = re.sub(r"\{job\}(?:/(\w+))?", lambda found: found[0].replace("{job}", id_of(found[1] or "job")), path)
         return Response.from_event(handler(Request(method.upper(), path, body=body).to_event()))
 
 
@@ -64,7 +69,9 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         create_table(dynamodb)
         for name, status in JOBS.items():
             answer = Payload.of(b"{}", {"Content-Type": JSON}) if status is JobStatus.SUCCEEDED else None
-            job = Job(name, ANONYMOUS, "pair", "1", Payload.of(b"{}", {}), 1, 2**53, status=status, result=answer)
+            job = Job(
+                id_of(name), ANONYMOUS, "pair", "1", Payload.of(b"{}", {}), 1, 2**53, status=status, result=answer
+            )
             JobTable(dynamodb, "jobs").insert(job)
         boto3.client("sqs").create_queue(QueueName=queue_name("demo", "pair", "lambda"))
         boto3.client("secretsmanager").create_secret(Name="secret", SecretString="of 24 characters at least")
