@@ -5,10 +5,12 @@ To add a command, write ``onnxlift/cli/<name>.py`` with a click command called `
 when the command runs, so that ``onnxlift --help`` loads none of the heavy libraries.
 
 This is also the third edge where errors are translated: a command lets every ``OnnxliftError`` through, and the user
-sees its message on stderr and exit code 1, or 2 for ``ConfigInvalid``. Ctrl-C and SIGTERM arrive as
-``KeyboardInterrupt``, so a command cleans up in ``finally`` blocks, and exits with 130.
+sees its message on stderr and exit code 1, or 2 for ``ConfigInvalid``. So it is with what the system refuses, such as a
+file that cannot be written. Ctrl-C, SIGTERM and the end of the terminal arrive as ``KeyboardInterrupt``, so a command
+cleans up in ``finally`` blocks, and exits with 130.
 """
 
+import errno
 import importlib
 import signal
 import threading
@@ -55,6 +57,11 @@ class CommandLine(click.Group):
         except OnnxliftError as error:
             click.secho(str(error), fg="red", err=True)
             ctx.exit(MISUSED if isinstance(error, ConfigInvalid) else FAILED)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # whoever reads has enough: click ends in silence
+                raise
+            click.secho(_refusal(error), fg="red", err=True)
+            ctx.exit(FAILED)
         except (KeyboardInterrupt, Exception) as error:
             if not _is_interruption(error):
                 raise
@@ -68,6 +75,14 @@ def main() -> None:
     """Compress a trained model, put it behind one HTTPS API on AWS, run no servers."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
+            signal.signal(signal.SIGHUP, _interrupt)
+
+
+def _refusal(error: OSError) -> str:
+    """What the system refused, and of which file."""
+    why = error.strerror or str(error)
+    return f"{error.filename}: {why}" if error.filename else why
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:

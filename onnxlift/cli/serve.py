@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 import tempfile
 from pathlib import Path
 
@@ -85,7 +84,6 @@ def command(
 
             status = run(Gateway(wiring), sock, ready)
             sweep.stop()
-    sys.stdout.flush()
     ctx.exit(status)
 
 

@@ -1,7 +1,7 @@
 """A local HTTP server that says when it can answer and ends within a bounded time."""
 
 import contextlib
-import os
+import errno
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -18,19 +18,18 @@ from onnxlift_runtime.payload import encode_json
 GRACE_S: Final = 4
 MAX_HEADER_BYTES: Final = 64 * 1024
 INTERRUPTED: Final = 128 + signal.SIGINT
-_STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
+_STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket, with port 0 on any free port; raises ``ConfigInvalid`` where the address cannot be had."""
     try:
         return _bind(host, port)
-    except (OSError, OverflowError) as error:
-        number = getattr(error, "errno", None)
-        why = os.strerror(number) if number and number > 0 else str(error)
-        raise ConfigInvalid(
-            f"cannot listen on {host} port {port}: {why}; choose another --port, or 0 for any free one"
-        ) from error
+    except (OSError, OverflowError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        foreign = isinstance(error, socket.gaierror | UnicodeError) or getattr(error, "errno", 0) == errno.EADDRNOTAVAIL
+        told = "--host takes an address of this machine" if foreign else "choose another --port, or 0 for any free one"
+        raise ConfigInvalid(f"cannot listen on {host} port {port}: {why}; {told}") from error
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -96,7 +95,8 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Uvicorn raises the signal again after it has ended, which would replace the exit status."""
-        before = {number: signal.signal(number, self.handle_exit) for number in _STOPPING}
+        numbers = [number for number in _STOPPING if not _ignored(number)]
+        before = {number: signal.signal(number, self.handle_exit) for number in numbers}
         try:
             yield
         finally:
@@ -106,6 +106,11 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: Any) -> None:
         self.stopped_by = self.stopped_by or sig
         super().handle_exit(sig, frame)
+
+
+def _ignored(number: signal.Signals) -> bool:
+    """Whether the end of the terminal is none of our concern, as under nohup."""
+    return number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
 
 
 class _Protocol(H11Protocol):

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from onnxlift.local import process
 from onnxlift.local.process import COMMAND, running_service, stop
 from onnxlift_runtime.errors import ServiceUnreachable
 from tests import builders
@@ -52,7 +53,7 @@ def test_quiet_writes_no_line_for_requests(config_path: Path) -> None:
     assert logged == ""
 
 
-@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130), (signal.SIGHUP, 0)])
 def test_a_signal_ends_the_service_cleanly(config_path: Path, sent: signal.Signals, status: int) -> None:
     with running_service(config_path, ["--quiet"]) as service, httpx.Client() as kept_alive:
         kept_alive.get(service.url + "/v2")
@@ -62,6 +63,20 @@ def test_a_signal_ends_the_service_cleanly(config_path: Path, sent: signal.Signa
 
     assert ended == status
     assert logged == ""
+
+
+def test_the_end_of_the_terminal_does_not_end_the_service_under_nohup(
+    config_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "COMMAND", ("nohup", *COMMAND))
+
+    with running_service(config_path, ["--quiet"]) as service:
+        service.process.send_signal(signal.SIGHUP)
+        answer = httpx.get(service.url + "/v2")
+        ended = stop(service.process)
+
+    assert answer.status_code == 200
+    assert ended == 0
 
 
 def test_a_half_sent_body_does_not_hold_up_the_end(config_path: Path) -> None:

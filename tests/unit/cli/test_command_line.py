@@ -1,7 +1,9 @@
 """The frame of the command line: lazy commands, and errors as lines with exit codes."""
 
+import errno
 import importlib
 import json
+import signal
 import subprocess
 import sys
 
@@ -82,6 +84,34 @@ def test_ctrl_c_inside_an_import_exits_130_too(monkeypatch: pytest.MonkeyPatch) 
     exit_code, _, stderr = _run_raising(monkeypatch, error)
 
     assert (exit_code, stderr) == (130, "stopped\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "report.npy"), "report.npy: Permission denied\n"),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device\n"),
+        (OSError("no number"), "no number\n"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), ""),
+    ],
+)
+def test_what_the_system_refuses_is_one_line_but_for_a_pipe_that_nobody_reads(
+    monkeypatch: pytest.MonkeyPatch, error: OSError, words: str
+) -> None:
+    exit_code, stdout, stderr = _run_raising(monkeypatch, error)
+
+    assert (exit_code, stdout, stderr) == (1, "", words)
+
+
+def test_the_end_of_the_terminal_stays_ignored_under_nohup() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        CliRunner().invoke(cli.main, ["jobs", "--help"])
+        after = signal.getsignal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+    assert after is signal.SIG_IGN
 
 
 def test_an_unexpected_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,6 +143,15 @@ def test_a_mistake_is_one_line_and_an_exit_code(config: Path, arguments: list[st
     assert result.stdout == ""
 
 
+def test_a_cache_that_cannot_be_written_is_one_line(config: Path) -> None:
+    (config.parent / ".onnxlift").touch()
+
+    result = _compress(config, "conv")
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"{config.parent}/.onnxlift/search/conv: Not a directory\n"
+
+
 @pytest.mark.parametrize("name", ["int8-static", "structured", "int8-smooth-mix4"])
 def test_a_recipe_without_its_samples_is_one_line_and_writes_nothing(config: Path, name: str) -> None:
     config.write_text(config.read_text().replace('calibration.samples = "conv-calibration.npz"\n', ""))
@@ -178,7 +187,7 @@ def test_an_instruction_set_that_cannot_be_reached_is_said(config: Path, monkeyp
     assert manifest.not_verified_on["x86_64-avx2"] == "not available because it is a test"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interruption_cleans_up_and_exits_130(config: Path, number: signal.Signals) -> None:
     scratch = config.parent / "scratch"
     scratch.mkdir()
