@@ -9,7 +9,7 @@ import click
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from onnxlift.cli import summary
+from onnxlift.cli import screen, summary
 from onnxlift.cli.options import config_option, json_option
 from onnxlift.compress import pipeline, search
 from onnxlift.config import Config, load_config
@@ -52,7 +52,7 @@ def command(
                 shown, data = _compressed(config, name, pipeline.compress(config, name, heard, recipe, budget), explain)
         answers.append(data)
         if not as_json:
-            summary.print_wide(Console(highlight=False), shown)
+            screen.show(shown)
     if as_json:
         click.echo(json.dumps({"models": answers}, indent=2))
 

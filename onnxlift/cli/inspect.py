@@ -19,13 +19,13 @@ def command(file: Path, as_json: bool) -> None:
     from dataclasses import asdict
 
     from onnxlift.compress.inspection import inspect  # `--help` loads neither onnx nor numpy
+    from onnxlift.compress.report import plain
 
     found = inspect(file)
     if as_json:
-        click.echo(json.dumps(asdict(found), indent=2))
+        click.echo(json.dumps(plain(asdict(found)), indent=2))
         return
-    from rich.console import Console
-
+    from onnxlift.cli import screen
     from onnxlift.cli.contents import as_tables
 
-    Console(highlight=False).print(as_tables(found))
+    screen.show(as_tables(found), screen.FEWEST_COLUMNS)

@@ -1,6 +1,5 @@
 """An inference answer for people and for programs."""
 
-import json
 from typing import Any, Final
 
 import numpy as np
@@ -8,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from onnxlift.client import Answer
+from onnxlift_runtime.payload import encode_json
 from onnxlift_runtime.tensors import Array
 
 MAX_ROWS: Final = 10
@@ -23,9 +23,9 @@ def show(answer: Answer, *, as_classes: bool) -> None:
 
 
 def as_json(answer: Answer, *, as_classes: bool) -> str:
-    """One JSON object: outputs by name, as nested lists or as lists of classes."""
+    """One JSON object: outputs by name, as nested lists or as lists of classes; NaN and infinities are ``null``."""
     outputs = {name: _plain(answer, name, as_classes=as_classes) for name in answer.outputs}
-    return json.dumps({"model": answer.model, "version": answer.version, "outputs": outputs}, ensure_ascii=False)
+    return encode_json({"model": answer.model, "version": answer.version, "outputs": outputs}).decode()
 
 
 def _plain(answer: Answer, name: str, *, as_classes: bool) -> Any:

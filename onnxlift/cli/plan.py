@@ -39,9 +39,7 @@ def command(models: tuple[str, ...], config_path: Path, levels: tuple[int, ...],
     if as_json:
         click.echo(json.dumps(found.as_document(), indent=2))
         return
-    from rich.console import Console
-
+    from onnxlift.cli import screen
     from onnxlift.cli.costs import as_tables
-    from onnxlift.cli.summary import print_wide
 
-    print_wide(Console(highlight=False), as_tables(found))
+    screen.show(as_tables(found))

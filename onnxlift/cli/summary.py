@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from onnxlift.compress.pipeline import Comparison, Outcome
-from onnxlift.compress.report import CandidateRow, Limit
+from onnxlift.compress.report import CandidateRow, Limit, plain
 from onnxlift.compress.units import NOTHING, size
 from onnxlift.placement import Placement
 from onnxlift_runtime.manifest import Measurements, Quality
@@ -46,7 +46,7 @@ def as_json(outcome: Outcome, placement: Placement) -> dict[str, Any]:
         "manifest": json.loads(outcome.manifest.to_json()),
         "ratio": outcome.manifest.size_bytes / outcome.manifest.source.size_bytes,
         "source": asdict(outcome.source),
-        "candidates": [asdict(row) for row in outcome.candidates],
+        "candidates": [plain(asdict(row)) for row in outcome.candidates],
         "placement": asdict(placement),
     }
 
@@ -74,14 +74,7 @@ def side_by_side(comparison: Comparison, name: str) -> RenderableType:
 def comparison_as_json(comparison: Comparison, name: str) -> dict[str, Any]:
     """The same for a program."""
     limits = [asdict(limit) for limit in comparison.limits]
-    return {"model": name, "limits": limits, "candidates": [asdict(row) for row in comparison.rows]}
-
-
-def print_wide(console: Console, renderable: RenderableType) -> None:
-    """Print without cutting words off where the output is a file or a pipe."""
-    if not console.is_terminal:
-        console.width = 200
-    console.print(renderable, soft_wrap=False)
+    return {"model": name, "limits": limits, "candidates": [plain(asdict(row)) for row in comparison.rows]}
 
 
 def _before_and_after(outcome: Outcome) -> Table:
@@ -154,7 +147,7 @@ def _agreement_on(row: CandidateRow, target: str) -> str:
 
 def _table(first: str, *numbers: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    table.add_column(first)
+    table.add_column(first, no_wrap=True)
     for name in numbers:
         table.add_column(name, justify="right", no_wrap=True)
     return table

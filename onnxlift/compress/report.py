@@ -188,7 +188,7 @@ class Report(_Strict):
 
         Half characters, as file names may hold them, become question marks.
         """
-        return json.dumps(_plain(asdict(self)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return json.dumps(plain(asdict(self)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Report":
@@ -208,12 +208,12 @@ def report_files(report: Report) -> dict[str, str]:
     return {REPORT_NAME: report.to_json(), PAGE_NAME: draw(report)}
 
 
-def _plain(value: Any) -> Any:
-    """What strict JSON and UTF-8 can hold."""
+def plain(value: Any) -> Any:
+    """What strict JSON and UTF-8 can hold of a dictionary, a tuple or a single value: NaN and infinities are words."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 import pytest
 from click.testing import CliRunner, Result
+from onnx import numpy_helper
 from rich.console import Console
 
 from onnxlift import cli
@@ -63,6 +64,18 @@ def test_json_holds_everything_and_nothing_else_is_printed(tmp_path: Path) -> No
     assert data["path"] == str(path)
     assert data["inputs"] == [{"name": "x", "datatype": "FLOAT", "shape": ["batch", 16]}]
     assert {item["family"] for item in data["estimates"]} >= {"int8 matrices", "4-bit matrices"}
+
+
+def test_an_error_without_end_is_a_word_in_json(tmp_path: Path) -> None:
+    model = builders.mlp()
+    weight = numpy_helper.to_array(model.graph.initializer[0]).copy()
+    weight.flat[0] = 1e9  # which float16 cannot hold
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight, model.graph.initializer[0].name))
+
+    data = json.loads(_inspect(str(_write(tmp_path, model)), "--json").stdout)
+
+    half = next(item for item in data["estimates"] if item["family"].startswith("float16"))
+    assert half["error"] == "Infinity"
 
 
 def test_a_broken_file_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
