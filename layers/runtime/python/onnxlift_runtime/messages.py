@@ -14,7 +14,6 @@ from onnxlift_runtime.errors import MalformedRequest
 from onnxlift_runtime.inbox import FORMATS
 from onnxlift_runtime.jobs import DEFAULT_TTL_MS
 from onnxlift_runtime.layout import IN_PREFIX, UPLOADS_PREFIX
-from onnxlift_runtime.payload import decode_json
 from onnxlift_runtime.wire import expect, expect_mapping, optional
 
 MIN_TTL_S, MAX_TTL_S = 60, 21_600  # SageMaker's RequestTTLSeconds
@@ -93,8 +92,12 @@ def reply_queue(document: Mapping[str, Any]) -> str:
 
 
 def _parse(body: str) -> Mapping[str, Any]:
-    # Half a character would break whoever writes it down; NaN is left to the worker, whose answer reaches the caller.
-    return expect_mapping(decode_json(body.encode(errors="surrogatepass"), allow_nan=True), "the message")
+    try:
+        document = json.loads(body)
+        json.dumps(document, ensure_ascii=False).encode()  # half a character breaks whoever writes it, long after
+    except (ValueError, RecursionError) as error:
+        raise MalformedRequest(f"the message is not JSON: {error}") from error
+    return expect_mapping(document, "the message")
 
 
 def _request(document: Mapping[str, Any]) -> bytes:
