@@ -191,7 +191,7 @@ def load_config(path: Path) -> Config:
     Raises ``ConfigInvalid`` with file, key, value and what is allowed, one line for each thing wrong.
     """
     try:
-        data = tomllib.loads(path.read_text("utf-8"))
+        data = tomllib.loads(path.read_text("utf-8-sig"))  # editors on Windows write a byte order mark
         config = Config.model_validate(data)
     except FileNotFoundError as error:
         raise ConfigInvalid(f"{path} does not exist; start from the one in onnxlift's repository") from error
@@ -202,7 +202,7 @@ def load_config(path: Path) -> Config:
     except tomllib.TOMLDecodeError as error:
         raise ConfigInvalid(f"{path} is not TOML: {error}") from error
     except ValidationError as error:
-        raise ConfigInvalid("\n".join(_explain(path, item) for item in error.errors())) from error
+        raise ConfigInvalid("\n".join(_explain(path, item) for item in _mistakes(error))) from error
     anchored: Config = _anchored(config, path.resolve().parent)
     return anchored
 
@@ -210,6 +210,13 @@ def load_config(path: Path) -> Config:
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of ``onnxlift.toml`` for editors."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+
+
+def _mistakes(error: ValidationError) -> list[Any]:
+    """What is wrong, once: a list of which an entry is refused counts as too short as well."""
+    items = error.errors()
+    refused = {item["loc"][:-1] for item in items}
+    return [item for item in items if item["type"] != "too_short" or item["loc"] not in refused]
 
 
 def _explain(path: Path, item: Any) -> str:

@@ -54,6 +54,16 @@ def test_defaults_fill_what_a_minimal_file_leaves_out(tmp_path: Path) -> None:
     assert config.artifact_folder("digits") == tmp_path / "artifacts" / "digits" / "1"
 
 
+@pytest.mark.parametrize("written", [b"\xef\xbb\xbf" + MINIMAL.encode(), MINIMAL.replace("\n", "\r\n").encode()])
+def test_a_file_as_editors_on_windows_write_it_is_read(tmp_path: Path, written: bytes) -> None:
+    path = tmp_path / "onnxlift.toml"
+    path.write_bytes(written)
+
+    config = load_config(path)
+
+    assert config.service == "demo"
+
+
 def test_relative_paths_start_at_the_file_and_absolute_ones_stay(tmp_path: Path) -> None:
     text = MINIMAL.replace('"heldout.npz"', '"/data/heldout.npz"').replace(
         "[models.digits.quality]", 'classes = "names.txt"\n[models.digits.quality]'
@@ -104,6 +114,46 @@ def test_a_refusal_names_file_key_value_and_what_is_allowed(
 
     for word in [str(tmp_path / "onnxlift.toml"), *words]:
         assert word in message
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("subnets = []", ["deployment.vpc.subnets", "at least 1 item"]),
+        ("security_groups = []", ["deployment.vpc.security_groups", "at least 1 item"]),
+        ('subnets = ["vpc-0a1b2c3d"]', ["deployment.vpc.subnets.0", "'vpc-0a1b2c3d'", "^subnet-"]),
+        ('subnets = ["subnet-0a1b2c3d4"]', ["deployment.vpc.subnets.0", "'subnet-0a1b2c3d4'", "{17}"]),
+        ('subnets = ["subnet-0A1B2C3D"]', ["deployment.vpc.subnets.0", "[0-9a-f]"]),
+        ('security_groups = ["sg-0a1b2c3d", "default"]', ["deployment.vpc.security_groups.1", "'default'", "^sg-"]),
+        (
+            'subnets = ["subnet-0a1b2c3d", "subnet-0a1b2c3d"]',
+            ["deployment.vpc.subnets", "subnet-0a1b2c3d is there twice"],
+        ),
+        (f"security_groups = {[f'sg-{number:08}' for number in range(6)]}", ["deployment.vpc", "at most 5 items"]),
+        ('id = "vpc-0a1b2c3d"', ["deployment.vpc.id", "unknown key"]),
+    ],
+)
+def test_a_network_is_named_by_ids_of_subnets_and_security_groups(tmp_path: Path, line: str, words: list[str]) -> None:
+    good = {"subnets": '["subnet-0a1b2c3d"]', "security_groups": '["sg-0123456789abcdef0"]'}
+    kept = "\n".join(f"{key} = {ids}" for key, ids in good.items() if not line.startswith(key))
+
+    message = _refusal(tmp_path, f"{MINIMAL}[deployment.vpc]\n{kept}\n{line}\n")
+
+    assert len(message.splitlines()) == 1
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize("missing", ["subnets", "security_groups"])
+def test_a_network_needs_both(tmp_path: Path, missing: str) -> None:
+    lines = ['subnets = ["subnet-0a1b2c3d"]', 'security_groups = ["sg-0a1b2c3d"]']
+    kept = "\n".join(line for line in lines if not line.startswith(missing))
+
+    assert f"deployment.vpc.{missing}: missing" in _refusal(tmp_path, f"{MINIMAL}[deployment.vpc]\n{kept}\n")
+
+
+def test_functions_are_in_no_network_of_one_s_own_by_default(tmp_path: Path) -> None:
+    assert _load(tmp_path, MINIMAL).deployment.vpc is None
 
 
 def test_every_mistake_gets_its_own_line(tmp_path: Path) -> None:
