@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnxlift.client import Client
 from onnxlift.client.answer import decode_answer
-from onnxlift.client.connection import encode_inference, model_path, read_document
+from onnxlift.client.connection import read_document
 from onnxlift.client.jobs import JobRecord, Jobs
 from onnxlift.config import Config
 from onnxlift_runtime.routing import HEADER
@@ -89,8 +89,7 @@ def ask_all(client: Client, pixels: Array) -> list[Routed]:
 
 def ask(client: Client, model: str, pixels: Array) -> Routed:
     """Ask as any client would, and follow the job where one was made of the request."""
-    body, headers = encode_inference({"pixels": ("FP32", pixels)}, binary=True, classes={})
-    answer = client.call("POST", model_path(model, None) + "/infer", body, headers)
+    answer = client.ask(model, {"pixels": ("FP32", pixels)}, {})
     if answer.status_code == 202:
         jobs, job = Jobs(client), JobRecord.of(read_document(answer))
         jobs.wait(job.id, PATIENCE_S)

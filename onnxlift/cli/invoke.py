@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,17 +11,9 @@ from onnxlift.cli.options import api_key_option, json_option, url_option
 from onnxlift_runtime.errors import JobConflict
 
 if TYPE_CHECKING:
-    from onnxlift.client import Answer, JobRecord, Jobs, ModelMetadata
+    from onnxlift.client import Answer, JobRecord, Jobs, ModelMetadata, Terms
 
 Assignment = tuple[str, str]
-
-
-class Call(TypedDict):
-    """How a model is to be run, at once or as a job."""
-
-    version: str | None
-    binary: bool
-    classes: dict[str, int]
 
 
 def _split(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[Assignment, ...]:
@@ -54,7 +46,12 @@ def _split(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
 @click.option("--binary/--no-binary", default=True, show_default=True, help="Send tensors as raw bytes or as JSON.")
 @api_key_option
 @click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(min=0.001), default=30, show_default=True, help="Seconds."
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0.001),
+    default=30,
+    show_default=True,
+    help="Seconds to wait for an answer.",
 )
 @click.option(
     "-o",
@@ -89,21 +86,23 @@ def command(
         raise click.UsageError("--output saves tensors, --top asks for classes instead: use one of them")
     if wait and not as_job:
         raise click.UsageError("--wait follows a job: it needs --async")
+    if files and as_job and not wait:
+        raise click.UsageError("--output saves outputs, which a job has only when it has ended: add --wait")
     with Client(url, api_key=api_key, timeout_s=timeout_s) as client:
         metadata = client.metadata(model, version)
         _check_outputs(metadata, files)
         specs = {name: metadata.input(name) for name, _ in inputs}
         arrays = {name: (specs[name].datatype, read_input(text, specs[name])) for name, text in inputs}
         classes = _scored_outputs(metadata, top) if top else {}
-        call: Call = {"version": version, "binary": binary, "classes": classes}
+        terms: Terms = {"version": version, "binary": binary, "classes": classes}
         if as_job:
-            record = Jobs(client).submit(model, arrays, **call)
+            record = Jobs(client).submit(model, arrays, **terms)
             if not wait:
                 _show_job(record, as_json=as_json)
                 return
             answer = _follow(Jobs(client), record, timeout_s)
         else:
-            answer = client.infer(model, arrays, **call)
+            answer = client.infer(model, arrays, **terms)
     _save(answer, files)
     _show(answer, as_classes=bool(top), as_json=as_json)
 

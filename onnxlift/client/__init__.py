@@ -8,8 +8,18 @@
 """
 
 from onnxlift.client.answer import Answer, ScoredClass, decode_answer
-from onnxlift.client.connection import Client, ModelMetadata
+from onnxlift.client.connection import Client, ModelMetadata, Terms
 from onnxlift.client.jobs import JobRecord, Jobs
 from onnxlift.client.values import read_input
 
-__all__ = ["Answer", "Client", "JobRecord", "Jobs", "ModelMetadata", "ScoredClass", "decode_answer", "read_input"]
+__all__ = [
+    "Answer",
+    "Client",
+    "JobRecord",
+    "Jobs",
+    "ModelMetadata",
+    "ScoredClass",
+    "Terms",
+    "decode_answer",
+    "read_input",
+]

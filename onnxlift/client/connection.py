@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypedDict, Unpack
 from urllib.parse import quote
 
 import httpx
 
 from onnxlift.client.answer import Answer, decode_answer
-from onnxlift_runtime.errors import InputMismatch, OnnxliftError, ServiceRefused, ServiceUnreachable
+from onnxlift_runtime.errors import ConfigInvalid, InputMismatch, OnnxliftError, ServiceRefused, ServiceUnreachable
 from onnxlift_runtime.http import JSON, OCTET_STREAM
 from onnxlift_runtime.manifest import TensorSpec
 from onnxlift_runtime.oip import HEADER_LENGTH, encode_request
@@ -18,6 +18,18 @@ from onnxlift_runtime.tensors import Array, encode
 
 FOLLOWED_S: Final = 60.0  # a job of a client that has no time limit of its own
 _CLIENT_ERROR: Final = 400
+
+
+class Terms(TypedDict, total=False):
+    """How an inference is asked for.
+
+    ``version`` is the newest when absent; ``binary``, true when absent, sends and asks for raw tensors instead of JSON;
+    ``classes`` asks for the best k classes of the outputs it names instead of tensors.
+    """
+
+    version: str | None
+    binary: bool
+    classes: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +54,7 @@ class Client:
     """Calls to one service, which may lie below a base path such as API Gateway's stage.
 
     Every call raises ``ServiceUnreachable`` where nothing answers or the answer is foreign, and ``ServiceRefused``
-    with the service's own words for an error it tells.
+    with the service's own words for an error it tells; an API key that no header carries is a ``ConfigInvalid``.
     """
 
     def __init__(
@@ -53,6 +65,8 @@ class Client:
         timeout_s: float = 30,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
+        if api_key and not (api_key.isascii() and api_key.isprintable()):
+            raise ConfigInvalid("the API key has characters that no header carries; it was expected in plain ASCII")
         headers = {"x-api-key": api_key} if api_key else {}
         self.url = url.rstrip("/")
         self._http = httpx.Client(headers=headers, timeout=timeout_s, transport=transport, trust_env=False)
@@ -71,7 +85,7 @@ class Client:
 
     def models(self) -> tuple[str, ...]:
         """The names of the service's models."""
-        return tuple(read_document(self.call("GET", "/v2/models"))["models"])
+        return tuple(read_document(self.call("GET", "/v2/models"), "models")["models"])
 
     def metadata(self, model: str, version: str | None = None) -> ModelMetadata:
         """Inputs, outputs and versions of a model."""
@@ -82,35 +96,33 @@ class Client:
         except (KeyError, TypeError) as error:
             raise ServiceUnreachable(f"{self.url} tells no metadata of model {model!r}: {error!r}") from error
 
-    def infer(
-        self,
-        model: str,
-        inputs: Mapping[str, tuple[str, Array]],
-        *,
-        version: str | None = None,
-        binary: bool = True,
-        classes: Mapping[str, int] | None = None,
-    ) -> Answer:
+    def infer(self, model: str, inputs: Mapping[str, tuple[str, Array]], **terms: Unpack[Terms]) -> Answer:
         """Run a model over the Open Inference Protocol.
 
-        ``inputs`` maps a name to (datatype, array with the batch dimension); ``binary`` sends and asks for raw
-        tensors instead of JSON; ``classes`` asks for the best k classes of the outputs it names instead of tensors.
-        A request that the service makes a job of is followed to its end, as long as an answer is waited for.
+        ``inputs`` maps a name to (datatype, array with the batch dimension). A request that the service makes a job of
+        is followed to its end, as long as an answer is waited for.
         """
-        body, headers = encode_inference(inputs, binary=binary, classes=classes or {})
-        answer = self.call("POST", model_path(model, version) + "/infer", body, headers)
+        answer = self.ask(model, inputs, {}, **terms)
         if answer.status_code == httpx.codes.ACCEPTED:
             return self._follow(read_document(answer))
         return decode_answer(answer.content, answer.headers)
+
+    def ask(
+        self,
+        model: str,
+        inputs: Mapping[str, tuple[str, Array]],
+        headers: Mapping[str, str],
+        **terms: Unpack[Terms],
+    ) -> httpx.Response:
+        """What the service answers to an inference request with further ``headers``: the outputs, or a job."""
+        body, own = encode_inference(inputs, binary=terms.get("binary", True), classes=terms.get("classes") or {})
+        return self.call("POST", model_path(model, terms.get("version")) + "/infer", body, {**own, **headers})
 
     def predict(self, model: str, instances: Any) -> Any:
         """Run a model over TensorFlow Serving's REST API in row format; returns its ``predictions``."""
         body = encode_json({"instances": instances})
         answer = self.call("POST", f"/v1/models/{quote(model, safe='')}:predict", body, {"Content-Type": JSON})
-        document = read_document(answer)
-        if "predictions" not in document:
-            raise ServiceUnreachable(f"{self.url} answered without 'predictions'")
-        return document["predictions"]
+        return read_document(answer, "predictions")["predictions"]
 
     def call(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
@@ -146,8 +158,9 @@ class Client:
         except httpx.TimeoutException as error:
             raise ServiceUnreachable(f"{self.url} did not answer in time: {type(error).__name__}") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
+            why = str(error).rstrip(".")
             raise ServiceUnreachable(
-                f"no answer from {self.url}: {error}; `onnxlift serve` starts a local service"
+                f"no answer from {self.url}: {why}; `onnxlift serve` starts a local service"
             ) from error
 
 
@@ -168,14 +181,16 @@ def model_path(model: str, version: str | None) -> str:
     return f"{path}/versions/{quote(version, safe='')}" if version else path
 
 
-def read_document(answer: httpx.Response) -> Mapping[str, Any]:
-    """The JSON object of an answer; raises ``ServiceUnreachable`` for any other body."""
+def read_document(answer: httpx.Response, *names: str) -> Mapping[str, Any]:
+    """The JSON object of an answer, known to have ``names``; raises ``ServiceUnreachable`` for any other body."""
     try:
         document = decode_json(answer.content)
     except OnnxliftError as error:
         raise ServiceUnreachable(f"the answer of {answer.url} is not JSON") from error
     if not isinstance(document, dict):
         raise ServiceUnreachable(f"the answer of {answer.url} is not a JSON object")
+    if missing := [name for name in names if name not in document]:
+        raise ServiceUnreachable(f"the answer of {answer.url} has no {missing[0]!r}")
     return document
 
 

@@ -4,13 +4,13 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Any, Final, Unpack
 from urllib.parse import quote, urlencode
 
 import httpx
 
 from onnxlift.client.answer import Answer, decode_answer
-from onnxlift.client.connection import Client, encode_inference, model_path, read_document
+from onnxlift.client.connection import Client, Terms, read_document
 from onnxlift_runtime.errors import ServiceUnreachable
 from onnxlift_runtime.jobs import FINAL, JobStatus
 from onnxlift_runtime.tensors import Array
@@ -53,11 +53,12 @@ class JobRecord:
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> "JobRecord":
         """Read the service's form; raises ``ServiceUnreachable`` for any other."""
-        known = {item.name: document[item.name] for item in fields(cls) if item.name in document}
         try:
-            return cls(**known)
+            return cls(**{item.name: document[item.name] for item in fields(cls) if item.name in document})
         except TypeError as error:
-            raise ServiceUnreachable(f"the answer is not a job: {error}") from error
+            raise ServiceUnreachable(
+                "the answer is not a job, which has an id, a model, a version and a status"
+            ) from error
 
 
 class Jobs:
@@ -67,20 +68,11 @@ class Jobs:
         self._client = client
 
     def submit(
-        self,
-        model: str,
-        inputs: Mapping[str, tuple[str, Array]],
-        *,
-        version: str | None = None,
-        binary: bool = True,
-        classes: Mapping[str, int] | None = None,
-        key: str = "",
+        self, model: str, inputs: Mapping[str, tuple[str, Array]], *, key: str = "", **terms: Unpack[Terms]
     ) -> JobRecord:
         """Ask for an inference that is answered later; submitting again under the same ``key`` gives the same job."""
-        body, headers = encode_inference(inputs, binary=binary, classes=classes or {})
-        asked = {**headers, "Prefer": "respond-async", "Idempotency-Key": key or str(uuid.uuid4())}
-        answer = self._client.call("POST", model_path(model, version) + "/infer", body, asked)
-        return JobRecord.of(read_document(answer))
+        asked = {"Prefer": "respond-async", "Idempotency-Key": key or str(uuid.uuid4())}
+        return JobRecord.of(read_document(self._client.ask(model, inputs, asked, **terms)))
 
     def show(self, job_id: str) -> JobRecord:
         """One job as it is now."""
@@ -92,7 +84,7 @@ class Jobs:
         while left > 0:
             given = {"model": model, "status": status, "limit": str(min(left, 100)), "cursor": cursor}
             query = urlencode({name: value for name, value in given.items() if value})
-            page = read_document(self._client.call("GET", f"/v2/jobs?{query}"))
+            page = read_document(self._client.call("GET", f"/v2/jobs?{query}"), "jobs")
             found = [JobRecord.of(item) for item in page["jobs"]]
             yield from found[:left]
             cursor, left = page.get("next") or "", left - len(found)

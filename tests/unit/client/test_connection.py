@@ -8,8 +8,8 @@ import httpx
 import numpy as np
 import pytest
 
-from onnxlift.client import Client
-from onnxlift_runtime.errors import InputMismatch, ServiceRefused, ServiceUnreachable
+from onnxlift.client import Client, Jobs
+from onnxlift_runtime.errors import ConfigInvalid, InputMismatch, ServiceRefused, ServiceUnreachable
 
 Answerer = Callable[[httpx.Request], httpx.Response]
 METADATA = {
@@ -151,6 +151,30 @@ def test_a_server_that_is_not_there_is_told_with_its_url(error: Exception, told:
 def test_a_url_that_is_none_is_refused() -> None:
     with pytest.raises(ServiceUnreachable), Client("no url") as client:
         client.ready()
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "two\nlines"])
+def test_a_key_that_no_header_carries_is_refused_without_telling_it(key: str) -> None:
+    with pytest.raises(ConfigInvalid, match="plain ASCII") as told:
+        _client(_json({}), api_key=key)
+
+    assert key not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client: client.models(),
+        lambda client: client.predict("tiny", ROW),
+        lambda client: list(Jobs(client).list()),
+        lambda client: Jobs(client).show("one"),
+        lambda client: Jobs(client).submit("tiny", {"x": ("FP32", ROW)}),
+    ],
+)
+@pytest.mark.parametrize("document", [{}, {"else": 1}])
+def test_an_answer_without_what_was_asked_for_is_refused(ask: Callable[[Client], Any], document: Any) -> None:
+    with pytest.raises(ServiceUnreachable, match="the answer "):
+        ask(_client(_json(document)))
 
 
 def test_ready_and_models_are_asked_for() -> None:
