@@ -19,7 +19,7 @@ from onnxlift_runtime.http import Request, Response, Route, dispatch
 from onnxlift_runtime.inference import decode_call, encode_call
 from onnxlift_runtime.manifest import Manifest
 from onnxlift_runtime.metadata import INFER_PATH, SERVING_PATH
-from onnxlift_runtime.payload import compress
+from onnxlift_runtime.payload import compress, inflate
 from onnxlift_runtime.preferences import decode_prefer
 from onnxlift_runtime.routing import HEADER, Hosting, Load, check_at_once, choose
 from onnxlift_runtime.settings import Settings
@@ -43,8 +43,9 @@ def engine() -> Engine:
     return Engine.open(settings())
 
 
+@functools.cache
 def settings() -> Settings:
-    """What this function was told."""
+    """What this function was told, read once: to read it takes as long as an inference of a small model."""
     return Settings.from_env(os.environ)
 
 
@@ -68,12 +69,13 @@ def _infer(request: Request, params: Params) -> Response:
     manifest = opened.catalog.find(params["model"] or "", params["version"])
     preference = decode_prefer(request.headers.get("prefer", ""))
     decide = functools.partial(choose, manifest=manifest, preference=preference, hosting=_hosting(manifest.name))
-    if names_uploads(request.headers, request.body, opened.limits):
-        route = decide(Load(*announced(request.headers, request.body, opened.limits)))
+    headers, body = inflate(request.headers, request.body, opened.limits.max_decompressed_bytes)
+    if names_uploads(headers, body, opened.limits):
+        route = decide(Load(*announced(headers, body, opened.limits)))
         if not route.at_once:
             return intake().accept(request, manifest, preference, route)
-    filled = _with_uploads(request)
-    call = decode_call(opened.limits, manifest, filled.headers, filled.body)
+        headers, body = _filled_in(request.caller, headers, body)
+    call = decode_call(opened.limits, manifest, headers, body)
     route = decide(load_of(call.arrays, manifest, call.outputs))
     if not route.at_once:
         return intake().accept(request, manifest, preference, route)
@@ -94,20 +96,13 @@ def _hosting(model: str) -> Hosting:
     return Hosting.of(settings(), model, int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "0")))
 
 
-def _with_uploads(request: Request) -> Request:
-    limits = engine().limits
-    if not names_uploads(request.headers, request.body, limits):
-        return request
+def _filled_in(caller: str, headers: Mapping[str, str], body: bytes) -> tuple[Mapping[str, str], bytes]:
     if not settings().data_bucket:
         raise MalformedRequest("this service takes no uploads; send the data with the request")
     store = intake().service.store
-    headers, body = fill_in(
-        request.headers,
-        request.body,
-        lambda reference, max_bytes: store.fetch_upload(reference, request.caller, max_bytes),
-        limits,
+    return fill_in(
+        headers, body, lambda reference, max_bytes: store.fetch_upload(reference, caller, max_bytes), engine().limits
     )
-    return replace(request, headers=headers, body=body)
 
 
 def _compressed(response: Response, request: Request) -> Response:

@@ -25,6 +25,7 @@ SERVICE, MODEL, ME = "test", "tiny", "key:me"
 INFER = f"/v2/models/{MODEL}/infer"
 _CACHED = (
     clients._client,
+    predict.settings,
     predict.engine,
     predict.intake,
     predict._routes,

@@ -29,13 +29,18 @@ INFER, PREDICT = "/v2/models/fp32/infer", "/v1/models/fp32:predict"
 TRANSPORTS = [events.rest, events.http_api, events.function_url]
 
 
+def forget() -> None:
+    """Let the function start anew."""
+    for cached in (predict.settings, predict.engine, predict._routes):
+        cached.cache_clear()
+
+
 def serve(root: Path, patch: pytest.MonkeyPatch) -> None:
     """Let the function find its models below ``root``, as a fresh process would."""
     settings = Settings(models_dir=root, threads=1, log_level="ERROR")
     for name, value in settings.to_env().items():
         patch.setenv(name, value)
-    predict.engine.cache_clear()
-    predict._routes.cache_clear()
+    forget()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -45,8 +50,7 @@ def _models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         serve(root, patch)
         yield
-    predict.engine.cache_clear()
-    predict._routes.cache_clear()
+    forget()
 
 
 def ask(event: Any) -> Response:
@@ -194,8 +198,7 @@ def test_a_corrupt_artifact_is_503_with_retry_after_and_its_neighbour_serves(tmp
         bad, good = (ask(events.rest("POST", f"/v2/models/{name}/infer", body)) for name in ("bad", "good"))
         ready = ask(events.rest("GET", "/v2/health/ready"))
         model_ready = ask(events.rest("GET", "/v2/models/bad/ready"))
-    predict.engine.cache_clear()
-    predict._routes.cache_clear()
+    forget()
 
     assert [answer.status for answer in (bad, good, ready, model_ready)] == [503, 200, 503, 503]
     assert all(int(answer.headers["Retry-After"]) > 0 for answer in (bad, ready, model_ready))

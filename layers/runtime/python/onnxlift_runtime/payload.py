@@ -5,6 +5,7 @@ import json
 import math
 import re
 import zlib
+from collections.abc import Mapping
 from typing import Any, Final
 
 try:
@@ -40,6 +41,12 @@ def decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
         return _inflate(body, window, members, max_bytes)
     except zlib.error as error:
         raise MalformedRequest(f"the body is not {encoding}, as its Content-Encoding says: {error}") from error
+
+
+def inflate(headers: Mapping[str, str], body: bytes, max_bytes: int) -> tuple[Mapping[str, str], bytes]:
+    """Lower-case headers and body with the ``Content-Encoding`` undone; raises what ``decompress`` raises."""
+    plain = {name: value for name, value in headers.items() if name != "content-encoding"}
+    return plain, decompress(body, headers.get("content-encoding", ""), max_bytes)
 
 
 def _inflate(body: bytes, window: int, members: int, max_bytes: int) -> bytes:

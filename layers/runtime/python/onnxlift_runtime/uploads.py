@@ -28,7 +28,7 @@ def names_uploads(headers: Headers, body: bytes, limits: Limits) -> bool:
         document, _ = _split(headers, body, limits)
     except MalformedRequest:
         return False
-    return any(_reference(entry) is not None for entry in _inputs(document))
+    return _has_references(document)
 
 
 def announced(headers: Headers, body: bytes, limits: Limits) -> tuple[int, int]:
@@ -50,9 +50,12 @@ def fill_in(headers: Headers, body: bytes, fetch: Fetch, limits: Limits) -> tupl
     Raises ``MalformedRequest``, ``PayloadTooLarge`` and whatever ``fetch`` raises. A request without uploads, or one
     that cannot be read, comes back as it is.
     """
-    if not names_uploads(headers, body, limits):
+    try:
+        document, blobs = _split(headers, body, limits)
+    except MalformedRequest:
         return headers, body
-    document, blobs = _split(headers, body, limits)
+    if not _has_references(document):
+        return headers, body
     pieces: list[bytes | memoryview] = []
     room = limits.max_tensor_bytes
     for entry in _inputs(document):
@@ -73,15 +76,19 @@ def fill_in(headers: Headers, body: bytes, fetch: Fetch, limits: Limits) -> tupl
 def _split(headers: Headers, body: bytes, limits: Limits) -> tuple[Any, memoryview]:
     """The JSON of a request that mentions uploads, and the bytes behind it."""
     try:
-        plain = memoryview(decompress(body, headers.get("content-encoding", ""), limits.max_decompressed_bytes))
+        plain = decompress(body, headers.get("content-encoding", ""), limits.max_decompressed_bytes)
     except PayloadTooLarge:
         return None, memoryview(b"")  # whoever reads the request itself says so
     length = headers.get(_LENGTH, "")
     end = int(length) if length.isascii() and length.isdigit() and len(length) < len(str(2**63)) else len(plain)
-    head = plain[:end]
-    if b'"upload"' not in bytes(head):
-        return None, plain
-    return decode_json(head, max_bytes=limits.max_json_bytes), plain[end:]
+    view = memoryview(plain)
+    if plain.find(b'"upload"', 0, end) < 0:
+        return None, view
+    return decode_json(view[:end], max_bytes=limits.max_json_bytes), view[end:]
+
+
+def _has_references(document: Any) -> bool:
+    return any(_reference(entry) is not None for entry in _inputs(document))
 
 
 def _inputs(document: Any) -> Iterator[dict[str, Any]]:

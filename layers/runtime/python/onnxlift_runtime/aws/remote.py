@@ -4,7 +4,7 @@ Requests are checked as far as that needs no arrays; the worker checks the rest,
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,7 +14,7 @@ from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.http import HEADER_LENGTH, Request, Response, Route
 from onnxlift_runtime.manifest import Manifest
 from onnxlift_runtime.metadata import INFER_PATH, SERVING_PATH, Params
-from onnxlift_runtime.payload import decompress
+from onnxlift_runtime.payload import inflate
 from onnxlift_runtime.preferences import Preference, decode_prefer
 from onnxlift_runtime.routing import Hosting, Load, choose
 from onnxlift_runtime.settings import Limits
@@ -49,7 +49,7 @@ def _infer(remote: Remote, request: Request, params: Params) -> Response:
 def _serve(remote: Remote, request: Request, _params: Params) -> Response:
     target = tfs.decode_path(request.method, request.path)
     manifest = remote.models.find(target.model, target.version, target.label)
-    body = _plain(remote, request)
+    _, body = _plain(remote, request)
     if target.verb == "predict":
         inputs = tfs.decode_predict(body, manifest, remote.limits).inputs
     else:
@@ -60,11 +60,10 @@ def _serve(remote: Remote, request: Request, _params: Params) -> Response:
 
 def _load(remote: Remote, request: Request, manifest: Manifest) -> Load:
     """How much a request is; raises what ``oip.decode_infer`` raises."""
-    if names_uploads(request.headers, request.body, remote.limits):
-        rows, size_bytes = announced(request.headers, request.body, remote.limits)
-        return Load(rows, size_bytes)
-    body = _plain(remote, request)
-    found = oip.decode_infer(body, request.headers.get(HEADER_LENGTH.lower()), manifest, remote.limits)
+    headers, body = _plain(remote, request)
+    if names_uploads(headers, body, remote.limits):
+        return Load(*announced(headers, body, remote.limits))
+    found = oip.decode_infer(body, headers.get(HEADER_LENGTH.lower()), manifest, remote.limits)
     return _load_of(found.inputs, manifest, len(body))
 
 
@@ -73,6 +72,5 @@ def _load_of(inputs: tuple[WireTensor, ...], manifest: Manifest, size_bytes: int
     return Load(next(batched, 1), size_bytes)
 
 
-def _plain(remote: Remote, request: Request) -> bytes:
-    encoding = request.headers.get("content-encoding", "")
-    return decompress(request.body, encoding, remote.limits.max_decompressed_bytes)
+def _plain(remote: Remote, request: Request) -> tuple[Mapping[str, str], bytes]:
+    return inflate(request.headers, request.body, remote.limits.max_decompressed_bytes)
