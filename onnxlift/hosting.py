@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 QueueName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,80}$")]
 InstanceType: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9-]+\.[a-z0-9-]+$")]
@@ -10,7 +10,16 @@ Account: TypeAlias = Annotated[str, Field(pattern=r"^[0-9]{12}$")]
 Region: TypeAlias = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[a-z]+)+-[0-9]$")]
 Email: TypeAlias = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")]
 HostName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+$", max_length=253)]
+SubnetId: TypeAlias = Annotated[str, Field(pattern=r"^subnet-([0-9a-f]{8}|[0-9a-f]{17})$")]
+SecurityGroupId: TypeAlias = Annotated[str, Field(pattern=r"^sg-([0-9a-f]{8}|[0-9a-f]{17})$")]
 Certificate: TypeAlias = Annotated[str, Field(pattern=r"^arn:[a-z-]+:acm:[a-z0-9-]+:[0-9]{12}:certificate/\S+$")]
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise ValueError(f"{twice} is there twice")
+    return names
 
 
 class Table(BaseModel):
@@ -56,6 +65,23 @@ class Api(Table):
     domain: Domain | None = None
 
 
+class Vpc(Table):
+    """A network of one's own for the functions; what it names is there already, in the account and region."""
+
+    subnets: Annotated[tuple[SubnetId, ...], AfterValidator(_distinct)] = Field(
+        min_length=1,
+        max_length=16,
+        description="Private subnets of one VPC, best in two zones.",
+        json_schema_extra={"uniqueItems": True},
+    )
+    security_groups: Annotated[tuple[SecurityGroupId, ...], AfterValidator(_distinct)] = Field(
+        min_length=1,
+        max_length=5,
+        description="Security groups of the same VPC, which let HTTPS out.",
+        json_schema_extra={"uniqueItems": True},
+    )
+
+
 class Deployment(Table):
     """Where the service is deployed to, and how much is done so that nobody has to look after it."""
 
@@ -67,6 +93,8 @@ class Deployment(Table):
     account: Account | None = Field(None, description="The account that it may be deployed to; no other is touched.")
     region: Region | None = Field(None, description="The region; that of the credentials when absent.")
     alarm_email: Email | None = Field(None, description="Who is told of alarms, once they confirm it.")
+
+    vpc: Vpc | None = Field(None, description="The network of the functions; Lambda's own when absent.")
 
     @property
     def is_watched(self) -> bool:

@@ -63,7 +63,7 @@ class Accelerators(Construct):
 class AcceleratedFunction(PublishedFunction):
     """The function ``handlers.batch`` with every version of one model and a GPU.
 
-    There are none of it while there is nothing to do, and at most ``max_tasks``.
+    There are none of it while there is nothing to do, and at most ``max_tasks``. Its network is that of its machines.
     """
 
     def __init__(

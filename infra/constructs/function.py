@@ -1,6 +1,6 @@
 """A function as every stack has it: with a role and a log of its own, and called by its alias alone."""
 
-from typing import Final, TypedDict
+from typing import Any, Final, TypedDict
 
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
@@ -8,9 +8,19 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from infra.constructs.identity import FunctionIdentity
+from onnxlift.hosting import Vpc
 from onnxlift_runtime.settings import Settings
 
 LIVE: Final = "live"
+# What Lambda does in a function's name to put it into a VPC: AWSLambdaVPCAccessExecutionRole, without the logs.
+INTERFACES: Final = (
+    "ec2:CreateNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:DeleteNetworkInterface",
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:UnassignPrivateIpAddresses",
+)
 
 
 class Own(TypedDict):
@@ -22,13 +32,17 @@ class Own(TypedDict):
 
 
 class PublishedFunction(Construct):
-    """A function that is published behind the alias ``live``; whoever makes one hands it to ``publish``."""
+    """A function that is published behind the alias ``live``; whoever makes one hands it to ``publish``.
+
+    ``vpc`` is the network that it is put into, Lambda's own where there is none.
+    """
 
     function: lambda_.Function
     alias: lambda_.Alias
 
-    def __init__(self, scope: Construct, id: str, *, retention_days: int) -> None:  # noqa: A002
+    def __init__(self, scope: Construct, id: str, *, retention_days: int, vpc: Vpc | None = None) -> None:  # noqa: A002
         super().__init__(scope, id)
+        self._vpc = vpc
         self._identity = FunctionIdentity(self, "Identity", retention_days=retention_days)
 
     def allow(self, *statements: iam.PolicyStatement) -> None:
@@ -41,5 +55,30 @@ class PublishedFunction(Construct):
 
     def publish(self, function: lambda_.Function) -> None:
         """Point the alias at the version of ``function`` that this deployment makes; it must be configured by then."""
+        if self._vpc is not None:
+            self._join(function, self._vpc)
         self.function = function
         self.alias = lambda_.Alias(self, "Live", alias_name=LIVE, version=function.current_version)
+
+    def _join(self, function: lambda_.Function, vpc: Vpc) -> None:
+        """Put a function into subnets that are there: by their ids, because the CDK would look a VPC up.
+
+        The policy is apart from the role's other one, so that CloudFormation takes it away only after the function
+        has left the subnets: Lambda deletes its network interfaces with it.
+        """
+        policy = iam.Policy(self, "Interfaces", roles=[self._identity.role], statements=_interface_statements())
+        function.node.add_dependency(policy)
+        plain: Any = function.node.default_child
+        plain.vpc_config = lambda_.CfnFunction.VpcConfigProperty(
+            subnet_ids=list(vpc.subnets), security_group_ids=list(vpc.security_groups)
+        )
+
+
+def _interface_statements() -> list[iam.PolicyStatement]:
+    """Let Lambda handle network interfaces, and not the function's code, whose calls alone tell their function."""
+    actions, everything = list(INTERFACES), ["*"]
+    inside = {"Null": {"lambda:SourceFunctionArn": "false"}}
+    return [
+        iam.PolicyStatement(actions=actions, resources=everything),
+        iam.PolicyStatement(effect=iam.Effect.DENY, actions=actions, resources=everything, conditions=inside),
+    ]

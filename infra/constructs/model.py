@@ -11,6 +11,7 @@ from infra.assets import DOCKERFILE
 from infra.constructs.function import PublishedFunction
 from infra.constructs.image import build_options
 from infra.models import DeployedModel
+from onnxlift.hosting import Vpc
 from onnxlift_runtime.settings import Settings
 
 _ARCHITECTURES: Final = {
@@ -37,9 +38,10 @@ class ModelFunction(PublishedFunction):
         settings: Settings,
         timeout_ms: int,
         retention_days: int,
+        vpc: Vpc | None,
         physical_name: str | None = None,
     ) -> None:
-        super().__init__(scope, id, retention_days=retention_days)
+        super().__init__(scope, id, retention_days=retention_days, vpc=vpc)
         architecture, platform = _ARCHITECTURES[model.architecture]
         code = lambda_.DockerImageCode.from_image_asset(
             context,

@@ -8,6 +8,7 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra.constructs.function import PublishedFunction
+from onnxlift.hosting import Vpc
 from onnxlift_runtime.settings import Settings
 
 CODE_FOLDER: Final = PurePosixPath("/var/task")  # where Lambda unpacks a function's zip
@@ -29,8 +30,9 @@ class ZipFunction(PublishedFunction):
         memory_mb: int,
         timeout_s: int,
         retention_days: int,
+        vpc: Vpc | None,
     ) -> None:
-        super().__init__(scope, id, retention_days=retention_days)
+        super().__init__(scope, id, retention_days=retention_days, vpc=vpc)
         runtime = lambda_.LayerVersion(
             self,
             "Runtime",

@@ -62,6 +62,7 @@ class ApiStack(NestedStack):
             memory_mb=CONTROL_MEMORY_MB,
             timeout_s=CONTROL_TIMEOUT_S,
             retention_days=config.api.log_retention_days,
+            vpc=config.deployment.vpc,
         )
         self._allow_jobs(control, config)
         self._add_sweep(control)

@@ -73,6 +73,7 @@ class JobsStack(NestedStack):
             memory_mb=memory_mb,
             timeout_s=source.timeout_s,
             retention_days=self._config.api.log_retention_days,
+            vpc=self._config.deployment.vpc,
         )
         self._alarms.watch_function(name, function.function)
         return function

@@ -59,6 +59,7 @@ class ModelStack(NestedStack):
             settings=self._settings,
             timeout_ms=timeout_ms,
             retention_days=self._config.api.log_retention_days,
+            vpc=self._config.deployment.vpc,
             physical_name=physical_name,
         )
 

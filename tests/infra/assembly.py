@@ -99,6 +99,7 @@ def _allowed(policy: Resource) -> set[tuple[str, str]]:
             re.sub(r"^arn:<AWS::Partition>:(\w+):(<AWS::Region>:<AWS::AccountId>|:):?", r"\1 ", flat(resource)),
         )
         for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Allow"
         for action in _as_list(statement["Action"])
         for resource in _as_list(statement["Resource"])
     }

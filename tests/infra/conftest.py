@@ -103,7 +103,12 @@ samples = "heldout.npz"
 """
 MANAGED = "max_tasks = 3\njobs_per_task = 10\nidle_minutes = 20\nmax_batch_size = 16"
 GROUP = 'capacity = "group"\nnetwork = "endpoints"\nspot = false\ninstance_types = ["g6e.2xlarge", "g5.2xlarge"]'
-ACCELERATED = 'backend = "lambda"\nnetwork = "nat"'
+VPC = """
+[deployment.vpc]
+subnets = ["subnet-0a1b2c3d", "subnet-0123456789abcdef0"]
+security_groups = ["sg-0f0e0d0c0b0a09080"]
+"""
+ACCELERATED = 'backend = "lambda"\nnetwork = "nat"\n' + VPC
 
 
 def write_lab(folder: Path, gpu: str = MANAGED) -> Path:

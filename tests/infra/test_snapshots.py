@@ -25,7 +25,7 @@ def test_every_resource_is_as_it_was_last_looked_at(
     shop: Assembly, lab: Assembly, group: Assembly, accelerated: Assembly, request: pytest.FixtureRequest
 ) -> None:
     assemblies = {"shop": shop, "lab": lab, "group": group, "accelerated": accelerated}
-    own = {"group": ("lab-gpu", "lab-gpu-big"), "accelerated": ("lab-gpu", "lab-gpu-big")}
+    own = {"group": ("lab-gpu", "lab-gpu-big"), "accelerated": ("lab-gpu", "lab-gpu-big", "lab-model-small")}
     written = {
         f"{name}.txt": "".join(listed(assembly, stack) for stack in own.get(name, assembly.stacks))
         for name, assembly in assemblies.items()
