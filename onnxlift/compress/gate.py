@@ -117,12 +117,14 @@ def agreement(first: Array, second: Array) -> float:
     """How closely two sets of answers agree, 1 where they are equal.
 
     The mean cosine similarity of the samples; one number for each sample is taken as one vector over all of them;
-    classes and text agree where they are equal.
+    classes and text agree where they are equal, and infinities alone where both have them.
     """
     if first.dtype.kind != "f":
         return float(np.mean(first == second))
-    if np.isnan(second).any():
+    infinite = np.isinf(first) | np.isinf(second)
+    if np.isnan(second).any() or not np.array_equal(first[infinite], second[infinite]):
         return float("nan")
+    first, second = (np.where(infinite, 0, answers) for answers in (first, second))
     rows = len(first) if first.size > len(first) else 1
     if first.size < 2:
         return float(np.allclose(first, second, rtol=1e-3))

@@ -208,6 +208,8 @@ def _per_sample(right: Array) -> Array:
 def _flat(answers: Array) -> Array:
     if answers.dtype.kind not in "fiub":
         raise SamplesInvalid("this metric compares numbers; the first output is text")
+    if not np.isfinite(answers).all():
+        raise SamplesInvalid("this metric compares numbers; the first output is infinite on some held-out samples")
     return np.asarray(answers.reshape(len(answers), -1), np.float64)
 
 

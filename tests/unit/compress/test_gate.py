@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from onnxlift.compress.gate import Gate, agreement
 from onnxlift.compress.report import Agreement, CandidateRow
 from onnxlift.config import Quality
-from onnxlift_runtime.errors import QualityGateFailed
+from onnxlift_runtime.errors import QualityGateFailed, SamplesInvalid
 
 RANDOM = np.random.default_rng(4)
 REFERENCE = RANDOM.normal(size=(200, 8)).astype(np.float32)
@@ -136,11 +136,24 @@ def test_the_manifest_gets_the_worst_figure_of_every_limit() -> None:
         (np.array([1, 2, 3, 4]), np.array([1, 2, 3, 5]), 0.75),
         (np.array([b"a", b"b"]), np.array([b"a", b"c"]), 0.5),
         (np.array([[1.0]]), np.array([[1.0]]), 1.0),
+        (np.array([[-np.inf, 1, 2]]), np.array([[-np.inf, 1, 2]]), 1.0),
     ],
 )
 def test_agreement_takes_any_kind_of_answer(first: np.ndarray, second: np.ndarray, expected: float) -> None:
     assert agreement(first, second) == pytest.approx(expected)
 
 
-def test_no_number_agrees_with_nothing() -> None:
-    assert np.isnan(agreement(np.ones((2, 2)), np.full((2, 2), np.nan)))
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_no_finite_number_agrees_with_one(number: float) -> None:
+    assert np.isnan(agreement(np.ones((2, 2)), np.full((2, 2), number)))
+
+
+def test_infinite_answers_are_no_numbers_to_compare_and_still_have_classes() -> None:
+    answers = REFERENCE.copy()
+    answers[3, 3] = np.inf
+
+    with pytest.raises(SamplesInvalid, match="infinite on some held-out samples"):
+        Gate.of(_gate().conditions, {1: answers}, None)
+    gate = Gate.of(_gate(metric="top1_agreement").conditions, {1: answers}, None)
+
+    assert gate.obstacle(gate.judge(answers, 1, "x"), ()) == ""
