@@ -70,6 +70,16 @@ def test_a_model_onnxruntime_does_not_load_is_refused_in_one_line(tmp_path: Path
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize(("domain", "told"), [("", "ai.onnx"), ("ai.onnx.ml", "ai.onnx.ml")])
+def test_an_opset_that_is_too_new_is_told_with_those_that_are_not(tmp_path: Path, domain: str, told: str) -> None:
+    model = builders.linear()
+    del model.opset_import[:]
+    model.opset_import.extend([helper.make_opsetid(name, 99 if name == domain else 1) for name in {"", domain}])
+
+    with pytest.raises(ModelRefused, match=rf"has opset 99 of {told}, supported are those up to \d+; export it"):
+        _read(tmp_path, model)
+
+
 def test_class_names_go_to_the_outputs_with_as_many_columns() -> None:
     outputs = (spec("a", "FP32", (-1, 2)), spec("b", "FP32", (-1, 3)), spec("c", "FP32", (2,)))
 
