@@ -14,6 +14,7 @@ from onnxlift.cli.options import config_option, json_option
 from onnxlift.compress import pipeline, search
 from onnxlift.config import Config, load_config
 from onnxlift.placement import place
+from onnxlift_runtime.errors import OnnxliftError
 
 
 @click.command(short_help="Compress models as hard as their quality limit allows.")
@@ -42,10 +43,12 @@ def command(
     """
     if compare and recipe:
         raise click.UsageError("--compare names two recipes itself; leave --recipe out")
+    if compare and pipeline.AUTO in compare:
+        raise click.UsageError(f"--compare takes the names of two recipes; {pipeline.AUTO} is a search, not a recipe")
     config = load_config(config_path)
     answers = []
     for name in [model] if model else sorted(config.models):
-        with _progress(name, shown=not as_json) as heard:
+        with _named(name, needed=len(config.models) > 1 and not model), _progress(name, shown=not as_json) as heard:
             if compare:
                 shown, data = _compared(pipeline.compare(config, name, compare, heard, budget), name)
             else:
@@ -66,6 +69,17 @@ def _compressed(
 
 def _compared(comparison: pipeline.Comparison, name: str) -> tuple[RenderableType, dict[str, object]]:
     return summary.side_by_side(comparison, name), summary.comparison_as_json(comparison, name)
+
+
+@contextlib.contextmanager
+def _named(model: str, *, needed: bool) -> Iterator[None]:
+    """Begin the line that tells an error with the model's name."""
+    try:
+        yield
+    except OnnxliftError:
+        if needed:
+            click.secho(f"{model}: ", fg="red", err=True, nl=False)
+        raise
 
 
 @contextlib.contextmanager

@@ -107,6 +107,22 @@ def test_a_comparison_and_a_recipe_contradict(config: Path) -> None:
     assert "leave --recipe out" in result.stderr
 
 
+def test_a_search_is_no_recipe_to_compare(config: Path) -> None:
+    result = _compress(config, "conv", "--compare", "auto", "fp32")
+
+    assert result.exit_code == 2
+    assert "auto is a search, not a recipe" in result.stderr
+
+
+def test_an_error_names_its_model_where_several_are_compressed(config: Path) -> None:
+    (config.parent / "conv.onnx").write_bytes(b"")
+
+    result = _compress(config)
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"conv: {config.parent}/conv.onnx is empty, an ONNX model was expected\n"
+
+
 def test_a_recipe_can_be_asked_for_by_name(config: Path) -> None:
     result = _compress(config, "conv", "--recipe", "int8-dynamic")
 
