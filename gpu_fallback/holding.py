@@ -20,9 +20,9 @@ MAX_HELD_BYTES: Final = 512 * 1024 * 1024  # of all payloads, arrays and answers
 class Holding:
     """A message and how far it came: ``job`` once it is claimed, ``task`` and ``answers`` once it is decoded.
 
-    ``missing`` counts the answers that are yet to come, ``started`` is whether any was begun. ``arrays_bytes`` is what
-    its inputs and answers take. ``broken`` says what nobody expected. ``closed``: somebody ends it, and nobody else
-    may; ``ended``: that is done, as far as the job goes.
+    ``missing`` counts the answers that are yet to come, ``started`` is whether any was begun, ``workers`` how many
+    threads load or compute it. ``arrays_bytes`` is what its inputs and answers take. ``broken`` says what nobody
+    expected. ``closed``: somebody ends it, and nobody else may; ``ended``: that is done, as far as the job goes.
     """
 
     message: Message
@@ -32,6 +32,7 @@ class Holding:
     answers: list[Answer | None] = field(default_factory=list)
     missing: int = 0
     started: bool = False
+    workers: int = 0
     arrays_bytes: int = 0
     broken: str = ""
     closed: bool = False
@@ -58,6 +59,10 @@ class Holdings:
     def __len__(self) -> int:
         """How many messages are held."""
         return len(self._held)
+
+    def __contains__(self, holding: Holding) -> bool:
+        """Whether it is held."""
+        return holding in self._held
 
     def snapshot(self) -> list[Holding]:
         """What is held and not being ended, the oldest first."""

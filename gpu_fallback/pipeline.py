@@ -12,6 +12,7 @@ from functools import partial
 from time import monotonic
 from typing import Final
 
+from gpu_fallback.admission import Admission
 from gpu_fallback.gather import Batch, Gatherer
 from gpu_fallback.holding import Holding, Holdings
 from gpu_fallback.loop import LOOK_S, Loop, Stage
@@ -19,7 +20,7 @@ from gpu_fallback.metrics import Metrics, Stopwatch
 from gpu_fallback.part import Part, group
 from onnxlift_runtime import telemetry
 from onnxlift_runtime.aws.queues import Message, backoff_s
-from onnxlift_runtime.aws.worker import Outcome, Worker
+from onnxlift_runtime.aws.worker import Outcome, Suspect, Worker
 from onnxlift_runtime.batching import Feed, arrays_bytes, run_together
 from onnxlift_runtime.errors import DeviceMissing, ModelUnavailable, OnnxliftError
 from onnxlift_runtime.jobs import Job
@@ -69,6 +70,7 @@ class Pipeline:
         self._running: dict[int, tuple[float, list[Part]]] = {}
         self._stopping = False
         self.device_lost = ""  # why nothing can be computed any more
+        self.admission = Admission(holdings, lambda holding: self._loaders.put(partial(self._try_load, holding)))
         self._loaders = Stage("load", plan.threads, STORE_STEP_S)
         self._publishers = Stage("publish", plan.threads, STORE_STEP_S)
         self._devices = [
@@ -79,13 +81,11 @@ class Pipeline:
     @property
     def loops(self) -> list[Loop]:
         """Every thread of it."""
-        return [*self._loaders.loops, *self._devices, *self._publishers.loops]
+        return [self.admission.loop, *self._loaders.loops, *self._devices, *self._publishers.loops]
 
     def take(self, message: Message) -> None:
         """Work on a message that was received just now."""
-        holding = Holding(message, monotonic())
-        self._holdings.add(holding)
-        self._loaders.put(partial(self._try_load, holding))
+        self.admission.take(Holding(message, monotonic()))
 
     def hung(self) -> list[Holding]:
         """What is in inferences that take longer than they may."""
@@ -98,6 +98,7 @@ class Pipeline:
         with self._changed:
             self._stopping = True
             waiting = {part.holding: None for part in self._gatherer.clear()}
+        self.admission.end()
         for holding in waiting:
             self.give_back(holding, STOPPING)
 
@@ -112,7 +113,7 @@ class Pipeline:
     def drop(self, holding: Holding) -> None:
         """Forget a job that is somebody else's by now, its message too."""
         if self._holdings.close(holding):
-            self._holdings.remove(holding)
+            self.admission.leave(holding)
 
     def _try_load(self, holding: Holding) -> None:
         """Load a job where there is memory for it; what nobody thought of ends its attempt, and not the thread."""
@@ -120,7 +121,8 @@ class Pipeline:
             self._loaders.put(partial(self._try_load, holding))
             return
         try:
-            self._load(holding)
+            with self.admission.at_work([holding]):
+                self._load(holding)
         except Exception as error:
             telemetry.log("error", "job broke", job=holding.message.job_id, why=repr(error))
             self.give_back(holding, f"{BROKEN}: {error!r}", at_fault=True)
@@ -130,7 +132,12 @@ class Pipeline:
             self.give_back(holding, STOPPING)
         if holding.closed:  # given back while it waited
             return
-        claimed = self._core.claim(holding.message.job_id, self._plan.lease_ms)
+        job_id, alone = holding.message.job_id, self.admission.is_alone(holding)
+        claimed = self._core.claim(job_id, self._plan.lease_ms, alone=alone)
+        if isinstance(claimed, Suspect):
+            telemetry.log("warning", "job waits to run alone", job=job_id, deaths=claimed.deaths)
+            self.admission.suspect(holding, claimed.deaths)
+            return
         if isinstance(claimed, Outcome):
             self._end(holding, lambda: claimed)
             return
@@ -167,10 +174,11 @@ class Pipeline:
 
     def _compute(self, device: int) -> None:
         batch = self._next()
-        parts = [part for part in batch.items if not part.holding.closed] if batch else []
-        if not parts:
+        if batch is None:
             return
-        answers = self._prepare(parts) or self._run(device, parts)
+        with self.admission.at_work(part.holding for part in batch.items):
+            parts = [part for part in batch.items if not part.holding.closed]
+            answers = self._prepare(parts) or self._run(device, parts) if parts else []
         for part, answer in zip(parts, answers, strict=True):
             self._note(part, answer)
 
@@ -284,4 +292,4 @@ class Pipeline:
         except Exception as error:
             telemetry.log("error", "message not ended", job=message.job_id, why=repr(error))
         finally:
-            self._holdings.remove(holding)
+            self.admission.leave(holding)

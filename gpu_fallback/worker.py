@@ -96,7 +96,7 @@ class GpuWorker:
                 self._pipeline.take,
                 self._timings.poll_s,
                 visibility_s,
-                lambda: self._protection.resting,
+                lambda: self._protection.resting or self._pipeline.admission.closed,
             )
             for model in models
         }

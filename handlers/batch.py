@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -28,8 +28,9 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
     named = [(job_id, record) for record in records if (job_id := _job_id(record))]
     lease_ms = context.get_remaining_time_in_millis() + LEASE_MARGIN_MS
     tier = tier_of_queue(_queue(records[0])) if records else ""
-    with worker().service.meter.gathered("batch"):
-        again = replace(worker(), tier=tier).work([job_id for job_id, _ in named], lease_ms)
+    core, job_ids = replace(worker(), tier=tier), [job_id for job_id, _ in named]
+    with core.service.meter.gathered("batch"):
+        again = core.work(job_ids, lease_ms, lambda suspects: _hide(core.service.queues, named, suspects, lease_ms))
     failed = [record for job_id, record in named if job_id in again]
     for record in failed:
         _postpone(worker().service.queues, record)
@@ -53,6 +54,15 @@ def _job_id(record: Mapping[str, Any]) -> str:
     except MalformedRequest as error:
         telemetry.log("error", "message without a job", message_id=record["messageId"], why=str(error))
         return ""
+
+
+def _hide(
+    queues: Queues, named: Iterable[tuple[str, Mapping[str, Any]]], job_ids: Collection[str], lease_ms: int
+) -> None:
+    """Should this function end in the middle, let the messages of these jobs come again when it could not go on."""
+    for job_id, record in named:
+        if job_id in job_ids:
+            queues.postpone(_queue(record), record["receiptHandle"], lease_ms // 1000 + 1)
 
 
 def _postpone(queues: Queues, record: Mapping[str, Any]) -> None:

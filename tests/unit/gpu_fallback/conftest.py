@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from gpu_fallback.worker import GpuWorker
+from onnxlift_runtime import jobs
 from onnxlift_runtime.aws.service import Submission
 from onnxlift_runtime.aws.worker import Worker
 from onnxlift_runtime.batching import Runner
@@ -92,11 +93,16 @@ class Bench:
         assert self.status, "the worker did not end"
         return self.status[0]
 
-    def submit(self, number: float, rows: int = 1, version: str = "1") -> Job:
+    def submit(self, number: float, rows: int = 1, version: str = "1", model: str = MODEL) -> Job:
         """Queue a job whose rows all are ``number``."""
         x = {"name": "x", "datatype": "FP32", "shape": [rows, 2], "data": np.full((rows, 2), number).tolist()}
         payload = Payload.of(json.dumps({"inputs": [x]}).encode(), {})
-        return self.memory.service.submit(Submission(CALLER, MODEL, version, payload, tier="gpu"))
+        return self.memory.service.submit(Submission(CALLER, model, version, payload, tier="gpu"))
+
+    def submit_suspect(self, number: float, model: str = MODEL) -> Job:
+        """Queue a job that a worker has died with."""
+        job = self.submit(number, model=model)
+        return self.memory.service.table.change(job.id, lambda found: jobs.claim(found, "dead", 0, 1))
 
     def job(self, job: Job) -> Job:
         return self.memory.service.table.get(job.id)
@@ -138,7 +144,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
             **{"max_batch_size": 8, "max_wait_ms": 20, "stop_within_s": 4, "timeout_s": 60, **told},
         )
         core = Worker(memory.service, runner or Doubler(), herald, "worker-1", 10**6)
-        worker = GpuWorker(core, settings, (MODEL,), SERVICE, visibility_s)
+        worker = GpuWorker(core, settings, tuple(core.engine.catalog.models), SERVICE, visibility_s)
         made.append(Bench(memory, worker, herald))
         return made[-1]
 

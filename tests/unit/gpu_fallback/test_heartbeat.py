@@ -40,7 +40,7 @@ def claimed(memory: Memory, core: Worker) -> tuple[Job, Holding]:
     """A job that is submitted, received and claimed."""
     job = memory.service.submit(Submission(CALLER, MODEL, "1", Payload.of(b"{}", {}), tier=GPU))
     (message,) = memory.service.queues.receive(MODEL, GPU, 1, 0, VISIBILITY_S)
-    held = core.claim(job.id, LEASE_MS)
+    held = core.claim(job.id, LEASE_MS, alone=False)
     assert isinstance(held, Job)
     return held, Holding(message, 0.0, held)
 

@@ -101,13 +101,15 @@ def test_what_cannot_be_opened_fails_with_the_reason(make: Make) -> None:
 def test_a_job_whose_attempt_came_to_nothing_before_runs_alone(make: Make) -> None:
     runner = Doubler()
     bench = make(runner, max_wait_ms=300)
-    suspect = bench.submit(1)
-    bench.memory.service.table.change(suspect.id, lambda job: jobs.claim(job, "dead", 0, 1))
+    tried = bench.submit(1)
+    table = bench.memory.service.table
+    held = table.change(tried.id, lambda job: jobs.claim(job, "other", 0, 1))
+    table.change(tried.id, lambda job: jobs.release(job, held, "store away", 0))
     made = [bench.submit(number) for number in range(3)]
 
     bench.start()
 
-    bench.await_status(JobStatus.SUCCEEDED, suspect, *made)
+    bench.await_status(JobStatus.SUCCEEDED, tried, *made)
     assert sorted(runner.sizes) == [1, 3]
 
 

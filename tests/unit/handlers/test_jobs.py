@@ -14,8 +14,10 @@ from handlers import batch, control, predict
 from onnxlift_runtime import jobs
 from onnxlift_runtime.aws import clients
 from onnxlift_runtime.aws.herald import Herald
+from onnxlift_runtime.aws.queues import Queues
+from onnxlift_runtime.engine import Engine
 from onnxlift_runtime.errors import StoreUnavailable
-from onnxlift_runtime.jobs import Job
+from onnxlift_runtime.jobs import MAX_ATTEMPTS, Job
 from tests.unit.handlers.conftest import CONTEXT, INFER, MODEL, Deployed, body, data_of, error_of, later
 
 
@@ -221,6 +223,31 @@ def test_a_poison_message_and_a_held_job_leave_their_neighbours_alone(deployed: 
     expected = next(record["messageId"] for record in records if held in record["body"])
     assert failures == [{"itemIdentifier": expected}]
     assert deployed.show(good)["status"] == "SUCCEEDED"
+
+
+def test_suspects_behind_others_come_again_soon_should_the_function_end_with_these(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ended(BaseException):
+        pass
+
+    def end(*_arguments: object) -> None:
+        raise Ended
+
+    first, suspect = deployed.submit(1), deployed.submit(2)
+    batch.worker().service.table.change(suspect, lambda job: jobs.claim(job, "dead", job.created_ms, 0))
+    records = deployed.receive(f"test-{MODEL}-lambda-jobs")
+    hidden: list[tuple[str, int]] = []
+    monkeypatch.setattr(Queues, "postpone", lambda _queues, _name, receipt, delay_s: hidden.append((receipt, delay_s)))
+    monkeypatch.setattr(Engine, "run", end)
+
+    with pytest.raises(Ended):
+        batch.handler({"Records": records}, CONTEXT)
+
+    expected = next(record["receiptHandle"] for record in records if suspect in record["body"])
+    assert hidden == [(expected, 66)]
+    assert [deployed.job(job_id).attempts_left for job_id in (first, suspect)] == [MAX_ATTEMPTS - 1] * 2
+    assert deployed.job(suspect).deaths == 0, "it was not claimed again"
 
 
 def test_a_job_held_by_another_comes_again_soon(deployed: Deployed) -> None:

@@ -78,6 +78,34 @@ def test_release_queues_again_until_the_attempts_are_used() -> None:
     assert job.error == "store away"
 
 
+def test_what_ended_with_its_worker_is_counted_and_nothing_else_is() -> None:
+    handed_back = jobs.hand_back(held := running(), held, "the worker stops", 200)
+    released = jobs.release(held, held, "store away", 200)
+
+    claimed_again = jobs.claim(held, "b", 100 + LEASE_MS, LEASE_MS)
+    reclaimed = jobs.reclaim(claimed_again, 100 + 2 * LEASE_MS)
+
+    assert [job.deaths for job in (handed_back, released, claimed_again, reclaimed)] == [0, 0, 1, 2]
+    assert jobs.claim(reclaimed, "c", 5_000, LEASE_MS).deaths == 2
+    assert jobs.escalate(reclaimed, "gpu", "too large", 5_000).deaths == 0
+
+
+def test_a_job_that_only_met_deaths_tells_so() -> None:
+    job = queued(expires_ms=10**6)
+
+    for turn in range(1, MAX_ATTEMPTS + 1):
+        job = jobs.reclaim(jobs.claim(job, f"w{turn}", turn, LEASE_MS), turn + LEASE_MS)
+
+    assert job.status is JobStatus.FAILED
+    assert job.error == "the worker died before it had an answer, 3 times, all but the first with no other job in hand"
+
+
+def test_a_claim_made_twice_is_one() -> None:
+    held = running(now_ms=100)
+
+    assert jobs.claim(held, "a", 200, LEASE_MS) is held
+
+
 def test_handing_back_costs_no_attempt_however_often() -> None:
     job = queued()
 

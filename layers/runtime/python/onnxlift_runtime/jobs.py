@@ -13,8 +13,9 @@ Every transition takes a job and returns the next one, its ``revision`` one high
 that the stored revision is still the old one: of two racing transitions exactly one happens, the other is told why not.
 A worker holds a lease, named by owner and attempt; only its holder may finish the job, and a lease that ran out may be
 claimed again. A worker gives a job back by ``release`` after a failure of the attempt, and by ``hand_back`` where the
-attempt was not at fault, which returns it. ``escalate`` queues a job on another tier, once, because the one that it was
-on is too small for it. All times are whole milliseconds since the epoch.
+attempt was not at fault, which returns it. What ended neither way ended with its worker: ``deaths`` counts that.
+``escalate`` queues a job on another tier, once, because the one that it was on is too small for it. All times are whole
+milliseconds since the epoch.
 """
 
 import hashlib
@@ -99,6 +100,7 @@ class Job:
     revision: int = 1
     attempt: int = 0
     attempts_left: int = MAX_ATTEMPTS
+    deaths: int = 0
     lease_owner: str = ""
     lease_until_ms: int = 0
     started_ms: int = 0
@@ -124,22 +126,19 @@ def job_id(caller: str, idempotency_key: str) -> str:
     return str(uuid5(NAMESPACE_URL, f"onnxlift:{len(caller)}:{caller}:{idempotency_key}"))
 
 
-def same_request(stored: Job, asked: Job) -> bool:
-    """Whether two submissions under one idempotency key ask for the same thing."""
-    return (stored.model, stored.version, stored.payload.sha256) == (asked.model, asked.version, asked.payload.sha256)
-
-
 def claim(job: Job, owner: str, now_ms: int, lease_ms: int, tier: str = "") -> Job:
     """Take a queued job, or one whose worker let its lease run out; uses up one attempt.
 
-    ``tier`` is the worker's, "" for any. Raises ``JobConflict`` where the job ended, expired, is held by somebody else
-    or has moved to another tier.
+    ``owner`` names this very claim: made twice, because its answer got lost, it is one. ``tier`` is the worker's, ""
+    for any. Raises ``JobConflict`` where the job ended, expired, is held by somebody else or has moved to another tier.
     """
     if job.final:
         raise JobConflict(f"job {job.id} is {job.status}, nothing is left to do")
     if tier not in ("", job.tier):
         raise JobConflict(f"job {job.id} has moved to tier {job.tier}")
     if job.status is JobStatus.RUNNING and now_ms < job.lease_until_ms:
+        if job.lease_owner == owner:
+            return job
         raise JobConflict(f"job {job.id} is held by another worker until {job.lease_until_ms}")
     if job.status is JobStatus.QUEUED and now_ms >= job.expires_ms:
         raise JobConflict(f"job {job.id} waited longer than its time limit")
@@ -150,6 +149,7 @@ def claim(job: Job, owner: str, now_ms: int, lease_ms: int, tier: str = "") -> J
         status=JobStatus.RUNNING,
         attempt=job.attempt + 1,
         attempts_left=job.attempts_left - 1,
+        deaths=job.deaths + (job.status is JobStatus.RUNNING),
         lease_owner=owner,
         lease_until_ms=now_ms + lease_ms,
         started_ms=now_ms,
@@ -199,7 +199,9 @@ def reclaim(job: Job, now_ms: int) -> Job:
     """
     if job.status is not JobStatus.RUNNING or now_ms < job.lease_until_ms:
         raise JobConflict(f"job {job.id} is {job.status}, and not held beyond its lease")
-    return release(job, job, "the worker stopped before it had an answer", now_ms)
+    deaths = job.deaths + 1
+    often = f", {deaths} times, all but the first with no other job in hand" if deaths > 1 else ""
+    return release(replace(job, deaths=deaths), job, f"the worker died before it had an answer{often}", now_ms)
 
 
 def escalate(job: Job, tier: str, reason: str, now_ms: int) -> Job:
@@ -219,6 +221,7 @@ def escalate(job: Job, tier: str, reason: str, now_ms: int) -> Job:
         tier=tier,
         reason=reason,
         attempts_left=MAX_ATTEMPTS,
+        deaths=0,
         expires_ms=max(job.expires_ms, now_ms + (job.expires_ms - job.created_ms)),
         lease_owner="",
         lease_until_ms=0,

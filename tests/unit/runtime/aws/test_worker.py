@@ -12,7 +12,7 @@ import pytest
 from onnxlift_runtime import jobs
 from onnxlift_runtime.aws.service import JobService, Submission
 from onnxlift_runtime.aws.table import JobTable
-from onnxlift_runtime.aws.worker import Worker
+from onnxlift_runtime.aws.worker import Outcome, Suspect, Worker
 from onnxlift_runtime.engine import Engine
 from onnxlift_runtime.errors import ModelUnavailable
 from onnxlift_runtime.jobs import MAX_ATTEMPTS, Job, JobStatus, Payload
@@ -118,6 +118,74 @@ def test_a_job_whose_workers_all_died_has_failed(worker: Worker) -> None:
 
     assert worker.work([job.id], LEASE_MS) == frozenset()
     assert statuses(worker, job) == [JobStatus.FAILED]
+    assert worker.service.get(job.id, CALLER).error.startswith("the worker died before it had an answer, 3 times")
+
+
+def die_with(worker: Worker, job: Job, deaths: int = 1) -> None:
+    """Have so many workers claim a job and die."""
+    for _ in range(deaths):
+        worker.service.table.change(job.id, lambda found: jobs.claim(found, "dead", 1, 0))
+
+
+def test_suspects_are_claimed_one_by_one_after_the_others_have_ended(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, run = [submit(worker, number=number) for number in range(5)], Engine.run
+    die_with(worker, made[0], deaths=2)
+    die_with(worker, made[2])
+    seen: list[list[int]] = []
+
+    def run_and_look(*args: object) -> object:
+        held = [worker.service.get(job.id, CALLER) for job in made]
+        seen.append([number for number, job in enumerate(held) if job.lease_until_ms > worker.service.clock()])
+        return run(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Engine, "run", run_and_look)
+    waiting: list[list[str]] = []
+
+    worker.work([job.id for job in made], LEASE_MS, lambda job_ids: waiting.append(list(job_ids)))
+
+    assert seen == [[1, 3, 4], [2], [0]]
+    assert waiting == [[made[2].id, made[0].id]]
+    assert statuses(worker, *made) == [JobStatus.SUCCEEDED] * 5
+
+
+def test_a_suspect_that_nothing_goes_before_does_not_wait(worker: Worker) -> None:
+    made = [submit(worker, number=number) for number in range(2)]
+    for job in made:
+        die_with(worker, job)
+    waiting: list[list[str]] = []
+
+    worker.work([job.id for job in made], LEASE_MS, lambda job_ids: waiting.append(list(job_ids)))
+
+    assert waiting == [[made[1].id]]
+
+
+def test_a_last_attempt_is_made_alone_whatever_became_of_the_others(worker: Worker) -> None:
+    job = submit(worker)
+    for _ in range(MAX_ATTEMPTS - 1):
+        held = worker.service.table.change(job.id, lambda found: jobs.claim(found, "other", 1, LEASE_MS))
+        worker.release(held, "store away")
+
+    assert worker.claim(job.id, LEASE_MS, alone=False) == Suspect(deaths=0)
+    assert worker.service.get(job.id, CALLER).status is JobStatus.QUEUED
+    assert isinstance(worker.claim(job.id, LEASE_MS, alone=True), Job)
+
+
+def test_a_claim_whose_answer_got_lost_is_held_all_the_same(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, put = submit(worker), JobTable._put
+
+    def put_and_lose_the_answer(table: JobTable, changed: Job, *rest: Any) -> bool:
+        put(table, changed, *rest)
+        return False  # boto3 tries again, and finds its own first write in the way
+
+    monkeypatch.setattr(JobTable, "_put", put_and_lose_the_answer)
+
+    held = worker.claim(job.id, LEASE_MS, alone=False)
+
+    assert isinstance(held, Job)
+    assert (held.attempt, held.attempts_left) == (1, MAX_ATTEMPTS - 1)
+    assert worker.claim(job.id, LEASE_MS, alone=False) is Outcome.AGAIN, "another message of the same job"
 
 
 def test_a_canceled_job_is_not_run_and_its_message_is_done_with(worker: Worker) -> None:

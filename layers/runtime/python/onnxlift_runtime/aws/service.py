@@ -94,7 +94,7 @@ class JobService:
         if self.table.insert(job):
             return job
         stored = self.table.get(job.id, asked.caller)
-        if not jobs.same_request(stored, job):
+        if not _same_request(stored, job):
             raise JobConflict(f"the idempotency key {asked.key!r} was used for another request (job {job.id})")
         return stored
 
@@ -135,6 +135,11 @@ def describe(job: Job, *, position: int | None = None, estimated_start_ms: int |
         "webhook": _describe_webhook(job) if job.delivery.webhook else None,
     }
     return {name: value for name, value in told.items() if value is not None}
+
+
+def _same_request(stored: Job, asked: Job) -> bool:
+    """Whether two submissions under one idempotency key ask for the same thing."""
+    return (stored.model, stored.version, stored.payload.sha256) == (asked.model, asked.version, asked.payload.sha256)
 
 
 def _describe_webhook(job: Job) -> dict[str, Any]:

@@ -2,10 +2,15 @@
 
 A message is done with when its job has ended, whoever ended it. It must come again when the job is held by another
 worker, whose death it then outlives, or when the attempt failed in a way that may pass.
+
+Who dies loses an attempt of every job that it holds, whichever of them was the cause. So a job that a worker died with
+is a suspect from then on, and held with no other job beside it; a last attempt is made so too, lest another job be why
+it fails.
 """
 
+import uuid
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
@@ -28,6 +33,13 @@ class Outcome(Enum):
     DONE = "done"
     AGAIN = "again"
     LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A job that is only to be claimed with no other job beside it; so many workers have died with it."""
+
+    deaths: int
 
 
 class Herald(Protocol):
@@ -56,21 +68,42 @@ class Worker:
     max_payload_bytes: int
     tier: str = ""
 
-    def work(self, job_ids: Iterable[str], lease_ms: int) -> frozenset[str]:
-        """Work on these jobs as few inferences; returns those whose messages must come again."""
-        claimed = {job_id: self.claim(job_id, lease_ms) for job_id in dict.fromkeys(job_ids)}
-        outcomes = {job_id: found for job_id, found in claimed.items() if isinstance(found, Outcome)}
-        held = [found for found in claimed.values() if isinstance(found, Job)]
-        outcomes |= self._work_held(held)
+    def work(
+        self, job_ids: Iterable[str], lease_ms: int, wait: Callable[[Sequence[str]], None] = lambda _job_ids: None
+    ) -> frozenset[str]:
+        """Work on these jobs as few inferences, then on suspects one by one; returns whose messages must come again.
+
+        ``wait`` is told those that others go before: should these end the process, their messages should come again
+        soon, for they have not begun.
+        """
+        until_ms = self.service.clock() + lease_ms
+        claimed = {job_id: self.claim(job_id, lease_ms, alone=False) for job_id in dict.fromkeys(job_ids)}
+        found = {job_id: claim.deaths for job_id, claim in claimed.items() if isinstance(claim, Suspect)}
+        suspects = sorted(found, key=found.__getitem__)  # the likeliest cause comes last
+        in_company = any(isinstance(claim, Job) for claim in claimed.values())
+        wait(suspects if in_company else suspects[1:])
+        outcomes = self._work_claimed(claimed)
+        for job_id in suspects:
+            outcomes |= self._work_claimed({job_id: self.claim(job_id, until_ms - self.service.clock(), alone=True)})
         return frozenset(job_id for job_id, outcome in outcomes.items() if outcome is Outcome.AGAIN)
 
-    def claim(self, job_id: str, lease_ms: int) -> Job | Outcome:
-        """The job, held by this worker from now on; or what becomes of its message where it cannot be."""
-        clock = self.service.clock
+    def claim(self, job_id: str, lease_ms: int, *, alone: bool) -> Job | Outcome | Suspect:
+        """The job, held by this worker from now on; or what becomes of its message where it cannot be.
+
+        ``alone``: this worker holds no other job, and claims none until this one has ended.
+        """
+        clock, owner = self.service.clock, f"{self.owner}/{uuid.uuid4().hex[:8]}"
+
+        def claim(job: Job) -> Job:
+            claimed = jobs.claim(job, owner, clock(), lease_ms, self.tier)
+            if not alone and (claimed.deaths or not claimed.attempts_left):
+                raise _Suspected(claimed.deaths)
+            return claimed
+
         try:
-            return self.service.table.change(
-                job_id, lambda job: jobs.claim(job, self.owner, clock(), lease_ms, self.tier)
-            )
+            return self.service.table.change(job_id, claim)
+        except _Suspected as suspected:
+            return Suspect(suspected.deaths)
         except JobNotFound:
             telemetry.log("warning", "message without a job", job=job_id)
             return Outcome.DONE
@@ -135,20 +168,20 @@ class Worker:
             if not job.final and self.tier not in ("", job.tier):
                 return True  # it has a message of its own on the tier that it moved to
             if not job.final and job.attempts_left <= 0:
-                why = "every worker that tried died"
                 job = self.service.table.change(
-                    job_id, lambda found: jobs.abandon(found, why, self.service.clock()), seen=job
+                    job_id, lambda found: jobs.reclaim(found, self.service.clock()), seen=job
                 )
         except (JobConflict, StoreUnavailable):
             return False
         return job.final and self._tell(job) is Outcome.DONE
 
-    def _work_held(self, held: Sequence[Job]) -> dict[str, Outcome]:
-        """Decode, run and finish jobs that this worker holds."""
+    def _work_claimed(self, claimed: Mapping[str, Job | Outcome | Suspect]) -> dict[str, Outcome]:
+        """Decode, run and finish the jobs that this worker holds of some that it tried to claim."""
+        outcomes = {job_id: found for job_id, found in claimed.items() if isinstance(found, Outcome)}
+        held = [found for found in claimed.values() if isinstance(found, Job)]
         for model, count in Counter(job.model for job in held).items():
             self.service.meter.note(model, jobs_together=count)
         tasks: list[tuple[Job, Task]] = []
-        outcomes: dict[str, Outcome] = {}
         for job in held:
             try:
                 tasks.append((job, self.decode(job)))
@@ -192,3 +225,10 @@ class Worker:
             telemetry.log("error", "end of a job not told", job=job.id, why=str(error))
             return Outcome.AGAIN
         return Outcome.DONE
+
+
+class _Suspected(Exception):
+    """A claim in company found a suspect."""
+
+    def __init__(self, deaths: int) -> None:
+        self.deaths = deaths
