@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Params = Mapping[str, str | None]
 
 _MODEL_PATH: Final = re.compile(r"/v[12]/models/([^/:]+)")
+_JOBS_PATH: Final = re.compile(r"/v2/(?:jobs|uploads|webhooks)(?:/.*)?")
 # The page holds its own style and nothing else: a model's name or label cannot make it load or run anything.
 _PAGE_HEADERS: Final = {
     "Content-Type": "text/html; charset=utf-8",
@@ -44,6 +45,8 @@ def _answer(request: Request) -> Response:
     named = _MODEL_PATH.match(request.path)
     if named and named[1] in service().gpu_models:
         return dispatch(_remote_routes(), request)
+    if _JOBS_PATH.fullmatch(request.path):
+        return _jobs(request)
     try:
         return dispatch(_ROUTES, request)
     except PathNotFound:
@@ -115,7 +118,7 @@ def _remote_routes() -> tuple[Route, ...]:
     return routes(Remote(told.models, hosting, open_intake(told.settings), Limits()))
 
 
-def _jobs(request: Request, _params: Params) -> Response:
+def _jobs(request: Request) -> Response:
     if not service().settings.jobs_table:
         raise PathNotFound("this service has no jobs")
     return dispatch(_job_routes(), request)
@@ -177,6 +180,5 @@ _ROUTES: Final = tuple(
         ("POST", r"/v2/repository/index", _repository_index),
         ("GET", r"/openapi\.json", _openapi),
         ("GET", r"/docs/?", _docs),
-        *((method, r"/v2/(?:jobs|uploads|webhooks)(?:/.*)?", _jobs) for method in ("GET", "POST")),
     )
 )

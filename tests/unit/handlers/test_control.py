@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from handlers import control
+from onnxlift_runtime.aws import clients
 from onnxlift_runtime.http import EventFormat, Request, Response
 from onnxlift_runtime.settings import Settings
 from tests import builders
@@ -28,7 +29,8 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
         return Response.from_event(control.handler(request.to_event(), None))
 
     yield answer
-    control.service.cache_clear()
+    for cached in (control.service, control.desk, control._job_routes, clients._client):
+        cached.cache_clear()
 
 
 @pytest.mark.parametrize("event_format", list(EventFormat))
@@ -48,6 +50,29 @@ def test_what_there_is_comes_from_the_manifests(
 
     assert response.status == 200
     assert json.loads(response.body) == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/v2/jobs", "GET"),
+        ("DELETE", "/v2/jobs/x", "GET"),
+        ("HEAD", "/v2/jobs/x/cancel", "POST"),
+        ("PUT", "/v2/uploads", "POST"),
+        ("POST", "/v2/webhooks/secret", "GET"),
+        ("DELETE", "/v2/health/live", "GET"),
+    ],
+)
+def test_another_method_is_told_exactly_which_one_there_is(
+    call: Call, monkeypatch: pytest.MonkeyPatch, method: str, path: str, allowed: str
+) -> None:
+    monkeypatch.setenv("ONNXLIFT_JOBS_TABLE", "jobs")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    control.service.cache_clear()
+
+    response = call(method, path)
+
+    assert (response.status, response.headers["Allow"]) == (405, allowed)
 
 
 @pytest.mark.parametrize("path", ["/v2", "/v2/"])
