@@ -61,6 +61,11 @@ def test_every_error_has_its_row_with_status_retry_and_exit_code() -> None:
     assert documented == expected
 
 
+@pytest.mark.parametrize("kind", [found for found in CLASSES.values() if found.retryable])
+def test_an_error_that_may_pass_says_when_to_come_back(kind: type[OnnxliftError]) -> None:
+    assert int(kind("why").headers["Retry-After"]) > 0
+
+
 def test_every_error_says_in_one_sentence_when_it_happens() -> None:
     documented = {name: cells[3] for name, cells in _rows("errors.md").items()}
 

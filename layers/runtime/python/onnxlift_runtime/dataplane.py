@@ -10,6 +10,7 @@ from functools import partial
 
 from onnxlift_runtime import catalog, metadata, routing, tfs
 from onnxlift_runtime.engine import Engine
+from onnxlift_runtime.errors import ModelUnavailable
 from onnxlift_runtime.http import Request, Response, Route
 from onnxlift_runtime.inference import answer_bytes, decode_call, encode_call
 from onnxlift_runtime.layout import LAMBDA
@@ -53,7 +54,7 @@ def _live(_engine: Engine, _request: Request, _params: Params) -> Response:
 def _ready(engine: Engine, _request: Request, _params: Params) -> Response:
     """Ready while every version that was deployed can serve; otherwise 503 with the first reason."""
     for why in engine.failures.values():
-        return Response.json({"ready": False, "error": why}, 503, {"Retry-After": "2"})
+        return Response.json({"ready": False, "error": why}, 503, ModelUnavailable(why).headers)
     return Response.json({"ready": True})
 
 

@@ -46,7 +46,9 @@ Errors are translated at three edges only: the HTTP answer, the worker, and the 
 A message says what, which, and what was expected.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+RETRY_AFTER_S: Final = 2
 
 
 class OnnxliftError(Exception):
@@ -57,8 +59,8 @@ class OnnxliftError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """HTTP headers that belong to the answer, such as ``Retry-After``."""
-        return {}
+        """HTTP headers that belong to the answer: ``Retry-After`` where it is worth another try."""
+        return {"Retry-After": str(RETRY_AFTER_S)} if self.retryable else {}
 
 
 class RequestError(OnnxliftError):
@@ -151,7 +153,7 @@ class ModelUnavailable(OnnxliftError):
     status = 503
     retryable = True
 
-    def __init__(self, message: str, retry_after_s: int = 2) -> None:
+    def __init__(self, message: str, retry_after_s: int = RETRY_AFTER_S) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
 
@@ -186,10 +188,6 @@ class StoreUnavailable(OnnxliftError):
 
     status = 503
     retryable = True
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"Retry-After": "2"}
 
 
 class WebhookFailed(OnnxliftError):

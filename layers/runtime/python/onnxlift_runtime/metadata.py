@@ -8,6 +8,7 @@ from typing import Final
 
 from onnxlift_runtime import catalog, tfs
 from onnxlift_runtime.catalog import Catalog
+from onnxlift_runtime.errors import ModelUnavailable
 from onnxlift_runtime.http import Request, Response, Route
 from onnxlift_runtime.manifest import Manifest
 
@@ -50,7 +51,7 @@ def _model_ready(directory: Directory, _request: Request, params: Params) -> Res
     why = directory.failures.get((manifest.name, manifest.version))
     if why is None:
         return Response.json({"name": manifest.name, "ready": True})
-    return Response.json({"name": manifest.name, "ready": False, "error": why}, 503, {"Retry-After": "2"})
+    return Response.json({"name": manifest.name, "ready": False, "error": why}, 503, ModelUnavailable(why).headers)
 
 
 def _model_config(directory: Directory, _request: Request, params: Params) -> Response:
