@@ -6,6 +6,7 @@ nobody has to wait for it: a request that comes early is answered late.
 
 import argparse
 import contextlib
+import fcntl
 import logging
 import os
 import socket
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from onnxlift.config import Config, load_config
 from onnxlift.local import child
 from onnxlift_runtime import layout
+from onnxlift_runtime.errors import ConfigInvalid
 
 if TYPE_CHECKING:
     from werkzeug.serving import BaseWSGIServer
@@ -34,6 +36,7 @@ _CREDENTIALS: Final = {
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+log = logging.getLogger("onnxlift.local")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +66,33 @@ def queue_arn(name: str) -> str:
 
 @contextlib.contextmanager
 def open_cloud(config_path: Path, persist: Path | None = None) -> Iterator[Cloud]:
-    """Start it with the resources of a configuration; with ``persist``, what was in it before is there again."""
-    with socket.create_server((HOST, 0), backlog=BACKLOG) as sock:
+    """Start it with the resources of a configuration; with ``persist``, what was in it before is there again.
+
+    Raises ``ConfigInvalid`` where another service keeps its jobs there, and ``OSError`` where it cannot be written.
+    """
+    with _reserved(persist), socket.create_server((HOST, 0), backlog=BACKLOG) as sock:
         arguments = [str(config_path), "--socket", str(sock.fileno())]
         if persist is not None:
             arguments += ["--persist", str(persist)]
         with child.running("onnxlift.local.cloud", arguments, os.environ, (sock.fileno(),)):
             yield Cloud(f"http://{HOST}:{sock.getsockname()[1]}")
+
+
+@contextlib.contextmanager
+def _reserved(folder: Path | None) -> Iterator[None]:
+    """Have the folder for this process alone: two that keep their jobs in it would overwrite each other's."""
+    if folder is None:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigInvalid(
+                f"another service that runs keeps its jobs in {folder}; end it, or --persist in another folder"
+            ) from error
+        yield
 
 
 def main() -> None:
@@ -97,10 +120,19 @@ def serve(config: Config, sock: socket.socket, persist: Path | None, stopped: th
             snapshot.restore(config.service, url, persist)
         with _serving(application, sock):
             while not stopped.wait(snapshot.EVERY_S):
-                if persist is not None:
-                    snapshot.save(config.service, url, persist)
-        if persist is not None:
-            snapshot.save(config.service, url, persist)
+                keep(config.service, url, persist)
+        keep(config.service, url, persist)
+
+
+def keep(service: str, url: str, persist: Path | None) -> None:
+    """Save where that is asked for; a disk that is full may have room the next time."""
+    from onnxlift.local import snapshot
+
+    if persist is not None:
+        try:
+            snapshot.save(service, url, persist)
+        except OSError as error:
+            log.warning("jobs cannot be kept in %s: %s", persist, error.strerror or error)
 
 
 def _application() -> Any:
