@@ -7,8 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxlift_runtime.errors import MalformedRequest, MethodNotAllowed, ModelNotFound, PathNotFound, PayloadTooLarge
-from onnxlift_runtime.http import JSON, MAX_MESSAGE_CHARACTERS, EventFormat, Request, Response, Route, dispatch
+from onnxlift_runtime.errors import (
+    MAX_MESSAGE_CHARACTERS,
+    MalformedRequest,
+    MethodNotAllowed,
+    ModelNotFound,
+    PathNotFound,
+    PayloadTooLarge,
+)
+from onnxlift_runtime.http import JSON, EventFormat, Request, Response, Route, dispatch
 from onnxlift_runtime.settings import Limits
 from tests.unit.runtime import events
 

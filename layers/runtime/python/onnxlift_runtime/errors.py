@@ -49,6 +49,7 @@ A message says what, which, and what was expected.
 from typing import ClassVar, Final
 
 RETRY_AFTER_S: Final = 2
+MAX_MESSAGE_CHARACTERS: Final = 1_000
 
 
 class OnnxliftError(Exception):
@@ -67,6 +68,11 @@ class RequestError(OnnxliftError):
     """The caller's request cannot be answered as it stands."""
 
     status = 400
+
+    def __str__(self) -> str:
+        # It repeats the caller's own words, which can be as long as the body: no record of a job would take them.
+        told = super().__str__()
+        return told if len(told) <= MAX_MESSAGE_CHARACTERS else told[:MAX_MESSAGE_CHARACTERS] + "…"
 
 
 class MalformedRequest(RequestError):

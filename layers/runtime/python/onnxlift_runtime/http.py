@@ -24,7 +24,6 @@ OCTET_STREAM: Final = "application/octet-stream"
 # Of the binary tensor data extension: how many bytes of a body are JSON.
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 ANONYMOUS: Final = "anonymous"
-MAX_MESSAGE_CHARACTERS: Final = 1_000  # an error repeats the caller's own words, which can be as long as the body
 _ASCII: Final = bytes(range(128))
 # Where an event's context says who calls, the surest first: IAM, then an authorizer, then an API key.
 _IDENTITIES: Final = (
@@ -121,9 +120,7 @@ class Response:
     @classmethod
     def error(cls, error: OnnxliftError) -> "Response":
         """The one form in which every error is told: ``{"error": "<what, which, what was expected>"}``."""
-        message = str(error)
-        told = message if len(message) <= MAX_MESSAGE_CHARACTERS else message[:MAX_MESSAGE_CHARACTERS] + "…"
-        return cls.json({"error": told}, error.status, error.headers)
+        return cls.json({"error": str(error)}, error.status, error.headers)
 
     def to_event(self, limits: Limits | None = None) -> dict[str, Any]:
         """The value a Lambda function returns to API Gateway; text stays text, so that it costs no base64.

@@ -256,6 +256,7 @@ def test_a_message_may_name_an_object(inbox: Inbox) -> None:
         ({"model": "tiny", "reply_to": "queue", **CALL}, "the URL of an SQS queue"),
         ({"model": "tiny", "ttl_s": 1, **CALL}, "allowed: 60"),
         ({"model": "t" * 300, **CALL}, "300 characters"),
+        ({"model": "tiny", "z" * 500_000: 1}, "unknown member 'zzz"),  # more than the table takes
     ],
 )
 def test_a_malformed_message_is_a_failed_job_with_a_reason(inbox: Inbox, document: Any, why: str) -> None:
