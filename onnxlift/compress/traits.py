@@ -4,16 +4,16 @@ from dataclasses import asdict, dataclass
 
 import onnx
 
-from onnxlift.compress.graph import Graph, attributes
-
-_TABLE_BYTES = 65_536
+from onnxlift.compress.graph import Graph
+from onnxlift.compress.steps.embeddings import Embeddings
 
 
 @dataclass(frozen=True)
 class Traits:
     """Whether a graph has projections (MatMul, Gemm with constant weights), convolutions, embedding tables, attention.
 
-    Attention is a MatMul of two computed values: one range for all of an activation loses too much there.
+    Tables are those that ``Embeddings`` stores; of any other a recipe has to do without that step. Attention is a
+    MatMul of two computed values: one range for all of an activation loses too much there.
     """
 
     projections: bool
@@ -33,17 +33,10 @@ def read_traits(model: onnx.ModelProto) -> Traits:
     return Traits(
         projections=any(True for _ in graph.projections()),
         convolutions=any(node.op_type == "Conv" and graph.constant(node.input[1]) is not None for node in graph.nodes),
-        tables=any(_is_table(graph, node) for node in graph.nodes),
+        tables=any(Embeddings().suits(graph, node) for node in graph.nodes),
         attention=any(
             node.op_type in ("Attention", "MultiHeadAttention")
             or (node.op_type == "MatMul" and all(graph.constant(name) is None for name in node.input))
             for node in graph.nodes
         ),
     )
-
-
-def _is_table(graph: Graph, node: onnx.NodeProto) -> bool:
-    if node.op_type != "Gather" or attributes(node).get("axis", 0) != 0:
-        return False
-    table = graph.constant(node.input[0])
-    return table is not None and table.ndim == 2 and table.dtype.kind == "f" and table.nbytes >= _TABLE_BYTES

@@ -22,10 +22,10 @@ def _fused_attention() -> onnx.ModelProto:
     return builders.build([node], inputs, [builders.value("y", "FP32", (1, 4, 8))])
 
 
-def _lookup(rows: int, axis: int = 0) -> onnx.ModelProto:
-    table = np.zeros((rows, 64) if axis == 0 else (64, rows), np.float32)
+def _lookup(rows: int, columns: int = 64, axis: int = 0) -> onnx.ModelProto:
+    table = np.zeros((rows, columns) if axis == 0 else (columns, rows), np.float32)
     node = helper.make_node("Gather", ["table", "x"], ["y"], axis=axis)
-    output = builders.value("y", "FP32", (-1, 64) if axis == 0 else (64, -1))
+    output = builders.value("y", "FP32", (-1, columns) if axis == 0 else (columns, -1))
     return builders.build([node], [builders.value("x", "INT64", (-1,))], [output], {"table": table})
 
 
@@ -41,8 +41,12 @@ def _lookup(rows: int, axis: int = 0) -> onnx.ModelProto:
         (_lookup(256), {"tables"}),
         (_lookup(255), set()),
         (_lookup(256, axis=1), set()),
+        (_lookup(256, columns=100), set()),  # no block of columns that share a scale fits
     ],
-    ids=["transformer", "mlp", "convolution", "identity", "computed kernel", "fused", "table", "small", "columns"],
+    ids=[
+        *("transformer", "mlp", "convolution", "identity", "computed kernel"),
+        *("fused", "table", "small", "columns", "unequal blocks"),
+    ],
 )
 def test_a_graph_has_the_traits_of_its_operators(model: onnx.ModelProto, names: set[str]) -> None:
     before = model.SerializeToString()
