@@ -5,20 +5,17 @@
 (https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/metrics.html).
 """
 
-import threading
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Final
 
-from onnxlift_runtime import telemetry
 from onnxlift_runtime.batching import Arrays, Run
 from onnxlift_runtime.manifest import Manifest
+from onnxlift_runtime.metrics import COUNT, Tally
 from onnxlift_runtime.tensors import Array
 
 MICROSECONDS: Final = "Microseconds"
-COUNT: Final = "Count"
 UNITS: Final = {
     "requests_succeeded": COUNT,
     "requests_failed": COUNT,
@@ -68,29 +65,24 @@ class Metrics:
     """What was measured since it was written last, by model; safe to use from several threads."""
 
     def __init__(self, service: str) -> None:
-        self._service = service
-        self._lock = threading.Lock()
-        self._values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        self._tally = Tally(service, UNITS)
 
     def note_batch(self, model: str, rows: int, waited_s: Sequence[float], lap: Lap) -> None:
         """One batch: its rows, how long each of its requests waited, and its time on the device."""
-        with self._lock:
-            values = self._values[model]
-            values["inferences"].append(1)
-            values["batch_size"].append(rows)
-            values["queue_us"] += [round(seconds * 1e6) for seconds in waited_s]
-            values["compute_input_us"].append(round(lap.input_s * 1e6))
-            values["compute_infer_us"].append(round(lap.infer_s * 1e6))
-            values["compute_output_us"].append(round(lap.output_s * 1e6))
+        measured = {
+            "inferences": [1],
+            "batch_size": [rows],
+            "queue_us": [round(seconds * 1e6) for seconds in waited_s],
+            "compute_input_us": [round(lap.input_s * 1e6)],
+            "compute_infer_us": [round(lap.infer_s * 1e6)],
+            "compute_output_us": [round(lap.output_s * 1e6)],
+        }
+        self._tally.add({"model": model}, measured)
 
     def note_job(self, model: str, *, succeeded: bool) -> None:
         """One job that ended here."""
-        with self._lock:
-            self._values[model]["requests_succeeded" if succeeded else "requests_failed"].append(1)
+        self._tally.add({"model": model}, {"requests_succeeded" if succeeded else "requests_failed": [1]})
 
     def write(self) -> None:
         """Write what was measured since the last time."""
-        with self._lock:
-            values, self._values = dict(self._values), defaultdict(lambda: defaultdict(list))
-        for model, measured in values.items():
-            telemetry.measure({"service": self._service, "model": model}, UNITS, measured)
+        self._tally.write()

@@ -7,7 +7,7 @@ each metric means.
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -45,6 +45,33 @@ WITHOUT_MODEL: Final = frozenset({"jobs_refused", "objects_refused"})
 BY_FUNCTION: Final = frozenset({"cold_starts"})
 
 
+class Tally:
+    """Values by dimensions and metric, until they are written; safe to use from several threads."""
+
+    def __init__(self, service: str, units: Mapping[str, str]) -> None:
+        """``units`` are CloudWatch's, by metric; every line has the dimension ``service``."""
+        self._service = service
+        self._units = units
+        self._lock = threading.Lock()
+        self._values = _nothing()
+
+    def add(self, dimensions: Mapping[str, str], values: Mapping[str, Sequence[float]]) -> None:
+        """Keep some values of each of these metrics."""
+        with self._lock:
+            for name, some in values.items():
+                self._values[tuple(dimensions.items())][name] += some
+
+    def write(self) -> None:
+        """Write what was kept since the last time."""
+        with self._lock:
+            values, self._values = self._values, _nothing()
+        for dimensions, measured in values.items():
+            try:
+                telemetry.measure({"service": self._service, **dict(dimensions)}, self._units, measured)
+            except Exception as error:  # what was measured is done already, and must not count as failed for a figure
+                telemetry.log("error", "not measured", why=str(error))
+
+
 class Meter:
     """What was measured in this process since it was written last; safe to use from several threads.
 
@@ -54,10 +81,9 @@ class Meter:
 
     def __init__(self, service: str = "") -> None:
         self._service = service
-        self._lock = threading.Lock()
+        self._tally = Tally(service, UNITS)
         self._gathering = False
         self._cold = True
-        self._values = _nothing()
 
     def watch(self, before: Job | None, after: Job) -> None:
         """Measure a change that was stored; ``before`` is None for a new job."""
@@ -68,7 +94,7 @@ class Meter:
         for name, value in values.items():
             self._add({} if name in WITHOUT_MODEL else {"model": model}, name, value)
         if not self._gathering:
-            self._write()
+            self._tally.write()
 
     @contextmanager
     def gathered(self, function: str) -> Iterator[None]:
@@ -81,21 +107,11 @@ class Meter:
             yield
         finally:
             self._gathering = False
-            self._write()
+            self._tally.write()
 
     def _add(self, dimensions: Mapping[str, str], name: str, value: int) -> None:
         if self._service:
-            with self._lock:
-                self._values[tuple(dimensions.items())][name].append(value)
-
-    def _write(self) -> None:
-        with self._lock:
-            values, self._values = self._values, _nothing()
-        for dimensions, measured in values.items():
-            try:
-                telemetry.measure({"service": self._service, **dict(dimensions)}, UNITS, measured)
-            except Exception as error:  # what was measured is stored already, and must not count as failed for a figure
-                telemetry.log("error", "not measured", why=str(error))
+            self._tally.add(dimensions, {name: [value]})
 
 
 def measure_change(before: Job | None, after: Job) -> dict[str, int]:
@@ -160,5 +176,5 @@ def _measure_afterwards(before: Job, after: Job) -> dict[str, int]:
     return {"webhooks_failed" if after.webhook_error else "webhooks_delivered": 1}
 
 
-def _nothing() -> dict[tuple[tuple[str, str], ...], dict[str, list[int]]]:
+def _nothing() -> dict[tuple[tuple[str, str], ...], dict[str, list[float]]]:
     return defaultdict(lambda: defaultdict(list))
