@@ -150,8 +150,7 @@ def _decode_line(limits: Limits, manifest: Manifest, line: bytes, number: int) -
         document = decode_json(line, allow_nan=True, max_bytes=limits.max_json_bytes)
         if isinstance(document, dict) and ("instances" in document or isinstance(document.get("inputs"), list)):
             return _decode_document(limits, manifest, {}, line)
-        body = b'{"instances":[' + line.strip() + b"]}"
-        return _decode_document(limits, manifest, {}, body)
+        return _decode_serving("predict", limits, manifest, {}, b'{"instances":[' + line.strip() + b"]}")
     except RequestError as error:
         return MalformedRequest(f"line {number}: {error}")
 
