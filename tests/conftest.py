@@ -1,5 +1,6 @@
-"""What holds for every test: a slow machine is no failure, and the log level is the default one."""
+"""What holds for every test: a slow machine is no failure, Ctrl-C is heard, and the log level is the default one."""
 
+import signal
 from collections.abc import Iterator
 
 import hypothesis
@@ -9,6 +10,8 @@ from onnxlift_runtime import telemetry
 
 hypothesis.settings.register_profile("onnxlift", deadline=None)
 hypothesis.settings.load_profile("onnxlift")
+# A shell lets its background ignore SIGINT, and so would every process that is started from here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -138,7 +138,7 @@ def test_the_command_refuses_a_program_that_it_does_not_know() -> None:
 
 
 def test_the_command_becomes_the_program_with_its_arguments_and_status() -> None:
-    program = "console.error(process.env.JSII_NODE === process.execPath); process.exit(7)"
+    program = "console.error(fs.realpathSync(process.env.JSII_NODE) === process.execPath); process.exit(7)"
 
     done = subprocess.run(
         [sys.executable, "-m", "infra.node", "node", "-e", program],
