@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 import onnx
@@ -26,6 +26,15 @@ class Projection:
     bias_name: str | None = None
 
 
+class Reader(Protocol):
+    """What reads one value of a graph."""
+
+    @property
+    def input(self) -> str:
+        """The value's name."""
+        ...
+
+
 class Graph:
     """A copy of a model; every method that changes it changes the copy alone.
 
@@ -40,7 +49,7 @@ class Graph:
         self._taken |= {value.name for value in [*self.model.graph.input, *self.model.graph.output]}
         self._node_names: set[str] = set()
         for index, node in enumerate(self.nodes):
-            node.name = self._fresh_node(node.name or f"{node.op_type}_{index}")
+            node.name = _free(node.name or f"{node.op_type}_{index}", self._node_names)
         self.reindex()
 
     @property
@@ -91,18 +100,13 @@ class Graph:
 
     def fresh(self, wish: str) -> str:
         """A value or node name nobody has yet."""
-        name, count = wish, 0
-        while name in self._taken:
-            count += 1
-            name = f"{wish}_{count}"
-        self._taken.add(name)
-        return name
+        return _free(wish, self._taken)
 
     def add_node(
         self, operator: str, inputs: Sequence[str], outputs: Sequence[str], domain: str = "", **attributes: Any
     ) -> onnx.NodeProto:
         """Append a node named after its first output; ``finish`` sorts it into its place."""
-        name = self._fresh_node(outputs[0])
+        name = _free(outputs[0], self._node_names)
         node = helper.make_node(operator, inputs, outputs, name=name, domain=domain, **attributes)
         self.model.graph.node.append(node)
         if domain:
@@ -206,22 +210,35 @@ class Graph:
         del self.model.graph.value_info[:]
         return self.model
 
-    def _fresh_node(self, wish: str) -> str:
-        name, count = wish, 0
-        while name in self._node_names:
-            count += 1
-            name = f"{wish}_{count}"
-        self._node_names.add(name)
-        return name
-
     def _import(self, domain: str, version: int) -> None:
         if all(item.domain != domain for item in self.model.opset_import):
             self.model.opset_import.append(helper.make_opsetid(domain, version))
 
 
+R = TypeVar("R", bound=Reader)
+
+
+def by_input(found: Iterable[R]) -> dict[str, list[R]]:
+    """What reads the same value, such as query, key and value, under that value's name."""
+    groups: dict[str, list[R]] = {}
+    for item in found:
+        groups.setdefault(item.input, []).append(item)
+    return groups
+
+
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:
     """A node's attributes by name."""
     return {item.name: helper.get_attribute_value(item) for item in node.attribute}
+
+
+def _free(wish: str, taken: set[str]) -> str:
+    """``wish``, or it with the first number that makes it a name of its own; it is taken from then on."""
+    name, count = wish, 0
+    while name in taken:
+        count += 1
+        name = f"{wish}_{count}"
+    taken.add(name)
+    return name
 
 
 def _read_names(graph: onnx.GraphProto) -> Iterator[str]:

@@ -72,14 +72,6 @@ def layers(graph: Graph, exclude: Iterable[str] = ()) -> Iterator[Layer]:
                 yield _layer(graph, node, weight, kernel=array.shape[2:])
 
 
-def by_input(found: Iterable[Layer]) -> dict[str, list[Layer]]:
-    """Layers that read the same value, such as query, key and value, under that value's name."""
-    groups: dict[str, list[Layer]] = {}
-    for layer in found:
-        groups.setdefault(layer.input, []).append(layer)
-    return groups
-
-
 def _layer(
     graph: Graph,
     node: onnx.NodeProto,

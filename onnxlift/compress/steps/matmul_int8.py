@@ -13,11 +13,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from onnxlift.compress.graph import Graph, Projection
+from onnxlift.compress.graph import Graph, Projection, by_input
 from onnxlift.compress.moments import Moments
 from onnxlift.compress.rounding import compensate
 from onnxlift.compress.steps import Context
-from onnxlift.compress.steps.smooth_quant import group_by_input
 from onnxlift.compress.stock import Stock
 from onnxlift_runtime.errors import RecipeInvalid
 
@@ -52,7 +51,7 @@ class MatMulInt8:
         Raises ``RecipeInvalid`` when nothing is left to quantize, ``SamplesInvalid`` when compensation has no samples.
         """
         graph = Graph(model)
-        groups = group_by_input(graph.projections(self.exclude))
+        groups = by_input(graph.projections(self.exclude))
         if not groups:
             raise RecipeInvalid("matmul_int8 needs a MatMul or Gemm with constant weights; this model has none left")
         moments = Moments(context.origin or model, tuple(groups), context.samples, int8_noise=True)

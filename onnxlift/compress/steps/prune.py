@@ -12,8 +12,8 @@ from typing import Final, Literal
 import numpy as np
 import onnx
 
-from onnxlift.compress.graph import Graph
-from onnxlift.compress.layers import Layer, by_input, layers, store
+from onnxlift.compress.graph import Graph, by_input
+from onnxlift.compress.layers import Layer, layers, store
 from onnxlift.compress.reconstruction import Statistics, gather, solve
 from onnxlift.compress.steps import Context
 from onnxlift_runtime.errors import RecipeInvalid

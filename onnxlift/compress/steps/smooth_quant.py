@@ -6,7 +6,7 @@ with a shift of each channel where that pays. Both go into the operator before w
 carry them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 
 from onnxlift.compress.activations import observe
-from onnxlift.compress.graph import Graph, Projection
+from onnxlift.compress.graph import Graph, Projection, by_input
 from onnxlift.compress.scaling import move_channels
 from onnxlift.compress.smoothing import Ranges, Smoothing, fit, formula
 from onnxlift.compress.steps import Context
@@ -50,7 +50,7 @@ class SmoothQuant:
         Raises ``SamplesInvalid`` without calibration samples and ``RecipeInvalid`` when the model has no projection.
         """
         graph = Graph(model)
-        groups = group_by_input(graph.projections(self.exclude))
+        groups = by_input(graph.projections(self.exclude))
         if not groups:
             raise RecipeInvalid("smooth_quant needs a MatMul or Gemm with constant weights; this model has none")
         ranges = observe_ranges(model, tuple(groups), context.samples)
@@ -66,14 +66,6 @@ class SmoothQuant:
             return Smoothing(formula(ranges, weight, self.alpha), np.zeros(len(weight)), np.nan)
         scaled, shifted = (fit(ranges, weight, shifted=choice) for choice in (False, True))
         return shifted if shifted.error < _SHIFT_PAYS * scaled.error else scaled
-
-
-def group_by_input(projections: Iterable[Projection]) -> dict[str, list[Projection]]:
-    """Projections that read the same value, such as query, key and value, under that value's name."""
-    groups: dict[str, list[Projection]] = {}
-    for projection in projections:
-        groups.setdefault(projection.input, []).append(projection)
-    return groups
 
 
 def observe_ranges(

@@ -12,11 +12,10 @@ import numpy as np
 import onnx
 
 from onnxlift.compress.blocks import Blocks, Grid, pack, quantize
-from onnxlift.compress.graph import MICROSOFT, Graph, Projection
+from onnxlift.compress.graph import MICROSOFT, Graph, Projection, by_input
 from onnxlift.compress.moments import Moments
 from onnxlift.compress.rounding import compensate
 from onnxlift.compress.steps import Context
-from onnxlift.compress.steps.smooth_quant import group_by_input
 from onnxlift.compress.stock import Stock
 from onnxlift_runtime.errors import RecipeInvalid
 
@@ -64,7 +63,7 @@ class WeightBlocks:
         """
         graph = Graph(model)
         found = [item for item in graph.projections(self.exclude) if not self.only or item.name in self.only]
-        groups = group_by_input(found)
+        groups = by_input(found)
         if not groups:
             raise RecipeInvalid("weight_blocks needs a MatMul or Gemm with constant weights; this model has none left")
         moments = Moments(context.origin or model, tuple(groups), context.samples, int8_noise=False)
