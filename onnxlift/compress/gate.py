@@ -71,7 +71,7 @@ class Gate:
     def obstacle(self, figures: Sequence[Figure], agreement: Sequence[Agreement]) -> str:
         """Why a candidate does not pass, in one sentence; empty where it passes."""
         for limit in self.limits:
-            worst = worst_figure(limit, figures)
+            worst = limit.worst(figures)
             if worst is None:
                 return f"{limit.metric} was not measured"
             if not limit.loss(worst.bound) <= abs(limit.reference - limit.allowed) + _ROUNDING:
@@ -105,12 +105,6 @@ def require_numbers(answers: Array) -> None:
     """Raise ``QualityGateFailed`` where an answer is NaN."""
     if answers.dtype.kind == "f" and np.isnan(answers).any():
         raise QualityGateFailed("its first output is NaN on some held-out samples")
-
-
-def worst_figure(limit: Limit, figures: Sequence[Figure]) -> Figure | None:
-    """The figure whose bound lost most, over instruction sets and batch sizes."""
-    found = [figure for figure in figures if figure.metric == limit.metric]
-    return max(found, key=lambda figure: limit.loss(figure.bound), default=None)
 
 
 def agreement(first: Array, second: Array) -> float:

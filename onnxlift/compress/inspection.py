@@ -1,5 +1,6 @@
 """What is inside a model file, and how much smaller it may become; large files are mapped, not loaded."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ def inspect(path: Path) -> Inspection:
         opset=opset(proto),
         domains=tuple(sorted({item.domain for item in proto.opset_import} - {"", "ai.onnx"})),
         producer=f"{proto.producer_name} {proto.producer_version}".strip(),
-        parameters=sum(_elements(weight) for weight in found),
+        parameters=sum(math.prod(weight.tensor.dims) for weight in found),
         inputs=tuple(_value(item) for item in proto.graph.input if item.name not in initializers),
         outputs=tuple(_value(item) for item in proto.graph.output),
         operators=_operators(proto, found),
@@ -78,13 +79,6 @@ def inspect(path: Path) -> Inspection:
         files=tuple(Beside(str(data.relative_to(path.parent)), data.stat().st_size) for data in graph.beside),
         estimates=estimates(found, graph.size_bytes, path.parent),
     )
-
-
-def _elements(weight: Weight) -> int:
-    count = 1
-    for size in weight.tensor.dims:
-        count *= size
-    return count
 
 
 def _value(item: onnx.ValueInfoProto) -> Value:

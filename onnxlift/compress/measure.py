@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from onnxlift.compress.cpu.description import describe_cpu
 from onnxlift.compress.samples import Samples
 from onnxlift_runtime.errors import ModelRefused
@@ -29,10 +27,7 @@ def measure(folder: Path, manifest: Manifest, samples: Samples, batch_sizes: Seq
     """
     with tempfile.TemporaryDirectory(prefix="onnxlift-") as scratch:
         stored = Path(scratch) / "samples.npz"
-        arrays = samples.take(range(min(len(samples), max(batch_sizes)))).arrays
-        # Text is stored as fixed-width bytes: object arrays would need pickles.
-        plain = {name: array.astype(np.bytes_) if array.dtype == object else array for name, array in arrays.items()}
-        np.savez(stored, **plain)  # type: ignore[arg-type]
+        samples.take(range(min(len(samples), max(batch_sizes)))).store(stored)
         request = {
             "folder": str(folder),
             "manifest": manifest.to_json(),

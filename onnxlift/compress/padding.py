@@ -1,6 +1,6 @@
 """What may be done to a model's inputs so that requests of unequal lengths run together, and the proof of it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +11,7 @@ import onnxruntime as ort
 from onnxlift import config
 from onnxlift.compress.samples import Array, Samples
 from onnxlift.compress.signature import Signature
+from onnxlift.compress.source import walk
 from onnxlift_runtime.datatypes import datatype
 from onnxlift_runtime.errors import ConfigInvalid
 from onnxlift_runtime.manifest import Manifest, Padding, TensorSpec
@@ -73,18 +74,7 @@ def _run_filled(session: ort.InferenceSession, filled: dict[str, Array], extra: 
 
 def depends_on_neighbours(model: onnx.ModelProto) -> bool:
     """Whether an answer depends on the rows beside it, because a scale is taken from all of them."""
-    return any(node.op_type.startswith(_WHOLE_BATCH) for node in _nodes(model.graph)) or any(
-        node.op_type.startswith(_WHOLE_BATCH) for function in model.functions for node in function.node
-    )
-
-
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """The nodes of a graph and of the graphs inside them."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _nodes(inner)
+    return any(node.op_type.startswith(_WHOLE_BATCH) for node in walk(model, onnx.NodeProto))
 
 
 def _require_length(specs: Mapping[str, TensorSpec], name: str, axis: int, where: str) -> TensorSpec:

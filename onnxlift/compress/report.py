@@ -6,6 +6,7 @@ otherwise, memory in MiB. The report lies beside the manifest and is never serve
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any, ClassVar, Final, Literal, TypeAlias
@@ -45,6 +46,11 @@ class Limit(_Strict):
     def loss(self, figure: float) -> float:
         """How much worse than the fp32 model a figure is; negative where it is better."""
         return self.reference - figure if self.larger_is_better else figure - self.reference
+
+    def worst(self, figures: Iterable["Figure"]) -> "Figure | None":
+        """The figure that decides: the one whose bound lost most, over instruction sets and batch sizes."""
+        found = (figure for figure in figures if figure.metric == self.metric)
+        return max(found, key=lambda figure: self.loss(figure.bound), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +101,8 @@ class CandidateRow(_Strict):
     seconds: float = 0.0
 
     def worst(self, limit: Limit) -> Figure | None:
-        """The figure that decides a limit: the one whose bound lost most, over instruction sets and batch sizes."""
-        found = [figure for figure in self.figures if figure.metric == limit.metric]
-        return max(found, key=lambda figure: limit.loss(figure.bound), default=None)
+        """The figure that decides a limit."""
+        return limit.worst(self.figures)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """What the two int8 steps share: a model that onnxruntime's quantizer takes, and whether it quantized anything."""
 
+import math
 from collections import Counter
 from typing import Final
 
@@ -36,11 +37,4 @@ def require_quantized(before: onnx.ModelProto, after: onnx.ModelProto, step: str
 def _eight_bit_elements(model: onnx.ModelProto) -> int:
     """Elements of 8-bit tensors with dimensions: zero points and scales of single tensors are no weights."""
     tensors = (tensor for tensor in model.graph.initializer if tensor.data_type in _EIGHT_BITS and tensor.dims)
-    return sum(_elements(tensor) for tensor in tensors)
-
-
-def _elements(tensor: onnx.TensorProto) -> int:
-    count = 1
-    for size in tensor.dims:
-        count *= size
-    return count
+    return sum(math.prod(tensor.dims) for tensor in tensors)
