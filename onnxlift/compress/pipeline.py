@@ -164,7 +164,8 @@ def _allowed(model: Model) -> float | None:
 
 def _impossible(resolved: Sequence[Recipe], name: str, model: Model) -> dict[str, str]:
     """The recipes that cannot be applied, each with the reason."""
-    few = {item.name: f"the model has not {item.protect + 1} nodes" for item in resolved if not item.is_resolved}
+    unresolved = (item for item in resolved if not item.is_resolved)
+    few = {item.name: f"fewer than {item.protect + 1} nodes could be ranked" for item in unresolved}
     blind = [item.name for item in resolved if item.needs_samples and model.calibration is None]
     return {**few, **dict.fromkeys(blind, f"not tried: it {_NO_SAMPLES.format(name)}")}
 
