@@ -1,13 +1,13 @@
 """Arrays from what a person writes: a number, a nested list, text, or a file."""
 
 import re
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from onnxlift.arrays import opened
 from onnxlift_runtime.datatypes import datatype
 from onnxlift_runtime.errors import (
     DatatypeMismatch,
@@ -63,20 +63,22 @@ def _read_file(name: str, spec: TensorSpec) -> Array:
         array = reader(path, spec)
     except OSError as error:
         raise InputMismatch(f"input {spec.name!r}: cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, zipfile.BadZipFile, EOFError) as error:
+    except ValueError as error:
         raise InputMismatch(f"input {spec.name!r}: {path} is not a readable {path.suffix} file: {error}") from error
     return _take_rows(array, match, spec) if match else array
 
 
 def _read_npy(path: Path, spec: TensorSpec) -> Array:
-    array = np.load(path, allow_pickle=False)
-    if not isinstance(array, np.ndarray):
-        raise ValueError("it holds several arrays")
-    return _cast(array, spec)
+    with opened(path) as array:
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it holds several arrays")
+        return _cast(array, spec)
 
 
 def _read_npz(path: Path, spec: TensorSpec) -> Array:
-    with np.load(path, allow_pickle=False) as arrays:
+    with opened(path) as arrays:
+        if isinstance(arrays, np.ndarray):
+            raise ValueError("it holds a single array, as .npy files do")
         names = list(arrays)
         name = spec.name if spec.name in names else names[0] if len(names) == 1 else None
         if name is None:

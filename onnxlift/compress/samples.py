@@ -1,6 +1,5 @@
 """Samples from .npz files: one array per input of the model, samples first."""
 
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxlift.arrays import opened
 from onnxlift_runtime.datatypes import datatype
 from onnxlift_runtime.errors import SamplesInvalid
 from onnxlift_runtime.manifest import TensorSpec
@@ -96,9 +96,8 @@ def _content(row: Array) -> bytes:
 
 def _stored(path: Path, names: Sequence[str]) -> dict[str, Array]:
     try:
-        with path.open("rb") as opened:
-            file = np.load(opened, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
+        with opened(path) as file:
+            if isinstance(file, np.ndarray):
                 raise SamplesInvalid(f"{path} is a single array; a .npz file with one array per input was expected")
             missing = [name for name in names if name not in file.files]
             if missing:
@@ -106,7 +105,7 @@ def _stored(path: Path, names: Sequence[str]) -> dict[str, Array]:
             return {name: _with_rows(path, name, file[name]) for name in names}
     except FileNotFoundError as error:
         raise SamplesInvalid(f"{path} does not exist; it should hold one array per input of the model") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError) as error:
         raise SamplesInvalid(f"{path} is not a readable .npz file of plain arrays: {error}") from error
 
 
