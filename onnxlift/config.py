@@ -226,6 +226,8 @@ def _explain(path: Path, item: Any) -> str:
     if item["type"] == "missing":
         return f"{path}: {key}: missing"
     message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "value_error" and isinstance(item["input"], dict):  # keys that contradict each other
+        return f"{path}: {key}: {message}"
     return f"{path}: {key}: {item['input']!r} is not allowed: {message}"
 
 

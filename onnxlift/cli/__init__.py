@@ -12,7 +12,9 @@ cleans up in ``finally`` blocks, and exits with 130.
 
 import errno
 import importlib
+import io
 import signal
+import sys
 import threading
 from types import FrameType
 from typing import Any, Final, NoReturn
@@ -73,6 +75,8 @@ class CommandLine(click.Group):
 @click.version_option(__version__, prog_name="onnxlift")
 def main() -> None:
     """Compress a trained model, put it behind one HTTPS API on AWS, run no servers."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # not every terminal has arrows, and not every file name is text
+        sys.stdout.reconfigure(errors="replace")
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup

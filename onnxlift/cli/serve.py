@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from onnxlift.artifact import read_placements
 from onnxlift.cli.options import config_option
 from onnxlift.config import load_config
 from onnxlift.topology import SWEEP_EVERY_S
@@ -64,6 +65,7 @@ def command(
     from onnxlift.local.worker import Workers
 
     config = load_config(config_path)
+    read_placements(config)  # what cannot be placed is told before there are processes that stumble over it too
     _log_to_stderr(quiet)
     with (
         tempfile.TemporaryDirectory(prefix="onnxlift-") as scratch,

@@ -141,5 +141,6 @@ def _class_names(name: str, model: Model) -> tuple[str, ...]:
     try:
         lines = model.classes.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigInvalid(f"models.{name}.classes: {model.classes} cannot be read as text: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise ConfigInvalid(f"models.{name}.classes: {model.classes} cannot be read as text: {why}") from error
     return tuple(line.strip() for line in lines if line.strip())

@@ -138,6 +138,17 @@ def test_a_broken_manifest_is_one_line_that_names_it(config_path: Path) -> None:
         pass
 
 
+def test_a_model_that_cannot_be_placed_is_one_line(config_path: Path) -> None:
+    config_path.write_text(config_path.read_text() + "[models.linear.placement]\nmemory_mb = 128\n")
+
+    done = subprocess.run(
+        [*COMMAND, "-c", str(config_path), "--port", "0"], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "model 'linear' needs 256 MB, placement.memory_mb allows 128\n"
+
+
 def test_a_configuration_that_is_not_there_is_exit_code_2(tmp_path: Path) -> None:
     done = subprocess.run(
         [*COMMAND, "-c", str(tmp_path / "onnxlift.toml")], capture_output=True, text=True, timeout=60, check=False

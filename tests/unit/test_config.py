@@ -64,6 +64,15 @@ def test_a_file_as_editors_on_windows_write_it_is_read(tmp_path: Path, written: 
     assert config.service == "demo"
 
 
+def test_keys_that_contradict_each_other_are_told_without_the_whole_table(tmp_path: Path) -> None:
+    told = _refusal(
+        tmp_path, MINIMAL.replace("[models.digits.q", 'calibration.samples = "heldout.npz"\n[models.digits.q')
+    )
+
+    same = "calibration.samples and quality.samples are the same file; the gate needs samples of its own"
+    assert told == f"{tmp_path}/onnxlift.toml: models.digits: {same}"
+
+
 def test_relative_paths_start_at_the_file_and_absolute_ones_stay(tmp_path: Path) -> None:
     text = MINIMAL.replace('"heldout.npz"', '"/data/heldout.npz"').replace(
         "[models.digits.quality]", 'classes = "names.txt"\n[models.digits.quality]'

@@ -3,6 +3,7 @@
 import errno
 import importlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -120,6 +121,19 @@ def test_an_unexpected_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch
     exit_code, _, stderr = _run_raising(monkeypatch, error)
 
     assert (exit_code, stderr) == (1, "")
+
+
+def test_a_terminal_without_arrows_gets_question_marks() -> None:
+    program = (
+        "import click\nfrom onnxlift import cli\n"
+        "cli.CommandLine.get_command = lambda *_: click.Command('c', callback=lambda: click.echo('a → b'))\n"
+        "cli.main(['c'])"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True)
+
+    assert done.stdout == b"a ? b\n"
 
 
 def test_version_prints_the_package_version() -> None:
