@@ -8,13 +8,14 @@ from typing import Final
 from onnxlift_runtime import classification, oip, tensors
 from onnxlift_runtime.datatypes import datatype
 from onnxlift_runtime.http import JSON, OCTET_STREAM, Response
-from onnxlift_runtime.manifest import Manifest
+from onnxlift_runtime.manifest import Manifest, TensorSpec
 from onnxlift_runtime.payload import decompress
 from onnxlift_runtime.settings import Limits
 from onnxlift_runtime.tensors import Array
 from onnxlift_runtime.wire import WireTensor
 
 _JSON_BYTES: Final = 2  # that an element takes at least: a digit and a comma
+_CLASS_BYTES: Final = 6  # that a class takes at least: "1:0" and a comma
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +52,18 @@ def encode_call(call: Call, results: Mapping[str, Array]) -> Response:
 
 def answer_bytes(manifest: Manifest, rows: int, outputs: Iterable[oip.WantedOutput]) -> int:
     """The bytes of an answer as Lambda returns it, at least: variable dimensions but the batch count as one."""
-    wanted = {output.name: output for output in outputs if not output.classes}
-    total = 0
-    for spec in manifest.outputs:
-        if spec.name in wanted:
-            dims = (rows if axis == 0 and size < 0 else max(size, 1) for axis, size in enumerate(spec.shape))
-            item_bytes = datatype(spec.datatype).size_bytes or 4
-            each = item_bytes * 4 / 3 if wanted[spec.name].binary else _JSON_BYTES
-            total += math.ceil(math.prod(dims) * each)
-    return total
+    specs = {spec.name: spec for spec in manifest.outputs}
+    return sum(_least_bytes(specs[output.name], output, rows, manifest) for output in outputs)
+
+
+def _least_bytes(spec: TensorSpec, wanted: oip.WantedOutput, rows: int, manifest: Manifest) -> int:
+    dims = [rows if axis == 0 and size < 0 else max(size, 1) for axis, size in enumerate(spec.shape)]
+    if wanted.classes:
+        batch, scores = (dims[0], dims[1:]) if manifest.max_batch_size else (1, dims)
+        return batch * min(wanted.classes, math.prod(scores)) * _CLASS_BYTES
+    item_bytes = datatype(spec.datatype).size_bytes or 4
+    each = item_bytes * 4 / 3 if wanted.binary else _JSON_BYTES
+    return math.ceil(math.prod(dims) * each)
 
 
 def _encode_output(array: Array, wanted: oip.WantedOutput, manifest: Manifest) -> WireTensor:
