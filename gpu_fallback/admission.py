@@ -12,6 +12,8 @@ from gpu_fallback.quarantine import Quarantine
 
 STEP_S: Final = 60.0
 
+Tell = Callable[[Holding], None]
+
 
 class Admission:
     """What is held, and who of it may be claimed; safe to use from several threads.
@@ -20,10 +22,11 @@ class Admission:
     still be computed, and so end the process.
     """
 
-    def __init__(self, holdings: Holdings, admit: Callable[[Holding], None]) -> None:
-        """``admit`` is given each holding that may be claimed now."""
+    def __init__(self, holdings: Holdings, admit: Tell, give_back: Tell) -> None:
+        """``admit`` is given each holding that may be claimed now, ``give_back`` each that others should have."""
         self._holdings = holdings
         self._admit = admit
+        self._give_back = give_back
         self._quarantine: Quarantine[Holding] = Quarantine()
         self._changed = threading.Condition()
         self._ended = False
@@ -39,7 +42,9 @@ class Admission:
         self._holdings.add(holding)
         with self._changed:
             self._quarantine.arrive(holding)
-            self._changed.notify()
+            admitted = self._next()
+        for one in admitted:
+            self._admit(one)
 
     def is_alone(self, holding: Holding) -> bool:
         """Whether it was let in with nothing beside it."""
@@ -81,13 +86,17 @@ class Admission:
     def _forget(self, holding: Holding) -> None:
         if not holding.workers and holding not in self._holdings:
             self._quarantine.leave(holding)
-            self._changed.notify()
+            if self._quarantine.waiting or self._quarantine.closed:
+                self._changed.notify()
 
     def _step(self) -> None:
         with self._changed:
             if not (admitted := self._next()):
                 self._changed.wait(LOOK_S)
                 admitted = self._next()
+            late = self._quarantine.give_up(monotonic())
+        for holding in late:
+            self._give_back(holding)
         for holding in admitted:
             self._admit(holding)
 

@@ -29,6 +29,7 @@ from onnxlift_runtime.tasks import Answer
 OPENING_S: Final = 1800.0  # fetching and opening the largest model
 STORE_STEP_S: Final = 600.0  # fetching the largest payload while the bucket hardly answers
 STOPPING: Final = "the worker stops"
+WAITED: Final = "the worker has a job that must run alone"
 BROKEN: Final = "the worker failed"
 
 
@@ -70,7 +71,7 @@ class Pipeline:
         self._running: dict[int, tuple[float, list[Part]]] = {}
         self._stopping = False
         self.device_lost = ""  # why nothing can be computed any more
-        self.admission = Admission(holdings, lambda holding: self._loaders.put(partial(self._try_load, holding)))
+        self.admission = Admission(holdings, self._admit, partial(self.give_back, why=WAITED))
         self._loaders = Stage("load", plan.threads, STORE_STEP_S)
         self._publishers = Stage("publish", plan.threads, STORE_STEP_S)
         self._devices = [
@@ -115,10 +116,13 @@ class Pipeline:
         if self._holdings.close(holding):
             self.admission.leave(holding)
 
+    def _admit(self, holding: Holding) -> None:
+        self._loaders.put(partial(self._try_load, holding))
+
     def _try_load(self, holding: Holding) -> None:
         """Load a job where there is memory for it; what nobody thought of ends its attempt, and not the thread."""
         if not self._stopping and not self._holdings.wait_for_memory(LOOK_S):
-            self._loaders.put(partial(self._try_load, holding))
+            self._admit(holding)
             return
         try:
             with self.admission.at_work([holding]):

@@ -34,6 +34,11 @@ class Quarantine(Generic[T]):
         """Whether suspects have their turn, so that what comes now has to wait."""
         return self._closed_s is not None
 
+    @property
+    def waiting(self) -> bool:
+        """Whether anybody waits to be let in."""
+        return bool(self._arrived or self._suspects)
+
     def arrive(self, item: T) -> None:
         """Take in an item that nothing is known of yet."""
         self._arrived.append(item)
@@ -49,8 +54,9 @@ class Quarantine(Generic[T]):
     def leave(self, item: T) -> None:
         """Forget an item that has ended, wherever it is."""
         self._company.discard(item)
-        self._arrived = [other for other in self._arrived if other is not item]
-        self._suspects = [waiting for waiting in self._suspects if waiting[1] is not item]
+        if self.waiting:
+            self._arrived = [other for other in self._arrived if other is not item]
+            self._suspects = [waiting for waiting in self._suspects if waiting[1] is not item]
         if self.alone is item:
             self.alone = None
 
@@ -68,6 +74,13 @@ class Quarantine(Generic[T]):
         self._began_s = now_s if self._began_s is None else self._began_s
         _, self.alone = self._suspects.pop(0)
         return [self.alone]
+
+    def give_up(self, now_s: float) -> list[T]:
+        """Items that nothing is known of and that no longer wait: the suspect before them takes too long."""
+        if self.alone is None or self._began_s is None or now_s - self._began_s < TURN_S:
+            return []
+        late, self._arrived = self._arrived, []
+        return late
 
     def clear(self) -> list[T]:
         """All items that wait, which wait no longer."""

@@ -83,6 +83,21 @@ def test_one_that_is_no_longer_held_is_forgotten_wherever_it_is() -> None:
     assert not quarantine.closed
 
 
+def test_what_comes_is_left_to_others_where_a_suspect_takes_too_long() -> None:
+    quarantine: Quarantine[str] = Quarantine()
+    for name in ("long", "behind"):
+        told(quarantine, name)
+    quarantine.admit(0.0)
+    quarantine.arrive("late")
+
+    early, late = quarantine.give_up(TURN_S - 1), quarantine.give_up(TURN_S)
+
+    assert (early, late, quarantine.give_up(TURN_S)) == ([], ["late"], [])
+    quarantine.leave("long")
+    assert quarantine.admit(TURN_S) == []
+    assert quarantine.admit(TURN_S + LOOK_S) == ["behind"]
+
+
 def test_what_waits_is_given_away_at_the_end() -> None:
     quarantine: Quarantine[str] = Quarantine()
     told(quarantine, "suspect")

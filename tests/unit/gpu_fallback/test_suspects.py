@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import monotonic, sleep
 
+import pytest
+
+from gpu_fallback import quarantine
 from onnxlift_runtime.jobs import MAX_ATTEMPTS, Job, JobStatus
 from onnxlift_runtime.tensors import Array
 from tests.builders import manifest, spec
@@ -118,3 +121,23 @@ def test_a_suspect_that_does_not_end_within_the_stop_goes_back_as_one(make: Make
     found = bench.job(suspect)
     assert status == 0
     assert (found.status, found.attempts_left, found.deaths) == (JobStatus.QUEUED, MAX_ATTEMPTS - 1, 1)
+
+
+def test_what_came_is_left_to_others_where_a_suspect_takes_too_long(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quarantine, "TURN_S", 0.0)
+    gate = Gate(-1)
+    bench = make(Doubler(gate.hold), max_wait_ms=0)
+    suspect = bench.submit_suspect(-1)
+    bench.start()
+    assert gate.began.wait(10)
+
+    other = bench.submit(1)
+    (_, message) = bench.memory.queues.queues[f"test-{MODEL}-gpu-jobs"]
+    assert eventually(lambda: message.receives == 0 or message.visible_at_s <= monotonic())
+    during = bench.job(other)
+    gate.go_on.set()
+
+    assert (during.status, during.attempt) == (JobStatus.QUEUED, 0)
+    bench.await_status(JobStatus.SUCCEEDED, suspect, other)
