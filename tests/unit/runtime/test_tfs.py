@@ -27,7 +27,6 @@ LIMITS = Limits()
 ONE = builders.manifest((builders.spec("x", "FP32", (-1, 2)),), name="one")
 TEXT = builders.manifest((builders.spec("t", "BYTES", (-1,)),), name="text")
 PAIR = builders.manifest((builders.spec("a", "FP32", (-1, 2)), builders.spec("b", "BYTES", (-1,))), name="pair")
-ROW, COLUMN = tfs.PredictRequest((), row=True), tfs.PredictRequest((), row=False)
 
 
 def predict(document: Any, manifest: Manifest = ONE) -> tfs.PredictRequest:
@@ -214,36 +213,36 @@ def outputs(**named: Any) -> list[WireTensor]:
 def test_one_output_goes_back_without_its_name() -> None:
     array = np.array([[1, 2]], np.float32)
 
-    assert tfs.encode_predict(ROW, outputs(y=array))["predictions"].tolist() == [[1, 2]]
-    assert tfs.encode_predict(COLUMN, outputs(y=array))["outputs"].tolist() == [[1, 2]]
+    assert tfs.encode_predict(outputs(y=array), row=True)["predictions"].tolist() == [[1, 2]]
+    assert tfs.encode_predict(outputs(y=array), row=False)["outputs"].tolist() == [[1, 2]]
 
 
 def test_several_outputs_go_back_by_name() -> None:
     found = outputs(y=np.array([1, 2], np.float32), z=np.array([[3], [4]], np.float32))
 
-    assert tfs.encode_predict(ROW, found) == {"predictions": [{"y": 1, "z": [3]}, {"y": 2, "z": [4]}]}
-    assert list(tfs.encode_predict(COLUMN, found)["outputs"]) == ["y", "z"]
+    assert tfs.encode_predict(found, row=True) == {"predictions": [{"y": 1, "z": [3]}, {"y": 2, "z": [4]}]}
+    assert list(tfs.encode_predict(found, row=False)["outputs"]) == ["y", "z"]
 
 
 def test_rows_of_unequal_batches_are_refused_and_columns_are_not() -> None:
     found = outputs(y=np.zeros(2, np.float32), z=np.zeros(3, np.float32))
 
-    assert len(tfs.encode_predict(COLUMN, found)["outputs"]) == 2
+    assert len(tfs.encode_predict(found, row=False)["outputs"]) == 2
     with pytest.raises(ShapeMismatch, match="Tensor name: z has inconsistent batch size: 3 expecting batch size: 2"):
-        tfs.encode_predict(ROW, found)
+        tfs.encode_predict(found, row=True)
 
 
 def test_a_scalar_has_no_rows_and_goes_back_as_a_column() -> None:
     found = outputs(y=np.float32(7).reshape(()))
 
-    assert tfs.encode_predict(COLUMN, found) == {"outputs": 7}
+    assert tfs.encode_predict(found, row=False) == {"outputs": 7}
     with pytest.raises(ShapeMismatch, match="Tensor name: y has no shape information"):
-        tfs.encode_predict(ROW, found)
+        tfs.encode_predict(found, row=True)
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
 def test_outputs_whose_name_ends_in_bytes_are_base64(shape: tuple[int, ...]) -> None:
-    found = tfs.encode_predict(COLUMN, outputs(image_bytes=strategies.object_array([b"ab"], shape)))["outputs"]
+    found = tfs.encode_predict(outputs(image_bytes=strategies.object_array([b"ab"], shape)), row=False)["outputs"]
 
     expected: Any = {"b64": "YWI="}
     for _ in shape:
@@ -265,4 +264,4 @@ def test_any_finite_array_survives_both_layouts(data: st.DataObject) -> None:
 
 
 def tensors_json(array: Any, name: str) -> bytes:
-    return encode_json(tfs.encode_predict(COLUMN, [tensors.encode(array, "y", name, binary=False)])["outputs"])
+    return encode_json(tfs.encode_predict([tensors.encode(array, "y", name, binary=False)], row=False)["outputs"])

@@ -36,19 +36,20 @@ def decode_serving(verb: str, body: bytes, manifest: Manifest, limits: Limits) -
     """Read the plain body of ``predict``, ``classify`` or ``regress``; raises what the decoders of ``tfs`` raise."""
     if verb == "predict":
         call = tfs.decode_predict(body, manifest, limits)
-        return ServingCall(manifest, _arrays(call.inputs), lambda found: _predictions(call, found, manifest))
+        row = call.row  # what is kept of the request: its lists take ten times as much as their arrays
+        return ServingCall(manifest, _arrays(call.inputs), lambda found: _predictions(found, manifest, row=row))
     examples = _arrays(tfs.decode_examples(body, manifest, limits))
     answer = classification.classify if verb == "classify" else classification.regress
     return ServingCall(manifest, examples, lambda found: _json(encode_nan({"results": answer(dict(found), manifest)})))
 
 
-def _predictions(call: tfs.PredictRequest, arrays: Arrays, manifest: Manifest) -> Response:
+def _predictions(arrays: Arrays, manifest: Manifest, *, row: bool) -> Response:
     """The fast JSON writer knows no NaN, which this protocol writes as a bare word; such answers take the slow one."""
     finite = all(_is_finite(arrays[spec.name], spec.datatype) for spec in manifest.outputs)
     outputs = [tensors.encode(arrays[spec.name], spec.name, spec.datatype, binary=False) for spec in manifest.outputs]
     if finite:
-        return _json(encode_json(tfs.encode_predict(call, outputs)))
-    return _json(encode_nan(tfs.encode_predict(call, [_with_short_floats(tensor) for tensor in outputs])))
+        return _json(encode_json(tfs.encode_predict(outputs, row=row)))
+    return _json(encode_nan(tfs.encode_predict([_with_short_floats(tensor) for tensor in outputs], row=row)))
 
 
 def _arrays(inputs: tuple[WireTensor, ...]) -> Arrays:

@@ -73,11 +73,11 @@ def decode_predict(body: bytes, manifest: Manifest, limits: Limits) -> PredictRe
     return PredictRequest(_to_wire(columns, manifest, limits), row)
 
 
-def encode_predict(request: PredictRequest, outputs: Sequence[WireTensor]) -> dict[str, Any]:
-    """The answer to a predict request, whose ``data`` are nested lists or arrays; raises ``ShapeMismatch``."""
+def encode_predict(outputs: Sequence[WireTensor], *, row: bool) -> dict[str, Any]:
+    """The answer to a predict request in its layout; ``data`` are nested lists or arrays. Raises ``ShapeMismatch``."""
     columns = {tensor.name: _encode_bytes(tensor) for tensor in outputs}
     only = next(iter(columns.values())) if len(columns) == 1 else None
-    if not request.row:
+    if not row:
         return {"outputs": columns if only is None else only}
     count = _batch_of(outputs)
     if only is not None:
