@@ -121,7 +121,7 @@ def test_what_takes_long_is_kept_hidden_and_its_lease_alive(make: Make) -> None:
         go_on.wait(10)
 
     runner = Doubler(wait)
-    bench = make(runner, visibility_s=1)
+    bench = make(runner, visibility_s=2)
     job = bench.submit(1)
     bench.start()
     began.wait(10)
