@@ -188,13 +188,6 @@ class Graph:
             return readers[0], 1 - list(readers[0].input).index(projection.output)
         return None, 0
 
-    def require_opset(self, version: int) -> None:
-        """Convert the model when its opset is older than ``version``."""
-        current = next(item.version for item in self.model.opset_import if item.domain in ("", "ai.onnx"))
-        if current < version:
-            converted = onnx.version_converter.convert_version(self.finish(), version)
-            self.__init__(converted)  # type: ignore[misc]
-
     def finish(self) -> onnx.ModelProto:
         """Sort the nodes, drop constants nobody reads, and hand out the changed copy."""
         ordered = _sorted(self.nodes)

@@ -14,7 +14,8 @@ from onnxlift_runtime.manifest import TensorSpec
 
 MAX_BATCH_SIZE: Final = 256
 _ERRORS_ONLY: Final = 3
-_TOO_NEW: Final = re.compile(r"Opset (\d+) is under development.* for domain (\S+) is till opset (\d+)", re.DOTALL)
+_TOO_NEW: Final = re.compile(r"Opset (\d+) is under development.* for domain (\S+) is till opset (\d+)")
+_ORIGIN: Final = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed: ?)?")
 
 
 @dataclass(frozen=True)
@@ -39,18 +40,22 @@ def read_signature(path: Path) -> Signature:
     try:
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no base class below Exception
-        raise ModelRefused(f"onnxruntime {ort.__version__} cannot load the model: {_why(str(error))}") from error
+        raise ModelRefused(f"onnxruntime {ort.__version__} cannot load the model: {load_failure(error)}") from error
     inputs = tuple(_spec(item, "input") for item in session.get_inputs())
     outputs = tuple(_spec(item, "output") for item in session.get_outputs())
     return Signature(inputs, outputs, _batch(inputs, outputs))
 
 
-def _why(words: str) -> str:
-    """onnxruntime's reason in one line; of an opset that it does not know it says more than helps."""
+def load_failure(error: Exception) -> str:
+    """onnxruntime's reason in one line, without the path that it begins with.
+
+    Of an opset that it does not know it says more than helps.
+    """
+    words = " ".join(str(error).split())
     if found := _TOO_NEW.search(words):
         asked, domain, known = found.groups()
         return f"it has opset {asked} of {domain}, supported are those up to {known}; export it with one of them"
-    return " ".join(words.split())
+    return _ORIGIN.sub("", words)
 
 
 def with_classes(outputs: Sequence[TensorSpec], classes: Sequence[str], where: str) -> tuple[TensorSpec, ...]:

@@ -25,7 +25,7 @@ from onnxlift.compress.pack import pack
 from onnxlift.compress.recipes import steps_from_data
 from onnxlift.compress.samples import Array, Samples, read_stored
 from onnxlift.compress.shared import begin
-from onnxlift.compress.signature import Signature, read_signature
+from onnxlift.compress.signature import Signature, load_failure, read_signature
 from onnxlift.compress.steps import Context
 from onnxlift.compress.workspace import Workspace
 from onnxlift_runtime.errors import OnnxliftError, RecipeInvalid, SamplesInvalid
@@ -52,7 +52,7 @@ def main() -> None:
     except MemoryError:
         raise
     except Exception as error:  # onnx, onnxruntime and numpy fail in their own ways on models nobody foresaw
-        found = {"reason": " ".join(f"{_prefix(error)}{error}".split())[:_LONGEST_REASON] or type(error).__name__}
+        found = {"reason": f"{_prefix(error)}{load_failure(error)}"[:_LONGEST_REASON]}
     unfinished = folder / f".{RESULT_NAME}"
     unfinished.write_text(json.dumps({"seconds": perf_counter() - started, **found}), "utf-8")
     unfinished.replace(folder / RESULT_NAME)
@@ -134,7 +134,7 @@ def _names(signature: Signature) -> list[tuple[str, str]]:
 
 
 def _prefix(error: Exception) -> str:
-    return "" if isinstance(error, OnnxliftError) else f"{type(error).__name__}: "
+    return "" if isinstance(error, OnnxliftError) and str(error) else f"{type(error).__name__}: "
 
 
 def _end_with_the_asker() -> None:

@@ -14,7 +14,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 
 from onnxlift.compress.activations import feeds
 from onnxlift.compress.steps import Context
-from onnxlift.compress.steps.integers import require_quantized, without_declared_weights
+from onnxlift.compress.steps.integers import require_quantized, with_opset, without_declared_weights
 from onnxlift.compress.storage import through_files, weights_beside
 from onnxlift_runtime.errors import RecipeInvalid, SamplesInvalid
 
@@ -25,6 +25,7 @@ METHODS: Final = {
 }
 # The pairs that onnxruntime's CPU kernels compute in integers.
 LEGAL_TYPES: Final = (("uint8", "int8"), ("int8", "int8"), ("uint8", "uint8"))
+_AXIS_SINCE: Final = 13  # the opset from which on QuantizeLinear takes a scale for each channel
 _TYPES: Final = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
 
 
@@ -63,6 +64,7 @@ class Int8Static:
         """Return the quantized model; raises ``SamplesInvalid`` without samples, ``RecipeInvalid`` without effect."""
         if not context.samples:
             raise SamplesInvalid("int8_static needs calibration samples; there are none")
+        model = with_opset(model, _AXIS_SINCE) if self.per_channel else model
         runs = feeds(model, context.samples) if self.method == "minmax" else _equal_runs(model, context.samples)
         reader = _Reader(runs)
         with contextlib.redirect_stdout(io.StringIO()):  # the histogram calibrators print what they do

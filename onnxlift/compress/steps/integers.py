@@ -5,7 +5,9 @@ from collections import Counter
 from typing import Final
 
 import onnx
+import onnx.version_converter
 
+from onnxlift.compress.source import opset
 from onnxlift_runtime.errors import RecipeInvalid
 
 _EIGHT_BITS: Final = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
@@ -23,6 +25,14 @@ def without_declared_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     del copy.graph.value_info[:]
     copy.graph.value_info.extend(kept)
     return copy
+
+
+def with_opset(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
+    """The model in this opset where its own is older; raises what onnx raises where it cannot be converted."""
+    if opset(model) >= version:
+        return model
+    converted: onnx.ModelProto = onnx.version_converter.convert_version(model, version)
+    return converted
 
 
 def require_quantized(before: onnx.ModelProto, after: onnx.ModelProto, step: str) -> onnx.ModelProto:

@@ -36,7 +36,7 @@ def test_a_candidate_that_crashes_is_a_row_with_its_reason(make: Make, monkeypat
     assert outcome.kept_fp32
     assert reasons["crash"] == "RuntimeError: out of luck"
     assert reasons["rename"] == "it changes the model's inputs or outputs"
-    assert reasons["break"].startswith("InvalidGraph: ")
+    assert reasons["break"].startswith("InvalidGraph: This is an invalid model. ")
     assert reasons["killed"] == "its process was killed (signal 9); was memory short?"
     assert reasons["stopped"] == "its process died of signal 15"
 

@@ -150,6 +150,17 @@ def test_int8_static_needs_samples() -> None:
         Int8Static().apply(builders.mlp(), Context())
 
 
+@pytest.mark.parametrize("version", [9, 12])
+def test_int8_static_takes_models_of_opsets_without_scales_for_each_channel(version: int) -> None:
+    model = builders.convolution()
+    model.ir_version, model.opset_import[0].version = 4, version
+
+    changed = Int8Static().apply(model, Context({"pixels": PIXELS}))
+
+    assert _cosine(_run(changed, {"pixels": PIXELS}), _run(model, {"pixels": PIXELS})) > 0.99
+    assert model.opset_import[0].version == version
+
+
 def test_int8_static_says_nothing_on_stdout(capfd: pytest.CaptureFixture[str]) -> None:
     Int8Static("entropy").apply(builders.mlp(), Context({"x": ROWS}))
 
