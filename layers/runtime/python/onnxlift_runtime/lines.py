@@ -15,42 +15,52 @@ class Cut:
     count: int
 
 
-def cut_lines(pieces: Iterable[bytes], part_bytes: int, line_bytes: int) -> Iterator[Cut]:
-    """Whole lines in cuts of about ``part_bytes``, however the pieces fall; holds one cut and one piece at a time.
+def cut_lines(pieces: Iterable[bytes], part_bytes: int, part_lines: int, line_bytes: int) -> Iterator[Cut]:
+    """Whole lines in cuts of about ``part_bytes`` and at most ``part_lines``, however the pieces fall.
 
-    A line longer than a cut is a cut of its own. Cuts that hold nothing but white space are left out, and depend on the
-    bytes alone, so that cutting again gives the same. Raises ``PayloadTooLarge`` for a line above ``line_bytes``.
+    Holds one cut and one piece at a time. A line longer than a cut is a cut of its own. Cuts that hold nothing but
+    white space are left out, and depend on the bytes alone, so that cutting again gives the same. Raises
+    ``PayloadTooLarge`` for a line above ``line_bytes``.
     """
-    first, waiting = 1, bytearray()
+    first = 1
+    for body in _bodies(pieces, part_bytes, part_lines, line_bytes):
+        lines = body.removesuffix(b"\n").split(b"\n")
+        for number, line in enumerate(lines, first) if len(body) > line_bytes else ():
+            _check_line(len(line), number, line_bytes)
+        if body.strip():
+            yield Cut(body, first, len(lines))
+        first += len(lines)
+
+
+def _bodies(pieces: Iterable[bytes], part_bytes: int, part_lines: int, line_bytes: int) -> Iterator[bytes]:
+    waiting = bytearray()
     for piece in pieces:
         waiting += piece
         while len(waiting) >= part_bytes:
-            end = _end_of_cut(waiting, part_bytes)
-            if end is None:
-                _check_line(len(waiting), first, line_bytes)
+            end = _end_of_cut(waiting, part_bytes, part_lines)
+            if not end and len(waiting) <= line_bytes:
                 break
-            body = bytes(waiting[:end])
-            del waiting[:end]
-            count = body.count(b"\n")
-            yield from _cut(body, first, count, line_bytes)
-            first += count
-    if waiting:
-        yield from _cut(bytes(waiting), first, waiting.count(b"\n") + (not waiting.endswith(b"\n")), line_bytes)
+            yield _take(waiting, end or len(waiting))  # a line that goes on beyond its limit is looked at as it is
+    while waiting:
+        yield _take(waiting, _end_of_lines(waiting, part_lines) or len(waiting))
 
 
-def _end_of_cut(waiting: bytearray, part_bytes: int) -> int | None:
-    """Behind the last line that ends within the cut, else behind the first that ends at all; None: not there yet."""
-    end = waiting.rfind(b"\n", 0, part_bytes)
-    if end < 0:
-        end = waiting.find(b"\n", part_bytes)
-    return None if end < 0 else end + 1
+def _take(waiting: bytearray, size_bytes: int) -> bytes:
+    body = bytes(waiting[:size_bytes])
+    del waiting[:size_bytes]
+    return body
 
 
-def _cut(body: bytes, first: int, count: int, line_bytes: int) -> Iterator[Cut]:
-    if len(body) > line_bytes:  # one line, or the rest that never had an end
-        _check_line(max(map(len, body.split(b"\n"))), first, line_bytes)
-    if body.strip():
-        yield Cut(body, first, count)
+def _end_of_cut(waiting: bytearray, part_bytes: int, part_lines: int) -> int:
+    """Behind the last line that ends within the cut, else behind the first that ends at all; 0: not there yet."""
+    within = _end_of_lines(waiting[:part_bytes], part_lines) or waiting.rfind(b"\n", 0, part_bytes) + 1
+    return within or waiting.find(b"\n", part_bytes) + 1
+
+
+def _end_of_lines(waiting: bytearray, count: int) -> int:
+    """Behind so many lines; 0 where there are not as many."""
+    behind = waiting.split(b"\n", count)[count:]
+    return len(waiting) - len(behind[0]) if behind else 0
 
 
 def _check_line(size_bytes: int, number: int, line_bytes: int) -> None:

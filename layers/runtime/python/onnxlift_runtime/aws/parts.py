@@ -18,7 +18,7 @@ from onnxlift_runtime import jobs
 from onnxlift_runtime.aws.objects import result_key
 from onnxlift_runtime.aws.service import JobService, Submission
 from onnxlift_runtime.errors import JobConflict, JobNotFound, LeaseLost, MalformedRequest, OnnxliftError, RequestError
-from onnxlift_runtime.inbox import FIRST_LINE_HEADER, FORMAT_HEADER, JSON_LINES, PART_BYTES
+from onnxlift_runtime.inbox import FIRST_LINE_HEADER, FORMAT_HEADER, JSON_LINES, PART_BYTES, PART_LINES
 from onnxlift_runtime.jobs import KEPT_AFTER_END_MS, Delivery, Job, JobStatus, Payload
 from onnxlift_runtime.layout import JOIN
 from onnxlift_runtime.lines import Cut, cut_lines
@@ -45,8 +45,8 @@ def split(service: JobService, asked: Submission) -> Job:
 
 def _submit_parts(service: JobService, asked: Submission, whole: Job) -> int:
     """Submit every part, those again that are there already; returns how many they are."""
-    count = 0
-    for count, cut in enumerate(cut_lines(service.store.read(asked.payload), PART_BYTES, Limits().max_json_bytes), 1):
+    count, pieces = 0, service.store.read(asked.payload)
+    for count, cut in enumerate(cut_lines(pieces, PART_BYTES, PART_LINES, Limits().max_json_bytes), 1):
         service.submit(_part(asked, whole, count, cut))
     if not count:
         raise MalformedRequest(f"object {asked.payload.key!r} has no line")
