@@ -79,7 +79,7 @@ def show(job_id: str, url: str, api_key: str | None, as_json: bool) -> None:
 @api_key_option
 @json_option
 def result(job_id: str, path: Path | None, url: str, api_key: str | None, as_json: bool) -> None:
-    """Fetch the result of JOB and show its outputs, or write it to a file as it is."""
+    """Show the outputs of JOB, or write them to a file as they came."""
     from onnxlift.cli import outputs
     from onnxlift.client import decode_answer
 
