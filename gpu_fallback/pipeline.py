@@ -20,7 +20,7 @@ from gpu_fallback.metrics import Metrics, Stopwatch
 from gpu_fallback.part import Part, group
 from onnxlift_runtime import telemetry
 from onnxlift_runtime.aws.queues import Message, backoff_s
-from onnxlift_runtime.aws.worker import Outcome, Suspect, Worker
+from onnxlift_runtime.aws.worker import BROKEN, Outcome, Suspect, Worker
 from onnxlift_runtime.batching import Feed, arrays_bytes, run_together
 from onnxlift_runtime.errors import DeviceMissing, ModelUnavailable, OnnxliftError
 from onnxlift_runtime.jobs import Job
@@ -30,7 +30,6 @@ OPENING_S: Final = 1800.0  # fetching and opening the largest model
 STORE_STEP_S: Final = 600.0  # fetching the largest payload while the bucket hardly answers
 STOPPING: Final = "the worker stops"
 WAITED: Final = "the worker has a job that must run alone"
-BROKEN: Final = "the worker failed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,20 @@ def test_a_sweep_ends_the_jobs_of_a_model_that_left_the_service(
     assert deployed.show(waiting)["error"] == f"model '{MODEL}' was taken out of the service before the job was done"
 
 
+def test_a_job_of_a_model_that_left_cannot_be_retried(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = deployed.submit()
+    deployed.call("POST", f"/v2/jobs/{job_id}/cancel")
+    desk = replace(control.desk(), models=Catalog.of([]))
+    monkeypatch.setattr(control, "desk", lambda: desk)
+    control._job_routes.cache_clear()
+
+    answer = deployed.call("POST", f"/v2/jobs/{job_id}/retry")
+
+    assert answer.status == 409
+    assert f"model '{MODEL}' was taken out of the service".encode() in answer.body
+    assert deployed.job(job_id).status is JobStatus.CANCELED
+
+
 def test_a_model_that_left_is_forgotten_with_its_last_job(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
     held = deployed.submit()
     table = batch.worker().service.table

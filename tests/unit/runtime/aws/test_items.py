@@ -82,3 +82,15 @@ def test_sets_are_decoded_as_boto3_does(numbers: set[int], texts: set[str]) -> N
 def test_a_value_of_another_type_is_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="no type that jobs are made of"):
         encode_value(value)
+
+
+@given(JOBS)
+def test_what_a_newer_release_has_written_besides_is_left_out(job: Job) -> None:
+    item = encode_item(job)
+    later = {"later": encode_value("a value")}
+
+    item |= later
+    item["payload"]["M"] |= later
+    item["delivery"]["M"] |= later
+
+    assert decode_item(item) == decode_item(encode_item(job))

@@ -218,6 +218,27 @@ def test_a_passing_failure_is_tried_again_until_the_attempts_are_used(
     assert statuses(worker, job) == [JobStatus.FAILED]
 
 
+@pytest.mark.parametrize("step", ["decode", "answer"])
+def test_what_nobody_thought_of_costs_its_job_an_attempt_and_no_other(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    good, bad = submit(worker, number=7), submit(worker)
+    done = getattr(Worker, step)
+
+    def broken(self: Worker, job: Job, *rest: Any) -> Any:
+        if job.id == bad.id:
+            raise MemoryError("too much")
+        return done(self, job, *rest)
+
+    monkeypatch.setattr(Worker, step, broken)
+
+    assert worker.work([bad.id, good.id], LEASE_MS) == {bad.id}
+    found = worker.service.get(bad.id, CALLER)
+    assert statuses(worker, good, bad) == [JobStatus.SUCCEEDED, JobStatus.QUEUED]
+    assert (found.attempts_left, found.deaths) == (MAX_ATTEMPTS - 1, 0)
+    assert found.error == "the worker failed: MemoryError('too much')"
+
+
 @pytest.mark.parametrize(
     "steal", [lambda found: jobs.cancel(found, 5), lambda found: jobs.claim(found, "b", 10**13, 1)]
 )

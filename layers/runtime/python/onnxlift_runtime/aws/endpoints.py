@@ -17,7 +17,7 @@ from onnxlift_runtime.aws.intake import RETRY_AFTER_S, answer_result
 from onnxlift_runtime.aws.objects import PRESIGNED_FOR_S
 from onnxlift_runtime.aws.service import JobService, describe
 from onnxlift_runtime.catalog import Catalog
-from onnxlift_runtime.errors import JobNotFound, MalformedRequest, NotFound, StoreUnavailable
+from onnxlift_runtime.errors import JobConflict, JobNotFound, MalformedRequest, NotFound, StoreUnavailable
 from onnxlift_runtime.http import Request, Response, Route
 from onnxlift_runtime.jobs import Job, JobStatus
 from onnxlift_runtime.layout import GPU, uploads_prefix
@@ -116,6 +116,9 @@ def _cancel(desk: Desk, request: Request, params: Params) -> Response:
 
 
 def _retry(desk: Desk, request: Request, params: Params) -> Response:
+    model = desk.service.get(_id(params), request.caller).model
+    if model not in desk.models.models:
+        raise JobConflict(f"model {model!r} was taken out of the service, so that nobody can do the job")
     job = desk.service.retry(_id(params), request.caller)
     return Response.json(describe(job), 200, {"Retry-After": str(RETRY_AFTER_S)})
 

@@ -7,10 +7,11 @@ other.
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from onnxlift_runtime.jobs import KEPT_AFTER_END_MS, Delivery, Job, JobStatus, Payload
 
+Part = TypeVar("Part", Job, Payload, Delivery)
 _NOT_READ: Final = Payload({}, "", 0)
 _FIELDS: Final = {kind: tuple(field.name for field in fields(kind)) for kind in (Job, Payload, Delivery)}
 
@@ -31,15 +32,16 @@ def encode_item(job: Job) -> dict[str, Any]:
 
 
 def decode_item(item: Any) -> Job:
-    """The job that ``encode_item`` wrote; from an index, without what the index does not hold."""
+    """The job that ``encode_item`` wrote; from an index, without what the index does not hold.
+
+    What a newer release has written besides is left out: while one is deployed, both work on the same table.
+    """
     values = decode_values(item)
-    for extra in ("queue", "expire_at_s"):
-        values.pop(extra, None)
     values["status"] = JobStatus(values["status"])
-    values["payload"] = Payload(**values["payload"]) if "payload" in values else _NOT_READ
-    values["result"] = Payload(**values["result"]) if values.get("result") else None
-    values["delivery"] = Delivery(**values.get("delivery", {}))
-    return Job(**values)
+    values["payload"] = _decode_fields(Payload, values["payload"]) if "payload" in values else _NOT_READ
+    values["result"] = _decode_fields(Payload, values["result"]) if values.get("result") else None
+    values["delivery"] = _decode_fields(Delivery, values.get("delivery", {}))
+    return _decode_fields(Job, values)
 
 
 def encode_value(value: Any) -> dict[str, Any]:
@@ -72,6 +74,10 @@ def decode_values(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _encode_fields(part: Job | Payload | Delivery) -> dict[str, Any]:
     return {name: encode_value(getattr(part, name)) for name in _FIELDS[type(part)]}
+
+
+def _decode_fields(kind: type[Part], values: Mapping[str, Any]) -> Part:
+    return kind(**{name: value for name, value in values.items() if name in _FIELDS[kind]})
 
 
 _DECODERS: Final[Mapping[str, Callable[[Any], Any]]] = {

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
-from typing import Protocol
+from typing import Final, Protocol
 
 from onnxlift_runtime import jobs, telemetry
 from onnxlift_runtime.aws.objects import result_key
@@ -25,6 +25,8 @@ from onnxlift_runtime.http import Response
 from onnxlift_runtime.jobs import Job, JobStatus, Payload
 from onnxlift_runtime.tasks import Answer, Task, decode_task
 from onnxlift_runtime.uploads import fill_in
+
+BROKEN: Final = "the worker failed"  # at something that nobody thought of
 
 
 class Outcome(Enum):
@@ -185,12 +187,22 @@ class Worker:
         for job in held:
             try:
                 tasks.append((job, self.decode(job)))
-            except OnnxliftError as error:
-                outcomes[job.id] = self.fail(job, error)
+            except Exception as error:
+                outcomes[job.id] = self._give_up(job, error)
         answers = iter(run_together([feed for _, task in tasks for feed in task.feeds], self.engine.run))
         for job, task in tasks:
-            outcomes[job.id] = self.answer(job, task, list(islice(answers, len(task.feeds))))
+            try:
+                outcomes[job.id] = self.answer(job, task, list(islice(answers, len(task.feeds))))
+            except Exception as error:
+                outcomes[job.id] = self._give_up(job, error)
         return outcomes
+
+    def _give_up(self, job: Job, error: Exception) -> Outcome:
+        """End an attempt that failed; what nobody thought of costs this job its attempt, and no other."""
+        if isinstance(error, OnnxliftError):
+            return self.fail(job, error)
+        telemetry.log("error", "job broke", job=job.id, why=repr(error))
+        return self.release(job, f"{BROKEN}: {error!r}")
 
     def _keep(self, job: Job, answer: Response) -> Payload:
         return self.service.store.keep(Payload.of(answer.body, answer.headers), result_key(job))
