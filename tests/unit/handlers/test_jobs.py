@@ -11,14 +11,9 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from handlers import batch, control, predict
-from onnxlift_runtime import jobs
 from onnxlift_runtime.aws import clients
-from onnxlift_runtime.aws.herald import Herald
-from onnxlift_runtime.aws.queues import Queues
-from onnxlift_runtime.engine import Engine
-from onnxlift_runtime.errors import StoreUnavailable
-from onnxlift_runtime.jobs import MAX_ATTEMPTS, Job
-from tests.unit.handlers.conftest import CONTEXT, INFER, MODEL, Deployed, body, data_of, error_of, later
+from onnxlift_runtime.jobs import Job
+from tests.unit.handlers.conftest import INFER, MODEL, Deployed, body, data_of, error_of, later
 
 
 def test_a_request_at_once_says_so(deployed: Deployed) -> None:
@@ -183,6 +178,10 @@ def test_a_list_refuses_what_it_does_not_know(deployed: Deployed, search: str) -
     assert f"'{search.partition('=')[0]}'" in error_of(answer)
 
 
+def _swap(new: Job, _old: Job) -> Job:
+    return new
+
+
 def test_a_queued_job_has_a_position_and_an_estimated_start(deployed: Deployed) -> None:
     made = [deployed.submit(number) for number in range(3)]
     for age_s, job_id in enumerate(reversed(made)):  # created in the same millisecond they would share a place
@@ -210,77 +209,6 @@ def test_a_time_limit_out_of_range_is_refused(deployed: Deployed, ttl: str) -> N
 
     assert answer.status == 400
     assert "from 1 to 21600" in error_of(answer)
-
-
-def test_a_poison_message_and_a_held_job_leave_their_neighbours_alone(deployed: Deployed) -> None:
-    good, held = deployed.submit(1), deployed.submit(2)
-    batch.worker().service.table.change(held, lambda job: jobs.claim(job, "other", job.created_ms, 10**9))
-    records = deployed.receive(f"test-{MODEL}-lambda-jobs")
-    poison = {**records[0], "messageId": "poison", "body": "no job"}
-
-    failures = batch.handler({"Records": [poison, *records]}, CONTEXT)["batchItemFailures"]
-
-    expected = next(record["messageId"] for record in records if held in record["body"])
-    assert failures == [{"itemIdentifier": expected}]
-    assert deployed.show(good)["status"] == "SUCCEEDED"
-
-
-def test_suspects_behind_others_come_again_soon_should_the_function_end_with_these(
-    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Ended(BaseException):
-        pass
-
-    def end(*_arguments: object) -> None:
-        raise Ended
-
-    first, suspect = deployed.submit(1), deployed.submit(2)
-    batch.worker().service.table.change(suspect, lambda job: jobs.claim(job, "dead", job.created_ms, 0))
-    records = deployed.receive(f"test-{MODEL}-lambda-jobs")
-    hidden: list[tuple[str, int]] = []
-    monkeypatch.setattr(Queues, "postpone", lambda _queues, _name, receipt, delay_s: hidden.append((receipt, delay_s)))
-    monkeypatch.setattr(Engine, "run", end)
-
-    with pytest.raises(Ended):
-        batch.handler({"Records": records}, CONTEXT)
-
-    expected = next(record["receiptHandle"] for record in records if suspect in record["body"])
-    assert hidden == [(expected, 66)]
-    assert [deployed.job(job_id).attempts_left for job_id in (first, suspect)] == [MAX_ATTEMPTS - 1] * 2
-    assert deployed.job(suspect).deaths == 0, "it was not claimed again"
-
-
-def test_a_job_held_by_another_comes_again_soon(deployed: Deployed) -> None:
-    job_id = deployed.submit()
-    batch.worker().service.table.change(job_id, lambda job: jobs.claim(job, "other", job.created_ms, 10**9))
-
-    assert len(deployed.work()) == 1
-    url = deployed.sqs.get_queue_url(QueueName=f"test-{MODEL}-lambda-jobs")["QueueUrl"]
-    hidden = deployed.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-    assert hidden["ApproximateNumberOfMessagesNotVisible"] == "1"
-
-
-def _swap(new: Job, _old: Job) -> Job:
-    return new
-
-
-def test_an_end_that_cannot_be_told_is_told_with_the_message(
-    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[str] = []
-
-    def tell(_herald: Herald, job: Job) -> None:
-        told.append(job.id)
-        if len(told) == 1:
-            raise StoreUnavailable("EventBridge is away")
-
-    monkeypatch.setattr(Herald, "tell", tell)
-    job_id = deployed.submit()
-
-    assert len(deployed.work()) == 1
-    assert deployed.show(job_id)["status"] == "SUCCEEDED"
-    assert batch.worker().work([job_id], 1_000) == frozenset()
-    assert told == [job_id, job_id]
 
 
 def test_a_store_that_is_away_is_503_with_retry_after(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,8 @@ from tests.unit.runtime.aws.conftest import SERVICE
 
 LEASE_MS = 60_000
 MODELS = ("tiny", "pair", "words", "pixels")
+ROWS = np.array([[1, 2], [3, 4]], dtype=np.float32)
+CALL = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [5, 6]}]}
 LIMITS = Limits(max_tensor_bytes=10_000, max_json_bytes=10_000)
 
 
