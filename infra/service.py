@@ -19,7 +19,7 @@ from infra.assets import (
 from infra.destination import find_destination
 from infra.models import DeployedModel, read_models
 from infra.stacks.api import ApiStack
-from infra.stacks.data import DataStack
+from infra.stacks.data import DataStack, data_stack_name
 from infra.stacks.gpu import GpuStack
 from infra.stacks.gpu_model import GpuModelStack
 from infra.stacks.jobs import JobsStack
@@ -50,7 +50,7 @@ def compose(scope: cdk.App | cdk.Stage, config: Config, root: Path, scratch: Pat
     the account with the same deployment, after everything that used it was changed.
     """
     models, missing = read_models(config)
-    data = DataStack(scope, f"{config.service}-data", config=config, missing=missing, env=env)
+    data = DataStack(scope, data_stack_name(config.service), config=config, missing=missing, env=env)
     whole = cdk.Stack(scope, config.service, description=f"onnxlift: service {config.service}", env=env)
     whole.add_stack_dependency(data, "functions start with the table and the bucket there")
     behind = [*_add_models(whole, config, models, root, scratch), *_add_gpu(whole, config, models, root, scratch)]

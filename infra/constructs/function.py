@@ -2,6 +2,7 @@
 
 from typing import Any, Final, TypedDict
 
+from aws_cdk import RemovalPolicy
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -12,6 +13,9 @@ from onnxlift.hosting import Vpc
 from onnxlift_runtime.settings import Settings
 
 LIVE: Final = "live"
+# The versions before stay for as long as the function does, so that the alias can be pointed back at one. One whose
+# deployment failed goes: it would be in the way of the next try, because Lambda publishes the same thing only once.
+KEEP_VERSIONS: Final = lambda_.VersionOptions(removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE)
 # What Lambda does in a function's name to put it into a VPC: AWSLambdaVPCAccessExecutionRole, without the logs.
 INTERFACES: Final = (
     "ec2:CreateNetworkInterface",

@@ -7,7 +7,7 @@ from aws_cdk import Duration, SymlinkFollowMode
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from infra.constructs.function import PublishedFunction
+from infra.constructs.function import KEEP_VERSIONS, PublishedFunction
 from onnxlift.hosting import Vpc
 from onnxlift_runtime.settings import Settings
 
@@ -51,6 +51,7 @@ class ZipFunction(PublishedFunction):
             layers=[runtime],
             memory_size=memory_mb,
             timeout=Duration.seconds(timeout_s),
+            current_version_options=KEEP_VERSIONS,
             **self.own(settings),
         )
         self.publish(function)

@@ -107,7 +107,10 @@ class ApiStack(NestedStack):
         )
 
     def _add_sweep(self, control: ZipFunction) -> None:
-        """Look for lost jobs; a look that fails is not repeated, the next one comes soon."""
+        """Look for lost jobs; a look that fails is not repeated, the next one comes soon.
+
+        Both have to be told: EventBridge tries again to hand its event to Lambda, and Lambda to run what it was handed.
+        """
         events.Rule(
             self,
             "Sweep",
@@ -122,6 +125,7 @@ class ApiStack(NestedStack):
                 )
             ],
         )
+        control.alias.configure_async_invoke(retry_attempts=0, max_event_age=Duration.seconds(SWEEP_EVERY_S))
 
     def _alias_arn(self, model: DeployedModel) -> str:
         """The alias by its name: an import from the model's stack would forbid that the model ever moves or goes."""

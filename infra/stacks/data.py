@@ -22,6 +22,9 @@ SECRET_CHARACTERS: Final = 48
 MAX_BUCKET_NAME: Final = 63
 ACCOUNT_DIGITS: Final = 12
 LONGEST_REGION: Final = len("ap-northeast-1")
+# A first deployment that fails takes them back: what it left would be in the way of the next one, by its name.
+KEPT: Final = RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
+SUFFIX: Final = "-data"
 
 
 class DataStack(Stack):
@@ -30,7 +33,7 @@ class DataStack(Stack):
     They have names of their own, so that the stacks of models find them without an export. Every other stack is
     deployed after this one: where ``missing`` names models without an artifact, with what to do about each, the
     template synthesises, and CloudFormation refuses to deploy it and so everything else. Raises ``ConfigInvalid``
-    where the service's name leaves no room in the bucket's.
+    where the service's name leaves no room in the bucket's, or is another's stack.
     """
 
     def __init__(
@@ -43,7 +46,7 @@ class DataStack(Stack):
         **stack: Any,
     ) -> None:
         super().__init__(scope, id, description=f"onnxlift: data of {config.service}", **stack)
-        _check_bucket_name(config.service)
+        _check_name(config.service)
         if missing:
             self._refuse_deployment(missing)
         self.table = self._add_table(config)
@@ -56,13 +59,15 @@ class DataStack(Stack):
             generate_secret_string=secretsmanager.SecretStringGenerator(
                 exclude_punctuation=True, password_length=SECRET_CHARACTERS
             ),
-            removal_policy=RemovalPolicy.RETAIN,
+            removal_policy=KEPT,
         )
         if config.jobs.topic:
             sns.Topic(self, "Topic", topic_name=layout.topic_name(config.service), enforce_ssl=True)
         if config.deployment.is_watched:
             AlarmTopic(self, "Alarms", service=config.service, email=config.deployment.alarm_email)
         self.bus = events.EventBus(self, "Bus", event_bus_name=layout.bus_name(config.service))
+        # Last, because a profile protects it from being deleted: also by the first deployment, where that fails.
+        self.table.node.add_dependency(self.bucket, self.secret, self.bus)
 
     def _refuse_deployment(self, missing: Mapping[str, str]) -> None:
         """Make CloudFormation stop before it creates anything, with the same words; a rule asks about a parameter."""
@@ -84,7 +89,7 @@ class DataStack(Stack):
                 point_in_time_recovery_enabled=True
             ),
             deletion_protection=config.deployment.is_watched or None,
-            removal_policy=RemovalPolicy.RETAIN,
+            removal_policy=KEPT,
         )
         for index, key in layout.TABLE_INDEXES.items():
             table.add_global_secondary_index(
@@ -108,7 +113,7 @@ class DataStack(Stack):
             minimum_tls_version=1.2,
             versioned=True,
             lifecycle_rules=_lifecycle(config.jobs.keep_days),
-            removal_policy=RemovalPolicy.RETAIN,
+            removal_policy=KEPT,
         )
         # By hand: the CDK's own way puts a function into the account that changes the bucket afterwards.
         plain = bucket.node.default_child
@@ -145,7 +150,18 @@ def _lifecycle(keep_days: int) -> list[s3.LifecycleRule]:
     ]
 
 
-def _check_bucket_name(service: str) -> None:
+def data_stack_name(service: str) -> str:
+    """The stack that holds a service's data."""
+    return f"{service}{SUFFIX}"
+
+
+def _check_name(service: str) -> None:
+    """Refuse a name that leaves no room in the bucket's, and one whose stack would be that of another's data."""
+    if service.endswith(SUFFIX):
+        raise ConfigInvalid(
+            f"service {service!r} would be deployed over the data of a service {service.removesuffix(SUFFIX)!r}, whose "
+            f"stack has that name; choose one that does not end in {SUFFIX!r}"
+        )
     room = MAX_BUCKET_NAME - ACCOUNT_DIGITS - LONGEST_REGION - len("--")
     if len(service) > room:
         raise ConfigInvalid(

@@ -69,7 +69,7 @@ def delete_nested_stack(physical_id: str, settings: dict[str, Any]) -> Any:
     """Delete a nested stack without what its template retains."""
     stack = cloudformation._stacks[provisioners._nested_stack_lookup_name(physical_id)]
     for logical_id, resource in stack["_template"]["Resources"].items():
-        if resource.get("DeletionPolicy") == "Retain":
+        if str(resource.get("DeletionPolicy")).startswith("Retain"):
             stack["_resources"].pop(logical_id, None)
     return _delete_nested_stack(physical_id, settings)
 

@@ -34,6 +34,16 @@ def test_a_changed_memory_reaches_the_function_and_rebuilds_no_image(cloud: Clou
     assert "AssetImage" not in told
 
 
+def test_the_version_before_is_live_again_without_a_deployment(cloud: Cloud) -> None:
+    client, name = cloud.client("lambda"), "e2e-linear-predict"
+    live = int(client.get_alias(FunctionName=name, Name="live")["FunctionVersion"])
+
+    client.update_alias(FunctionName=name, Name="live", FunctionVersion=str(live - 1))
+
+    found = client.get_function_configuration(FunctionName=name, Qualifier="live")
+    assert (found["Version"], found["MemorySize"]) == (str(live - 1), 1_769)
+
+
 def functions(cloud: Cloud) -> set[str]:
     """The functions that answer for a model."""
     listed = cloud.client("lambda").list_functions()["Functions"]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from infra.assets import library_files
+from onnxlift.topology import SWEEP_EVERY_S
 from onnxlift_runtime.layout import SWEEP_EVENT
 from onnxlift_runtime.settings import Limits
 from tests.infra.assembly import Assembly, Resource, flat
@@ -219,6 +220,16 @@ def test_control_looks_for_lost_jobs_every_minute(shop: Assembly) -> None:
     assert rule["ScheduleExpression"] == "rate(1 minute)"
     assert flat(target["Arn"]) == "<ControlLive7F9FACD8>"
     assert json.loads(target["Input"]) == SWEEP_EVENT
+
+
+def test_a_look_that_fails_or_comes_late_is_not_made_again(shop: Assembly) -> None:
+    (target,) = shop.only(API, "AWS::Events::Rule")["Targets"]
+    told = shop.only(API, "AWS::Lambda::EventInvokeConfig")
+
+    once = {"MaximumEventAgeInSeconds": SWEEP_EVERY_S, "MaximumRetryAttempts": 0}
+    assert target["RetryPolicy"] == once
+    assert {name: told[name] for name in once} == once
+    assert "ControlLive7F9FACD8" in json.dumps(told["Qualifier"])
 
 
 def test_the_role_for_access_logs_outlives_the_service(shop: Assembly) -> None:

@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from onnxlift_runtime import layout
 from tests.infra.assembly import Assembly, flat, synthesise
 from tests.infra.conftest import write_bare
@@ -43,7 +45,7 @@ def test_the_table_forgets_old_jobs_and_can_be_restored_to_any_second(shop: Asse
 def test_table_bucket_and_secret_stay_when_the_stack_goes(shop: Assembly) -> None:
     for kind in ("AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::SecretsManager::Secret"):
         (resource,) = shop.resources(DATA, kind).values()
-        assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain")
+        assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
 
 
 def test_nobody_else_reads_the_bucket(shop: Assembly) -> None:
@@ -89,12 +91,29 @@ def test_there_is_a_topic_only_where_the_service_wants_one(shop: Assembly, bare:
     assert not bare.resources("bare-data", "AWS::SNS::Topic")
 
 
-def test_a_name_too_long_for_the_bucket_stops_the_app_with_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("b" * 36, "has 36 characters; the bucket's name"),
+        ("shop-data", "would be deployed over the data of a service 'shop', whose stack has that name"),
+    ],
+)
+def test_a_name_that_something_else_has_no_room_for_stops_the_app_with_one_line(
+    tmp_path: Path, name: str, why: str
+) -> None:
     config = write_bare(tmp_path)
-    config.write_text(re.sub('"bare"', f'"{"b" * 36}"', config.read_text()))
+    config.write_text(re.sub('"bare"', f'"{name}"', config.read_text()))
 
     done = synthesise(config, tmp_path / "out")
 
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: service '{'b' * 36}' has 36 characters; the bucket's name")
+    assert done.stderr.startswith(f"error: service '{name}' {why}")
     assert done.stderr.count("\n") == 1
+
+
+def test_what_a_profile_protects_is_made_last_so_that_a_first_deployment_can_go_back(lab: Assembly) -> None:
+    (table,) = lab.resources("lab-data", "AWS::DynamoDB::Table").values()
+
+    others = {"AWS::S3::Bucket", "AWS::SecretsManager::Secret", "AWS::Events::EventBus"}
+    assert table["Properties"]["DeletionProtectionEnabled"] is True
+    assert {lab.name("lab-data", kind) for kind in others} <= set(table["DependsOn"])

@@ -48,7 +48,8 @@ def listed(assembly: Assembly, stack: str) -> str:
 
 def line(name: str, resource: dict[str, Any]) -> str:
     """A resource: type, logical id, deletion policy where it is not the type's own, plain properties."""
-    kept = {"": "", "Delete": " (goes)", "Retain": " (stays)"}[resource.get("DeletionPolicy", "")]
+    said = {"": "", "Delete": " (goes)", "Retain": " (stays)", "RetainExceptOnCreate": " (stays once made)"}
+    kept = said[resource.get("DeletionPolicy", "")]
     properties = {key: value for key, value in resource.get("Properties", {}).items() if key not in LEFT_OUT}
     plain = {key: text for key, value in sorted(properties.items()) if (text := told(value)) is not None}
     shown = " ".join(f"{key}={text}" for key, text in plain.items())
