@@ -22,6 +22,9 @@ RETENTION: Final = {
     365: logs.RetentionDays.ONE_YEAR,
 }
 
+# Of one statement: twice as many names of queues or ECS services fit into the 6,144 characters of a managed policy.
+MOST_RESOURCES: Final = 18
+
 
 class FunctionIdentity(Construct):
     """A role of its own for one function, and the log group that it writes to.
@@ -44,4 +47,14 @@ class FunctionIdentity(Construct):
     def allow(self, *statements: iam.PolicyStatement) -> None:
         """Let the role do more."""
         for statement in statements:
-            self.role.add_to_policy(statement)
+            for part in _parts(statement):
+                self.role.add_to_policy(part)
+
+
+def _parts(statement: iam.PolicyStatement) -> list[iam.PolicyStatement]:
+    """The same as statements that each fit into a policy, over several of which the CDK parts what a role may do."""
+    resources = statement.resources
+    if len(resources) <= MOST_RESOURCES:
+        return [statement]
+    starts = range(0, len(resources), MOST_RESOURCES)
+    return [statement.copy(resources=resources[start : start + MOST_RESOURCES]) for start in starts]
