@@ -83,6 +83,8 @@ def _loss(row: CandidateRow, winner: CandidateRow, optimize_for: str) -> str:
         return f"its {optimize_for} was not measured"
     if optimize_for == "preference":
         return f"{winner.recipe} is preferred"
+    if optimize_for == "size" and size(row.size_bytes) == size(winner.size_bytes):
+        return f"as large as {winner.recipe}, which is preferred"
     if optimize_for == "size" and value < best:
         return f"only {1 - value / best:.1%} smaller than {winner.recipe}, which is preferred"
     if optimize_for != "size" and value * (1 - NOISE) <= best:

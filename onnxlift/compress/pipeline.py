@@ -165,9 +165,13 @@ def _allowed(model: Model) -> float | None:
 def _impossible(resolved: Sequence[Recipe], name: str, model: Model) -> dict[str, str]:
     """The recipes that cannot be applied, each with the reason."""
     unresolved = (item for item in resolved if not item.is_resolved)
-    few = {item.name: f"fewer than {item.protect + 1} nodes could be ranked" for item in unresolved}
+    few = {item.name: _few(item) for item in unresolved}
     blind = [item.name for item in resolved if item.needs_samples and model.calibration is None]
     return {**few, **dict.fromkeys(blind, f"not tried: it {_NO_SAMPLES.format(name)}")}
+
+
+def _few(item: Recipe) -> str:
+    return f"not tried: it spares the {item.protect} most sensitive nodes, and no more than that could be ranked"
 
 
 def _row(item: Recipe, board: Board, skipped: dict[str, str], predictions: dict[str, Prediction]) -> CandidateRow:

@@ -19,15 +19,13 @@ from onnxlift.compress.steps.prune import Prune
 from onnxlift.compress.steps.prune_structured import PruneStructured
 from onnxlift.compress.steps.smooth_quant import SmoothQuant
 from onnxlift.compress.steps.weight_blocks import WeightBlocks
-from onnxlift.compress.traits import Traits
+from onnxlift.compress.traits import LARGE_TABLE_BYTES, Traits
 from onnxlift_runtime.errors import RecipeInvalid
 
-# A table this small saves little in 4 bits; that of positions is read by every text, and each row counts.
-_LARGE_TABLE_BYTES: Final = 2**20
 _TABLES: Final[Mapping[str, tuple[Embeddings, ...]]] = {
     "": (Embeddings(8),),
     "-tables4": (
-        Embeddings(4, block=32, symmetric=False, smallest_bytes=_LARGE_TABLE_BYTES),
+        Embeddings(4, block=32, symmetric=False, smallest_bytes=LARGE_TABLE_BYTES),
         Embeddings(8, required=False),
     ),
 }
@@ -94,7 +92,7 @@ def recipe(name: str, target: str, traits: Traits | None = None) -> Recipe:
 
 def _fitted(item: Recipe, traits: Traits) -> Recipe:
     """A recipe of projections without its step for tables where the graph has none."""
-    if traits.tables or "tables" in item.needs:
+    if traits.tables or "large_tables" in item.needs:
         return item
     return replace(item, steps=tuple(step for step in item.steps if not isinstance(step, Embeddings)))
 
@@ -164,6 +162,6 @@ def _blocks() -> tuple[Recipe, ...]:
 
 
 def _of_projections(name: str, *steps: Any, with_tables: bool = False, **settings: Any) -> Recipe:
-    """A recipe for graphs of projections; ``with_tables`` makes sense only where there are tables."""
-    needs = frozenset({"projections", "tables"} if with_tables else {"projections"})
+    """A recipe for graphs of projections; ``with_tables`` makes sense only where there are large tables."""
+    needs = frozenset({"projections", "large_tables"} if with_tables else {"projections"})
     return Recipe(name, steps, needs=needs, unless=frozenset({"convolutions"}), **settings)

@@ -140,6 +140,8 @@ def _setting(name: str, value: Any) -> str:
     words = name.replace("_", " ")
     if isinstance(value, bool):
         return words if value else f"not {words}"
+    if value == WORST:
+        return f"{words} the most sensitive nodes"
     if isinstance(value, tuple):
         return f"{words} {', '.join(map(str, value))}"
     return f"{words} {value:,}" if isinstance(value, int) else f"{words} {value}"

@@ -77,12 +77,17 @@ def _spec(item: Any, role: str) -> TensorSpec:
     try:
         name = datatype_from_onnx(item.type).name
     except DatatypeMismatch as error:
-        raise ModelRefused(
-            f"{role} {item.name!r} is a {item.type}; inputs and outputs must be tensors: {error}"
-        ) from error
+        raise ModelRefused(f"{role} {item.name!r} is a {item.type}; {_why_not(item.type, error)}") from error
     if not item.shape:
         raise ModelRefused(f"{role} {item.name!r} has no dimensions; the first one must be the batch")
     return TensorSpec(item.name, name, tuple(size if isinstance(size, int) else -1 for size in item.shape))
+
+
+def _why_not(kind: str, error: DatatypeMismatch) -> str:
+    if kind.startswith("tensor("):
+        return str(error)
+    maps = "; convert a scikit-learn model with options={'zipmap': False}" if kind.startswith("seq(map(") else ""
+    return f"inputs and outputs must be tensors{maps}"
 
 
 def _batch(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> int:

@@ -47,7 +47,7 @@ class Embeddings:
         found = [node.name for node in graph.nodes if node.name not in self.exclude and self.suits(graph, node)]
         if not found and self.required:
             raise RecipeInvalid(
-                f"embeddings needs a Gather on a float table of at least {self.smallest_bytes} bytes; there is none"
+                f"embeddings needs a Gather on a float table of at least {self.smallest_bytes:,} bytes; there is none"
             )
         stored: dict[str, tuple[str, list[str], int]] = {}
         for name in found:

@@ -40,6 +40,13 @@ def test_fp32_wins_where_nothing_saves_a_tenth() -> None:
     assert explained[1].reason == "only 5.0% smaller than fp32, which is preferred"
 
 
+@pytest.mark.parametrize("size_bytes", [14_799, 14_800, 14_801])
+def test_sizes_that_are_told_alike_are_told_as_equal(size_bytes: int) -> None:
+    _, explained = choose([_row("a", 14_800), _row("b", size_bytes)])
+
+    assert explained[1].reason == "as large as a, which is preferred"
+
+
 def test_every_loser_gets_its_own_reason() -> None:
     crashed = CandidateRow("c", (), "failed", "RuntimeError: no")
 

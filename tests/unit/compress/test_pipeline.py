@@ -105,6 +105,15 @@ def test_recipes_say_what_they_miss_without_calibration(make: Make, model: onnx.
 
 
 @pytest.mark.usefixtures("unmeasured")
+def test_recipes_that_spare_nodes_say_where_a_model_has_too_few(make: Make) -> None:
+    outcome = compress(make(builders.mlp(16, 64, 4)), "m", silent)
+
+    rows = {item.recipe: (item.status, item.reason) for item in outcome.candidates}
+    reason = "not tried: it spares the 9 most sensitive nodes, and no more than that could be ranked"
+    assert rows["blocks4-mix9"] == ("skipped", reason)
+
+
+@pytest.mark.usefixtures("unmeasured")
 def test_progress_names_every_candidate_and_ends_complete(make: Make) -> None:
     heard: list[Progress] = []
 

@@ -40,7 +40,7 @@ def test_every_recipe_survives_being_written_down(target: str) -> None:
 
 @pytest.mark.parametrize("target", ["x86_64", "arm64"])
 def test_a_transformer_has_a_dozen_recipes_and_none_with_one_range_for_all(target: str) -> None:
-    found = recipes(target, read_traits(transformer()))
+    found = recipes(target, replace(read_traits(transformer()), large_tables=True))
 
     assert len(found) >= 12
     assert not any(isinstance(step, Int8Static) for item in found for step in item.steps)
@@ -59,6 +59,14 @@ def test_a_graph_without_tables_gets_recipes_without_their_step() -> None:
     assert any(isinstance(step, MatMulInt8) for item in found for step in item.steps)
     assert not any(isinstance(step, Embeddings) for item in found for step in item.steps)
     assert not any("tables" in item.name for item in found)
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_recipes_for_large_tables_are_tried_where_there_are_some(large: bool) -> None:
+    found = recipes("x86_64", replace(read_traits(transformer()), large_tables=large))
+
+    assert any(isinstance(step, Embeddings) for item in found for step in item.steps)
+    assert any(item.name.endswith("-tables4") for item in found) == large
 
 
 def test_weights_for_x86_64_cannot_saturate_unless_the_recipe_says_so() -> None:
@@ -100,6 +108,12 @@ def test_words_name_the_settings_that_are_not_defaults() -> None:
         "SmoothQuant: alpha 0.7",
         "embeddings in 4 bits: block 32, not symmetric, smallest bytes 1,048,576",
         "weights in blocks of 8 bits: only a, b",
+    )
+
+
+def test_nodes_that_a_model_has_yet_to_tell_are_named_in_words() -> None:
+    assert Recipe("r", (WeightBlocks(only=WORST),)).words == (
+        "weights in blocks of 8 bits: only the most sensitive nodes",
     )
 
 

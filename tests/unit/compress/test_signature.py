@@ -52,7 +52,21 @@ def test_an_output_that_is_no_tensor_is_refused(tmp_path: Path) -> None:
     output = helper.make_tensor_sequence_value_info("y", onnx.TensorProto.FLOAT, None)
     model = builders.build([helper.make_node("SequenceConstruct", ["x"], ["y"])], [value("x", "FP32", (-1,))], [output])
 
-    with pytest.raises(ModelRefused, match=r"output 'y' is a seq\(tensor\(float\)\)"):
+    with pytest.raises(
+        ModelRefused, match=r"output 'y' is a seq\(tensor\(float\)\); inputs and outputs must be tensors$"
+    ):
+        _read(tmp_path, model)
+
+
+def test_a_map_from_scikit_learn_is_refused_with_the_option_that_avoids_it(tmp_path: Path) -> None:
+    node = helper.make_node("ZipMap", ["x"], ["y"], domain="ai.onnx.ml", classlabels_int64s=[0, 1])
+    scores = helper.make_map_type_proto(
+        onnx.TensorProto.INT64, helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, [])
+    )
+    output = helper.make_value_info("y", helper.make_sequence_type_proto(scores))
+    model = builders.build([node], [value("x", "FP32", (-1, 2))], [output])
+
+    with pytest.raises(ModelRefused, match=r"must be tensors; convert .* options=\{'zipmap': False\}$"):
         _read(tmp_path, model)
 
 

@@ -39,13 +39,15 @@ def _lookup(rows: int, columns: int = 64, axis: int = 0) -> onnx.ModelProto:
         (_conv_of_computed_kernel(), set()),
         (_fused_attention(), {"attention"}),
         (_lookup(256), {"tables"}),
+        (_lookup(4_095), {"tables"}),
+        (_lookup(4_096), {"tables", "large_tables"}),
         (_lookup(255), set()),
         (_lookup(256, axis=1), set()),
         (_lookup(256, columns=100), set()),  # no block of columns that share a scale fits
     ],
     ids=[
         *("transformer", "mlp", "convolution", "identity", "computed kernel"),
-        *("fused", "table", "small", "columns", "unequal blocks"),
+        *("fused", "table", "not yet large", "large", "small", "columns", "unequal blocks"),
     ],
 )
 def test_a_graph_has_the_traits_of_its_operators(model: onnx.ModelProto, names: set[str]) -> None:
@@ -58,4 +60,7 @@ def test_a_graph_has_the_traits_of_its_operators(model: onnx.ModelProto, names: 
 
 
 def test_names_are_those_of_the_fields_that_hold() -> None:
-    assert Traits(projections=True, convolutions=False, tables=True, attention=False).names == {"projections", "tables"}
+    assert Traits(projections=True, convolutions=False, tables=True, large_tables=False, attention=False).names == {
+        "projections",
+        "tables",
+    }

@@ -87,7 +87,7 @@ def test_a_narrow_table_takes_the_largest_block_that_fits() -> None:
 
 
 def test_tables_that_are_excluded_or_small_stay() -> None:
-    with pytest.raises(RecipeInvalid, match="at least 65536 bytes"):
+    with pytest.raises(RecipeInvalid, match="at least 65,536 bytes"):
         Embeddings(exclude=("lookup",)).apply(_lookup(), Context())
     with pytest.raises(RecipeInvalid, match="there is none"):
         Embeddings().apply(_lookup(rows=20), Context())
