@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from onnxlift.cli import screen, summary
 from onnxlift.cli.options import config_option, json_option
@@ -84,21 +85,25 @@ def _named(model: str, *, needed: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _progress(name: str, *, shown: bool) -> Iterator[search.Heard]:
-    """A bar on stderr with the best so far and the time used, gone when it is finished; nothing without a terminal."""
+    """A bar on stderr with the time used and the best so far, gone when it is finished; nothing without a terminal.
+
+    A narrow terminal cuts what is told last, not the times.
+    """
+    rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
     columns = (
         TextColumn("{task.fields[name]}"),
-        BarColumn(),
-        TextColumn("{task.description}"),
-        TextColumn("{task.fields[best]}", style="green"),
+        BarColumn(16),
         TimeElapsedColumn(),
         TextColumn("{task.fields[budget]}", style="dim"),
+        TextColumn("{task.description}[green]{task.fields[best]}", table_column=rest),
     )
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as bar:
+    hidden = not (shown and console.is_terminal)
+    with Progress(*columns, console=console, transient=True, expand=True, disable=hidden) as bar:
         task = bar.add_task("", name=name, best="", budget="", total=None)
 
         def show(state: search.Progress) -> None:
-            best = f"best: {state.best}" if state.best else ""
+            best = f", best: {state.best}" if state.best else ""
             budget = f"of {state.budget_s:.0f} s" if state.budget_s else ""
             bar.update(task, description=state.doing, completed=state.done, total=state.total, best=best, budget=budget)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click import unstyle
 from click.testing import CliRunner, Result
 
 from onnxlift.cli import main
@@ -128,6 +130,17 @@ def test_a_recipe_can_be_asked_for_by_name(config: Path) -> None:
 
     assert result.exit_code == 0
     assert read_manifest(config.parent / "artifacts/conv/1").recipe == "int8-dynamic"
+
+
+def test_a_terminal_of_80_columns_shows_the_time_and_what_is_done(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm-256color"), ("COLUMNS", "80")):
+        monkeypatch.setenv(name, value)
+
+    shown = unstyle(_compress(config, "tiny").stderr)
+
+    assert re.search(r"tiny ━{16} \d:\d\d:\d\d +writing fp32, best: fp32", shown)
 
 
 def test_json_is_all_that_is_printed_when_asked_for(config: Path) -> None:
