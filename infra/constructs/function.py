@@ -13,9 +13,8 @@ from onnxlift.hosting import Vpc
 from onnxlift_runtime.settings import Settings
 
 LIVE: Final = "live"
-# The versions before stay for as long as the function does, so that the alias can be pointed back at one. One whose
-# deployment failed goes: it would be in the way of the next try, because Lambda publishes the same thing only once.
-KEEP_VERSIONS: Final = lambda_.VersionOptions(removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE)
+# A version whose deployment failed would be in the way of the next try: Lambda publishes the same thing only once.
+KEPT: Final = lambda_.VersionOptions(removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE)
 # What Lambda does in a function's name to put it into a VPC: AWSLambdaVPCAccessExecutionRole, without the logs.
 INTERFACES: Final = (
     "ec2:CreateNetworkInterface",
@@ -56,6 +55,14 @@ class PublishedFunction(Construct):
     def own(self, settings: Settings) -> Own:
         """The function's role and log, and what it is told."""
         return Own(role=self._identity.role, log_group=self._identity.log_group, environment=settings.to_env())
+
+    @property
+    def versions(self) -> lambda_.VersionOptions | None:
+        """The versions before stay for as long as the function does, so that the alias can be pointed back at one.
+
+        Not in a VPC: while there is such a version, Lambda gives no interface back, and its subnet cannot be deleted.
+        """
+        return KEPT if self._vpc is None else None
 
     def publish(self, function: lambda_.Function) -> None:
         """Point the alias at the version of ``function`` that this deployment makes; it must be configured by then."""

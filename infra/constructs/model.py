@@ -8,7 +8,7 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra.assets import DOCKERFILE
-from infra.constructs.function import KEEP_VERSIONS, PublishedFunction
+from infra.constructs.function import PublishedFunction
 from infra.constructs.image import build_options
 from infra.models import DeployedModel
 from onnxlift.hosting import Vpc
@@ -57,7 +57,7 @@ class ModelFunction(PublishedFunction):
             architecture=architecture,
             memory_size=model.memory_mb,
             timeout=Duration.millis(timeout_ms),
-            current_version_options=KEEP_VERSIONS,
+            current_version_options=self.versions,
             **self.own(settings),
         )
         self.publish(function)

@@ -7,7 +7,7 @@ from aws_cdk import Duration, SymlinkFollowMode
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from infra.constructs.function import KEEP_VERSIONS, PublishedFunction
+from infra.constructs.function import PublishedFunction
 from onnxlift.hosting import Vpc
 from onnxlift_runtime.settings import Settings
 
@@ -51,7 +51,7 @@ class ZipFunction(PublishedFunction):
             layers=[runtime],
             memory_size=memory_mb,
             timeout=Duration.seconds(timeout_s),
-            current_version_options=KEEP_VERSIONS,
+            current_version_options=self.versions,
             **self.own(settings),
         )
         self.publish(function)
