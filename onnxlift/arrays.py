@@ -1,6 +1,7 @@
 """numpy's files, .npy and .npz, as anybody may have made them: nothing is unpickled, and what is broken is said."""
 
 import contextlib
+import errno
 import struct
 import zipfile
 import zlib
@@ -33,3 +34,7 @@ def opened(path: Path) -> Iterator[np.ndarray[Any, np.dtype[Any]] | NpzFile]:
             yield np.load(file, allow_pickle=False)
         except _BROKEN as error:
             raise ValueError(str(error) or type(error).__name__) from error
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise ValueError("its directory names a place that is not in it") from error

@@ -46,6 +46,17 @@ def test_a_missing_file_is_told_by_the_system(tmp_path: Path) -> None:
         _read(tmp_path / "nowhere.npy")
 
 
+def test_a_file_whose_directory_leads_out_of_it_is_broken(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    np.savez(path, ROWS)
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"PK\x05\x06") + 16 + 3] = 1  # where the directory is said to begin
+    path.write_bytes(content)
+
+    with pytest.raises(ValueError, match="its directory names a place that is not in it"):
+        _read(path)
+
+
 @pytest.mark.filterwarnings("ignore:Reading .* required additional header parsing")  # a damage that looks like Python 2
 @settings(max_examples=200)
 @given(st.sampled_from([np.save, np.savez, np.savez_compressed]), st.data())
