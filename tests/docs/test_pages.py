@@ -25,6 +25,12 @@ def _code(page: Path) -> str:
     return "\n".join([*blocks, *inline])
 
 
+def _anchors(page: Path) -> set[str]:
+    """What a link to each heading of a page ends in."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def _options(command: str) -> set[str]:
     """Every spelling of every option of a command, `--help` included."""
     found: click.Command = importlib.import_module(f"onnxlift.cli.{command}").command
@@ -64,6 +70,13 @@ def test_every_link_on_a_page_leads_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)", page.read_text("utf-8"))
 
     assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_heading_names_one(page: Path) -> None:
+    links = re.findall(r"\]\(([^):#]*)#([^)]+)\)", page.read_text("utf-8"))
+
+    assert [anchor for path, anchor in links if anchor not in _anchors(page.parent / path if path else page)] == []
 
 
 def test_every_option_of_serve_and_invoke_is_described() -> None:

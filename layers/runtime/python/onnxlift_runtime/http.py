@@ -171,7 +171,8 @@ def dispatch(routes: Iterable[Route], request: Request) -> Response:
             allowed.append(route.method)
     if allowed:
         raise MethodNotAllowed(request.method, tuple(dict.fromkeys(allowed)))
-    raise PathNotFound(f"no endpoint at {request.method} {request.path}; GET /openapi.json lists them")
+    nowhere = f"{request.method} {request.path}"
+    raise PathNotFound(f"no endpoint at {nowhere}; GET /docs shows all, GET /openapi.json lists them")
 
 
 def _escaped_bytes(text: bytes) -> int:
