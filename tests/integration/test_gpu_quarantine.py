@@ -116,7 +116,7 @@ def test_a_job_that_ends_its_process_fails_and_costs_any_other_one_attempt_at_mo
 def test_jobs_that_only_lost_their_worker_all_succeed(scene: Scene) -> None:
     made = [scene.submit(number, number) for number in range(INNOCENT)]
 
-    with scene.keeper("", CHAOS_RUN_S="1").kept() as keeper:
+    with scene.keeper("", CHAOS_RUN_S="0.3").kept() as keeper:
         deadline = monotonic() + WITHIN_S
         while not any(scene.service.table.get(job.id).status is JobStatus.RUNNING for job in made):
             assert monotonic() < deadline
