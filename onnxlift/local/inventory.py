@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from onnxlift.artifact import read_tiers
+from onnxlift.compress.units import size
 from onnxlift.config import Config
 from onnxlift_runtime.manifest import MANIFEST_NAME, Manifest, read_manifests
 
@@ -25,7 +26,7 @@ class Inventory:
     def _describe(self, manifest: Manifest) -> str:
         tiers = self.tiers.get(manifest.name, ())
         where = f", on {' and '.join(tiers)}" if tiers else ""
-        return f"{manifest.recipe}, {manifest.size_bytes / 1000:,.0f} kB{where}"
+        return f"{manifest.recipe}, {size(manifest.size_bytes)}{where}"
 
 
 def take_inventory(config: Config, models_dir: Path, failures: Mapping[tuple[str, str], str]) -> Inventory:

@@ -27,3 +27,13 @@ def test_a_version_that_could_not_be_opened_is_skipped_with_its_reason(tmp_path:
 
     assert inventory.served == ()
     assert inventory.lines() == ("skipping here version 1: the file is damaged",)
+
+
+def test_a_small_model_is_told_with_its_size_in_bytes(tmp_path: Path) -> None:
+    builders.write_artifact(tmp_path / "artifacts", builders.linear(), name="here")
+    config = load_config(write_config(tmp_path, "here"))
+
+    inventory = take_inventory(config, config.artifacts, {})
+
+    (manifest,) = inventory.served
+    assert inventory.lines() == (f"serving here version 1 (fp32, {manifest.size_bytes} B)",)

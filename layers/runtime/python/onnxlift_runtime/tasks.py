@@ -41,7 +41,8 @@ def decode_task(limits: Limits, manifest: Manifest, headers: Mapping[str, str], 
     """Read a payload by the format its headers name; raises a ``RequestError`` for what cannot be read."""
     name = headers.get(FORMAT_HEADER, "")
     if name not in _DECODERS:
-        raise MalformedRequest(f"format {name!r} is not read here; read are: {', '.join(filter(None, _DECODERS))}")
+        told = ", ".join(item for item in _DECODERS if item and item not in SERVING_VERBS)
+        raise MalformedRequest(f"format {name!r} is not read here; read are: {told}")
     if name:
         body = decompress(body, headers.get("content-encoding", ""), limits.max_decompressed_bytes)
     return _DECODERS[name](limits, manifest, headers, body)

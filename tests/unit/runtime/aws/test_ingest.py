@@ -104,6 +104,12 @@ def test_a_bad_object_becomes_a_failed_job_and_says_why(inbox: Inbox, key: str) 
     assert len(job.error) > 15
 
 
+def test_a_format_that_is_unknown_is_answered_with_those_a_file_may_have(inbox: Inbox) -> None:
+    inbox.drop("in/tiny/a.parquet", b"PAR1")
+
+    assert inbox.jobs()[0].error.endswith("is not read here; read are: json, jsonl, npy, npz, image, text")
+
+
 def test_an_object_that_is_too_large_is_refused_unread(inbox: Inbox) -> None:
     inbox.ingest.take_own(notification("in/tiny/huge.npy", 2**40, version="v"))
 
