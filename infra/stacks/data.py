@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from aws_cdk import CfnParameter, CfnResource, CfnRule, CfnRuleAssertion, Duration, Fn, RemovalPolicy, Stack
+from aws_cdk import CfnParameter, CfnRule, CfnRuleAssertion, Duration, Fn, RemovalPolicy, Stack
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_events as events
 from aws_cdk import aws_s3 as s3
@@ -66,18 +66,6 @@ class DataStack(Stack):
         if config.deployment.is_watched:
             AlarmTopic(self, "Alarms", service=config.service, email=config.deployment.alarm_email)
         self.bus = events.EventBus(self, "Bus", event_bus_name=layout.bus_name(config.service))
-        self._make_table_last()
-
-    def _make_table_last(self) -> None:
-        """Let other names be found taken first: a profile protects the table from being deleted, also where that fails.
-
-        It waits for nothing but what stays with it, for the three are imported together.
-        """
-        table, *others = (kept.node.default_child for kept in (self.table, self.bucket, self.secret))
-        assert isinstance(table, CfnResource)
-        for other in others:
-            assert isinstance(other, CfnResource)
-            table.add_resource_dependency(other)
 
     def _refuse_deployment(self, missing: Mapping[str, str]) -> None:
         """Make CloudFormation stop before it creates anything, with the same words; a rule asks about a parameter."""

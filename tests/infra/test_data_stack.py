@@ -109,11 +109,3 @@ def test_a_name_that_something_else_has_no_room_for_stops_the_app_with_one_line(
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: service '{name}' {why}")
     assert done.stderr.count("\n") == 1
-
-
-def test_what_a_profile_protects_is_made_last_so_that_a_first_deployment_can_go_back(lab: Assembly) -> None:
-    (table,) = lab.resources("lab-data", "AWS::DynamoDB::Table").values()
-
-    others = {"AWS::S3::Bucket", "AWS::SecretsManager::Secret"}
-    assert table["Properties"]["DeletionProtectionEnabled"] is True
-    assert set(table["DependsOn"]) == {lab.name("lab-data", kind) for kind in others}
