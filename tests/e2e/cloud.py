@@ -1,5 +1,6 @@
 """The emulated account: the ``cdk`` command line and boto3 clients that talk to it."""
 
+import json
 import os
 import shlex
 import subprocess
@@ -69,6 +70,10 @@ class Cloud:
         status, told = replace(self, environ={**self.environ, **environ})._attempt(*DEPLOY, *self._app())
         assert status != 0, told
         return told
+
+    def take_over(self, stack: str, found: Mapping[str, Mapping[str, str]]) -> str:
+        """What ``cdk import`` prints that is told how each resource is found, by logical id."""
+        return self._cdk("import", stack, "--resource-mapping-inline", json.dumps(found), *self._app())
 
     def destroy(self, *stacks: str) -> str:
         """What ``cdk destroy`` of these stacks, or of everything, prints."""
