@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-from rich.console import Console, RenderableType
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Column
+from rich.console import RenderableType
 
 from onnxlift.cli import screen, summary
 from onnxlift.cli.options import config_option, json_option
-from onnxlift.compress import pipeline, search
+from onnxlift.cli.progress import heard_by
+from onnxlift.compress import pipeline
 from onnxlift.config import Config, load_config
 from onnxlift.placement import place
 from onnxlift_runtime.errors import OnnxliftError
@@ -49,7 +48,7 @@ def command(
     config = load_config(config_path)
     answers = []
     for name in [model] if model else sorted(config.models):
-        with _named(name, needed=len(config.models) > 1 and not model), _progress(name, shown=not as_json) as heard:
+        with _named(name, needed=len(config.models) > 1 and not model), heard_by(name, quiet=as_json) as heard:
             if compare:
                 shown, data = _compared(pipeline.compare(config, name, compare, heard, budget), name)
             else:
@@ -81,30 +80,3 @@ def _named(model: str, *, needed: bool) -> Iterator[None]:
         if needed:
             click.secho(f"{model}: ", fg="red", err=True, nl=False)
         raise
-
-
-@contextlib.contextmanager
-def _progress(name: str, *, shown: bool) -> Iterator[search.Heard]:
-    """A bar on stderr with the time used and the best so far, gone when it is finished; nothing without a terminal.
-
-    A narrow terminal cuts what is told last, not the times.
-    """
-    rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
-    columns = (
-        TextColumn("{task.fields[name]}"),
-        BarColumn(16),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[budget]}", style="dim"),
-        TextColumn("{task.description}[green]{task.fields[best]}", table_column=rest),
-    )
-    console = Console(stderr=True)
-    hidden = not (shown and console.is_terminal)
-    with Progress(*columns, console=console, transient=True, expand=True, disable=hidden) as bar:
-        task = bar.add_task("", name=name, best="", budget="", total=None)
-
-        def show(state: search.Progress) -> None:
-            best = f", best: {state.best}" if state.best else ""
-            budget = f"of {state.budget_s:.0f} s" if state.budget_s else ""
-            bar.update(task, description=state.doing, completed=state.done, total=state.total, best=best, budget=budget)
-
-        yield show

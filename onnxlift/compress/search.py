@@ -25,13 +25,15 @@ NO_TIME: Final = f"not tried: {TIME_IS_OVER}"
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a search stands: what it does, how many of how many parts are done, the best so far, and its seconds."""
+    """Where a search stands: what it does, how many of how many parts are done, the best so far.
+
+    ``budget_s`` is what it may take; 0 where that is not known.
+    """
 
     doing: str
     done: int
     total: int
     best: str = ""
-    spent_s: float = 0.0
     budget_s: float = 0.0
 
 
@@ -65,7 +67,6 @@ class Board:
     strict: bool
     rows: dict[str, CandidateRow] = field(default_factory=dict)
     trials: dict[str, Trial] = field(default_factory=dict)
-    started: float = field(default_factory=monotonic)
     done: int = 0
 
     def put(self, row: CandidateRow) -> None:
@@ -77,9 +78,8 @@ class Board:
         self.done += 1
         passing = [row for row in self.rows.values() if usable(row)]
         best = min(passing, key=lambda row: row.size_bytes, default=None)
-        spent_s = monotonic() - self.started
         total = 3 * len(self.recipes)
-        self.heard(Progress(doing, min(self.done, total), total, best.recipe if best else "", spent_s, self.budget_s))
+        self.heard(Progress(doing, min(self.done, total), total, best.recipe if best else "", self.budget_s))
 
     @property
     def passing(self) -> list[Recipe]:
