@@ -2,6 +2,7 @@
 
 from typing import Final
 
+import click
 from rich.console import Console, RenderableType
 
 # Below this numbers would be cut off: a line that the terminal breaks is better than half a number.
@@ -10,7 +11,13 @@ PIPED_COLUMNS: Final = 200
 
 
 def show(renderable: RenderableType, piped_columns: int = PIPED_COLUMNS) -> None:
-    """Print tables as wide as the terminal, or as ``piped_columns`` where the output is a file or a pipe."""
+    """Print tables as wide as the terminal; into a file or a pipe ``piped_columns`` wide, without blanks at the end."""
     console = Console(highlight=False)
-    console.width = max(console.width, FEWEST_COLUMNS) if console.is_terminal else piped_columns
-    console.print(renderable)
+    if console.is_terminal:
+        console.width = max(console.width, FEWEST_COLUMNS)
+        console.print(renderable)
+        return
+    console.width = piped_columns
+    with console.capture() as captured:
+        console.print(renderable)
+    click.echo("\n".join(line.rstrip() for line in captured.get().split("\n")), nl=False)

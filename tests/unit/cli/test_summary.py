@@ -83,3 +83,15 @@ def test_outputs_without_end_are_null_in_json() -> None:
     document = _strictly(outputs.as_json(answer, as_classes=False))
 
     assert document == {"model": "m", "version": "1", "outputs": {"y": [[1.5, None, None]]}}
+
+
+def test_no_line_ends_in_blanks_where_the_output_is_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table("a", "b", box=None)
+    table.add_row("one", "")
+    table.add_row("two", "something longer")
+
+    screen.show(table)
+
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in shown] == [["a", "b"], ["one"], ["two", "something", "longer"]]
+    assert [line for line in shown if line != line.rstrip()] == []
