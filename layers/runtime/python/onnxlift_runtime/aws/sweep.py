@@ -14,7 +14,7 @@ from onnxlift_runtime.aws.service import JobService
 from onnxlift_runtime.errors import JobConflict, JobNotFound
 from onnxlift_runtime.jobs import Job, JobStatus
 from onnxlift_runtime.layout import GPU, JOIN, LAMBDA
-from onnxlift_runtime.queueing import LOST_AFTER_MS, plan_sweep
+from onnxlift_runtime.queueing import LOST_AFTER_MS, Sweep, plan_sweep
 from onnxlift_runtime.routing import ESCALATED, MOVED
 
 Action = Callable[[JobService, Herald, Job], None]
@@ -39,9 +39,7 @@ def sweep(service: JobService, herald: Herald, queues: Iterable[tuple[str, str]]
         except ClientError as error:
             telemetry.log("error", "queue not swept", model=model, tier=tier, why=str(error))
             continue
-        now_ms = service.clock()
-        overdue = service.table.overdue(f"{model}#{tier}", now_ms, LOST_AFTER_MS)
-        plan = plan_sweep(overdue.jobs, overdue.unfinished, messages, now_ms)
+        plan, _ = _look(service, model, tier, messages)
         for name, some, action in (
             ("expired", plan.expired, _expire),
             ("escalated" if bigger else "reclaimed", plan.lapsed, _escalate if bigger else _reclaim),
@@ -51,6 +49,13 @@ def sweep(service: JobService, herald: Herald, queues: Iterable[tuple[str, str]]
     done.update(_take_along(service, herald, queues))
     done["orphaned"] = sum(_end_orphans(service, herald, model) for model in gone)
     return dict(done)
+
+
+def _look(service: JobService, model: str, tier: str, messages: int = 0) -> tuple[Sweep, int]:
+    """What is to be done with the jobs of a queue that has about so many messages, and how many have not ended."""
+    now_ms = service.clock()
+    overdue = service.table.overdue(f"{model}#{tier}", now_ms, LOST_AFTER_MS)
+    return plan_sweep(overdue.jobs, overdue.unfinished, messages, now_ms), overdue.unfinished
 
 
 def _gone(service: JobService, served: set[str]) -> list[str]:
@@ -65,12 +70,10 @@ def _end_orphans(service: JobService, herald: Herald, model: str) -> int:
     """End the jobs of a model that has left: their messages have gone with its queues."""
     done = unfinished = 0
     for tier in (LAMBDA, GPU):
-        now_ms = service.clock()
-        overdue = service.table.overdue(f"{model}#{tier}", now_ms, LOST_AFTER_MS)
-        plan = plan_sweep(overdue.jobs, overdue.unfinished, 0, now_ms)
+        plan, count = _look(service, model, tier)
         done += sum(_try(_orphan, service, herald, job) for job in (*plan.lapsed, *plan.lost, *plan.expired))
-        unfinished += overdue.unfinished
-    if not unfinished and not service.table.overdue(f"{model}#{JOIN}", service.clock(), LOST_AFTER_MS).unfinished:
+        unfinished += count
+    if not unfinished and not _look(service, model, JOIN)[1]:
         _note(service, "DELETE", {model})
     return done
 
@@ -84,9 +87,7 @@ def _take_along(service: JobService, herald: Herald, queues: Sequence[tuple[str,
     """Move jobs that wait where their model no longer runs, for its stack may have gone with their messages."""
     done: Counter[str] = Counter()
     for model, left, home in _left_behind(queues):
-        now_ms = service.clock()
-        overdue = service.table.overdue(f"{model}#{left}", now_ms, LOST_AFTER_MS)
-        plan = plan_sweep(overdue.jobs, overdue.unfinished, 0, now_ms)
+        plan, _ = _look(service, model, left)
         move = partial(_move, home, MOVED)
         done["expired"] += sum(_try(_expire, service, herald, job) for job in plan.expired)
         done["moved"] += sum(_try(move, service, herald, job) for job in (*plan.lapsed, *plan.lost))
