@@ -239,6 +239,20 @@ def test_what_nobody_thought_of_costs_its_job_an_attempt_and_no_other(
     assert found.error == "the worker failed: MemoryError('too much')"
 
 
+def test_an_inference_that_breaks_gives_its_jobs_up_and_goes_on(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_args: object) -> None:
+        raise MemoryError("too much")
+
+    made = [submit(worker) for _ in range(2)]
+    monkeypatch.setattr(Engine, "run", broken)
+
+    assert worker.work([job.id for job in made], LEASE_MS) == {job.id for job in made}
+    assert statuses(worker, *made) == [JobStatus.QUEUED] * 2
+    assert {worker.service.get(job.id, CALLER).deaths for job in made} == {0}
+
+
 @pytest.mark.parametrize(
     "steal", [lambda found: jobs.cancel(found, 5), lambda found: jobs.claim(found, "b", 10**13, 1)]
 )

@@ -189,7 +189,10 @@ class Worker:
                 tasks.append((job, self.decode(job)))
             except Exception as error:
                 outcomes[job.id] = self._give_up(job, error)
-        answers = iter(run_together([feed for _, task in tasks for feed in task.feeds], self.engine.run))
+        try:
+            answers = iter(run_together([feed for _, task in tasks for feed in task.feeds], self.engine.run))
+        except Exception as error:  # such as too little memory to run them together
+            return outcomes | {job.id: self._give_up(job, error) for job, _ in tasks}
         for job, task in tasks:
             try:
                 outcomes[job.id] = self.answer(job, task, list(islice(answers, len(task.feeds))))
