@@ -1,4 +1,6 @@
-"""``python -m gpu_fallback``: work on the queues of the models that the environment names, until SIGTERM."""
+"""``python -m gpu_fallback``: work on the queues of the models that the environment names, until
+SIGTERM.
+"""
 
 import os
 import signal
@@ -40,7 +42,9 @@ def main() -> NoReturn:
 
 
 def leave(status: int) -> NoReturn:
-    """End the process at once: threads that wait for the network, or hang on the device, cannot be ended."""
+    """End the process at once: threads that wait for the network, or hang on the device, cannot be
+    ended.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

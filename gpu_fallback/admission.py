@@ -18,12 +18,14 @@ Tell = Callable[[Holding], None]
 class Admission:
     """What is held, and who of it may be claimed; safe to use from several threads.
 
-    A holding is in until it is no longer held, and no thread is at work with it: one that was lost or canceled may
-    still be computed, and so end the process.
+    A holding is in until it is no longer held, and no thread is at work with it: one that was lost
+    or canceled may still be computed, and so end the process.
     """
 
     def __init__(self, holdings: Holdings, admit: Tell, give_back: Tell) -> None:
-        """``admit`` is given each holding that may be claimed now, ``give_back`` each that others should have."""
+        """``admit`` is given each holding that may be claimed now, ``give_back`` each that others
+        should have.
+        """
         self._holdings = holdings
         self._admit = admit
         self._give_back = give_back

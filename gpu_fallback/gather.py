@@ -1,7 +1,8 @@
 """Which waiting items run together, pure: no thread, no clock of its own.
 
-Items of one key become batches in the order they came. A batch closes when it is full; one that is not full is given
-away when its first item has waited long enough. Whoever asks gets the oldest such batch, of any key.
+Items of one key become batches in the order they came. A batch closes when it is full; one that is
+not full is given away when its first item has waited long enough. Whoever asks gets the oldest such
+batch, of any key.
 """
 
 from collections.abc import Hashable
@@ -13,7 +14,9 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Batch(Generic[T]):
-    """Items to run together: ``rows`` of them in all, the first since ``opened_ms``; ``number`` orders batches."""
+    """Items to run together: ``rows`` of them in all, the first since ``opened_ms``; ``number``
+    orders batches.
+    """
 
     number: int
     opened_ms: float
@@ -22,7 +25,9 @@ class Batch(Generic[T]):
 
 
 class Gatherer(Generic[T]):
-    """Items that wait for others to be run with, at most for ``max_wait_ms``. Times are of any one clock, in ms."""
+    """Items that wait for others to be run with, at most for ``max_wait_ms``. Times are of any one
+    clock, in ms.
+    """
 
     def __init__(self, max_wait_ms: float) -> None:
         self._max_wait_ms = max_wait_ms
@@ -50,7 +55,9 @@ class Gatherer(Generic[T]):
 
     def take(self, now_ms: float) -> Batch[T] | None:
         """The oldest batch that is full or has waited long enough, and None where there is none."""
-        waited = [batch for batch in self._open.values() if batch.opened_ms + self._max_wait_ms <= now_ms]
+        waited = [
+            batch for batch in self._open.values() if batch.opened_ms + self._max_wait_ms <= now_ms
+        ]
         oldest = min([*self._full, *waited], key=lambda batch: batch.number, default=None)
         if oldest is None:
             return None
@@ -60,10 +67,14 @@ class Gatherer(Generic[T]):
         return oldest
 
     def due_ms(self) -> float | None:
-        """When ``take`` will next have a batch, if nothing else comes: in the past where it has one now."""
+        """When ``take`` will next have a batch, if nothing else comes: in the past where it has one
+        now.
+        """
         if self._full:
             return min(batch.opened_ms for batch in self._full)
-        return min((batch.opened_ms + self._max_wait_ms for batch in self._open.values()), default=None)
+        return min(
+            (batch.opened_ms + self._max_wait_ms for batch in self._open.values()), default=None
+        )
 
     def clear(self) -> list[T]:
         """All items that wait, which wait no longer."""

@@ -1,7 +1,8 @@
-"""Whether the worker works: ``python -m gpu_fallback.health`` exits 0 or 1, which is what ECS asks the container.
+"""Whether the worker works: ``python -m gpu_fallback.health`` exits 0 or 1, which is what ECS asks
+the container.
 
-The worker touches a file as long as all of its threads make progress; a file that was not touched lately tells that one
-does not.
+The worker touches a file as long as all of its threads make progress; a file that was not touched
+lately tells that one does not.
 """
 
 import os

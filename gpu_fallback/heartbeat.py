@@ -13,13 +13,18 @@ from onnxlift_runtime.errors import JobNotFound, LeaseLost
 
 # SQS hides a message for twelve hours from when it was received, however often that is prolonged.
 HELD_AT_MOST_S: Final = 12 * 3600
-# Each lease is a call to the table: one after the other, those of many jobs would take longer than they last.
+# Each lease is a call to the table: one after the other, those of many jobs would take longer than
+# they last.
 THREADS: Final = 8
 OVERDUE: Final = "the worker held the job for the 12 hours that SQS allows"
 
 
-def sort_out(held: Iterable[Holding], now_s: float, visibility_s: int) -> tuple[list[Holding], list[Holding]]:
-    """Which holdings can be kept for another ``visibility_s``, and which would be held for too long; pure."""
+def sort_out(
+    held: Iterable[Holding], now_s: float, visibility_s: int
+) -> tuple[list[Holding], list[Holding]]:
+    """Which holdings can be kept for another ``visibility_s``, and which would be held for too
+    long; pure.
+    """
     kept: list[Holding] = []
     overdue: list[Holding] = []
     for holding in held:
@@ -31,7 +36,9 @@ def sort_out(held: Iterable[Holding], now_s: float, visibility_s: int) -> tuple[
 class Heartbeat:
     """What keeps the holdings of a worker."""
 
-    def __init__(self, core: Worker, visibility_s: int, lease_ms: int, lost: Callable[[Holding], None]) -> None:
+    def __init__(
+        self, core: Worker, visibility_s: int, lease_ms: int, lost: Callable[[Holding], None]
+    ) -> None:
         """``lost`` is told each holding whose job somebody else holds, or that ended."""
         self._core = core
         self._visibility_s = visibility_s
@@ -55,14 +62,22 @@ class Heartbeat:
             telemetry.log("warning", "messages not kept", queue=name, why=str(error))
             return
         if refused:
-            telemetry.log("warning", "messages not kept", queue=name, messages=refused, why="SQS knows them no more")
+            telemetry.log(
+                "warning",
+                "messages not kept",
+                queue=name,
+                messages=refused,
+                why="SQS knows them no more",
+            )
 
     def _renew(self, holding: Holding) -> None:
         job = holding.job
         if job is None or holding.ended:
             return
         try:
-            holding.job = self._core.renew(job, self._lease_ms)  # whoever ends it has it as it is now
+            holding.job = self._core.renew(
+                job, self._lease_ms
+            )  # whoever ends it has it as it is now
         except (LeaseLost, JobNotFound) as error:
             if not holding.closed:
                 telemetry.log("warning", "job lost", job=job.id, why=str(error))

@@ -1,4 +1,6 @@
-"""What a worker holds: every message that it received and is not done with, and how many it may have."""
+"""What a worker holds: every message that it received and is not done with, and how many it may
+have.
+"""
 
 import threading
 from dataclasses import dataclass, field
@@ -13,16 +15,20 @@ INFERENCES_HELD: Final = 3
 # Short inferences need more: while one job is fetched and another published, many are run.
 AHEAD_S: Final = 0.5
 MOST_AHEAD: Final = 200
-MAX_HELD_BYTES: Final = 512 * 1024 * 1024  # of all payloads, arrays and answers; beyond it no job is fetched
+MAX_HELD_BYTES: Final = (
+    512 * 1024 * 1024
+)  # of all payloads, arrays and answers; beyond it no job is fetched
 
 
 @dataclass(eq=False, slots=True)
 class Holding:
-    """A message and how far it came: ``job`` once it is claimed, ``task`` and ``answers`` once it is decoded.
+    """A message and how far it came: ``job`` once it is claimed, ``task`` and ``answers`` once it
+    is decoded.
 
-    ``missing`` counts the answers that are yet to come, ``started`` is whether any was begun, ``workers`` how many
-    threads load or compute it. ``arrays_bytes`` is what its inputs and answers take. ``broken`` says what nobody
-    expected. ``closed``: somebody ends it, and nobody else may; ``ended``: that is done, as far as the job goes.
+    ``missing`` counts the answers that are yet to come, ``started`` is whether any was begun,
+    ``workers`` how many threads load or compute it. ``arrays_bytes`` is what its inputs and answers
+    take. ``broken`` says what nobody expected. ``closed``: somebody ends it, and nobody else may;
+    ``ended``: that is done, as far as the job goes.
     """
 
     message: Message
@@ -50,7 +56,8 @@ class Holdings:
     def __init__(self, max_rows: int) -> None:
         """``max_rows`` is how many jobs one inference may take.
 
-        ``capacity`` counts messages; a receiver may go beyond it by what another receives at the same time.
+        ``capacity`` counts messages; a receiver may go beyond it by what another receives at the
+        same time.
         """
         self.capacity = self._least = INFERENCES_HELD * max_rows
         self._held: set[Holding] = set()
@@ -67,10 +74,14 @@ class Holdings:
     def snapshot(self) -> list[Holding]:
         """What is held and not being ended, the oldest first."""
         with self._changed:
-            return sorted((item for item in self._held if not item.closed), key=lambda item: item.received_s)
+            return sorted(
+                (item for item in self._held if not item.closed), key=lambda item: item.received_s
+            )
 
     def kept(self) -> list[Holding]:
-        """What is to stay held: all that is held but what has ended, for ending it may take long."""
+        """What is to stay held: all that is held but what has ended, for ending it may take
+        long.
+        """
         with self._changed:
             return [item for item in self._held if not item.ended]
 

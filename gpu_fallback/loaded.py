@@ -1,4 +1,5 @@
-"""What is open at the moment, within a memory budget: the least recently used goes first, what is in use stays.
+"""What is open at the moment, within a memory budget: the least recently used goes first, what is
+in use stays.
 
 Each is opened by one thread at a time, while others go on with theirs.
 """
@@ -14,7 +15,8 @@ T = TypeVar("T")
 
 @dataclass(slots=True, eq=False)
 class _Place(Generic[T]):
-    """One item from when it is first asked for until it is dropped: ``users`` hold it, or wait to open it.
+    """One item from when it is first asked for until it is dropped: ``users`` hold it, or wait to
+    open it.
 
     It takes its cost from when it is ``admitted``, before it is opened.
     """
@@ -28,7 +30,9 @@ class _Place(Generic[T]):
 class Loaded(Generic[T]):
     """Open items by key; safe to use from several threads."""
 
-    def __init__(self, budget_mb: float, unloaded: Callable[[Hashable], None] = lambda _key: None) -> None:
+    def __init__(
+        self, budget_mb: float, unloaded: Callable[[Hashable], None] = lambda _key: None
+    ) -> None:
         """``budget_mb`` 0 is no bound; ``unloaded`` is told each item that had to go."""
         self._budget_mb = budget_mb
         self._unloaded = unloaded
@@ -43,10 +47,12 @@ class Loaded(Generic[T]):
 
     @contextmanager
     def borrow(self, key: Hashable, cost_mb: float, open_item: Callable[[], T]) -> Iterator[T]:
-        """The item of a key, opened with ``open_item`` where it is not; it stays open for as long as it is borrowed.
+        """The item of a key, opened with ``open_item`` where it is not; it stays open for as long
+        as it is borrowed.
 
-        Waits while another thread opens it, and while there is no room because everything else is in use. Raises what
-        ``open_item`` raises. One that costs more than the whole budget gets it all to itself.
+        Waits while another thread opens it, and while there is no room because everything else is
+        in use. Raises what ``open_item`` raises. One that costs more than the whole budget gets it
+        all to itself.
         """
         place = self._take(key, cost_mb)
         try:
@@ -93,8 +99,14 @@ class Loaded(Generic[T]):
         return item
 
     def _admit(self, place: _Place[T]) -> None:
-        """Drop idle items, the least recently used first, until there is room; the first is admitted in any case."""
-        while self._budget_mb and (used_mb := self._used_mb()) > 0 and used_mb + place.cost_mb > self._budget_mb:
+        """Drop idle items, the least recently used first, until there is room; the first is
+        admitted in any case.
+        """
+        while (
+            self._budget_mb
+            and (used_mb := self._used_mb()) > 0
+            and used_mb + place.cost_mb > self._budget_mb
+        ):
             idle = next((key for key, other in self._places.items() if not other.users), None)
             if idle is None:
                 self._changed.wait()

@@ -20,7 +20,9 @@ class Loop:
     A step that raises ends the loop: what a step expects to go wrong it handles by itself.
     """
 
-    def __init__(self, name: str, step: Step, allowed_s: float, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, name: str, step: Step, allowed_s: float, clock: Clock = time.monotonic
+    ) -> None:
         self.name = name
         self._step = step
         self._allowed_s = allowed_s
@@ -62,7 +64,8 @@ class Loop:
 class Stage:
     """Some threads that work on what they are given, first come first served.
 
-    Its queue has no bound of its own: whoever receives messages is held to what all stages together may have.
+    Its queue has no bound of its own: whoever receives messages is held to what all stages together
+    may have.
     """
 
     def __init__(self, name: str, threads: int, allowed_s: float) -> None:

@@ -1,7 +1,9 @@
-"""What the worker measures, in Triton's split, as CloudWatch's embedded metric format: lines on standard output.
+"""What the worker measures, in Triton's split, as CloudWatch's embedded metric format: lines on
+standard output.
 
-``queue`` is how long a request waited for others, ``compute_input`` the time to join its arrays with theirs,
-``compute_infer`` the inference, ``compute_output`` the time to take the answers apart again; all in microseconds
+``queue`` is how long a request waited for others, ``compute_input`` the time to join its arrays
+with theirs, ``compute_infer`` the inference, ``compute_output`` the time to take the answers apart
+again; all in microseconds
 (https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/metrics.html).
 """
 
@@ -57,7 +59,9 @@ class Stopwatch:
             self._infer_s += self._last_s - began_s
 
     def lap(self) -> Lap:
-        """The parts so far: what came before the first run, all runs, and what came after the last."""
+        """The parts so far: what came before the first run, all runs, and what came after the
+        last.
+        """
         return Lap(self._first_s - self._began_s, self._infer_s, perf_counter() - self._last_s)
 
 
@@ -81,7 +85,9 @@ class Metrics:
 
     def note_job(self, model: str, *, succeeded: bool) -> None:
         """One job that ended here."""
-        self._tally.add({"model": model}, {"requests_succeeded" if succeeded else "requests_failed": [1]})
+        self._tally.add(
+            {"model": model}, {"requests_succeeded" if succeeded else "requests_failed": [1]}
+        )
 
     def write(self) -> None:
         """Write what was measured since the last time."""

@@ -21,7 +21,8 @@ class Part:
 def group(job: Job, place: int, feed: Feed, max_rows: int) -> Hashable:
     """The same for feeds that may run together, up to ``max_rows`` of them.
 
-    A job whose attempt came to nothing before might take others along: from then on it runs by itself.
+    A job whose attempt came to nothing before might take others along: from then on it runs by
+    itself.
     """
     if max_rows < 2:
         return (job.id, job.attempt, place)

@@ -1,8 +1,9 @@
-"""A message's way through the worker: fetched and read, gathered with others, run, written and told.
+"""A message's way through the worker: fetched and read, gathered with others, run, written and
+told.
 
-Threads that fetch and threads that publish stand before and after the one that computes, so that the device waits for
-neither the table nor the bucket. Where the worker stops, or is asked for what it cannot run, jobs go back with their
-attempt.
+Threads that fetch and threads that publish stand before and after the one that computes, so that
+the device waits for neither the table nor the bucket. Where the worker stops, or is asked for what
+it cannot run, jobs go back with their attempt.
 """
 
 import threading
@@ -34,10 +35,11 @@ WAITED: Final = "the worker has a job that must run alone"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How jobs are run: batches of up to ``max_rows`` that wait up to ``max_wait_ms`` to fill, on so many devices.
+    """How jobs are run: batches of up to ``max_rows`` that wait up to ``max_wait_ms`` to fill, on
+    so many devices.
 
-    ``lease_ms`` is what a claim lasts, ``timeout_s`` when an inference counts as hung; ``threads`` fetch, as many
-    publish.
+    ``lease_ms`` is what a claim lasts, ``timeout_s`` when an inference counts as hung; ``threads``
+    fetch, as many publish.
     """
 
     max_rows: int
@@ -59,7 +61,9 @@ class Pipeline:
         metrics: Metrics,
         ran: Callable[[str, ModelUnavailable | None], None],
     ) -> None:
-        """``ran`` is told each model that was asked for, and why it cannot run here for now where it cannot."""
+        """``ran`` is told each model that was asked for, and why it cannot run here for now where
+        it cannot.
+        """
         self._core = core
         self._holdings = holdings
         self._plan = plan
@@ -90,7 +94,11 @@ class Pipeline:
     def hung(self) -> list[Holding]:
         """What is in inferences that take longer than they may."""
         with self._changed:
-            late = [parts for began_s, parts in self._running.values() if monotonic() - began_s > self._plan.timeout_s]
+            late = [
+                parts
+                for began_s, parts in self._running.values()
+                if monotonic() - began_s > self._plan.timeout_s
+            ]
         return list({part.holding: None for parts in late for part in parts})
 
     def stop(self) -> None:
@@ -103,7 +111,9 @@ class Pipeline:
             self.give_back(holding, STOPPING)
 
     def give_back(self, holding: Holding, why: str, *, at_fault: bool = False) -> None:
-        """Have a job go back, with its attempt unless that was ``at_fault``; what it may still give is dropped."""
+        """Have a job go back, with its attempt unless that was ``at_fault``; what it may still give
+        is dropped.
+        """
         if self._holdings.close(holding):
             # What broke once may break at once again, and a message may come only so often.
             delay_s = backoff_s(holding.message.receives) if at_fault else 0
@@ -119,7 +129,9 @@ class Pipeline:
         self._loaders.put(partial(self._try_load, holding))
 
     def _try_load(self, holding: Holding) -> None:
-        """Load a job where there is memory for it; what nobody thought of ends its attempt, and not the thread."""
+        """Load a job where there is memory for it; what nobody thought of ends its attempt, and not
+        the thread.
+        """
         if not self._stopping and not self._holdings.wait_for_memory(LOOK_S):
             self._admit(holding)
             return
@@ -168,7 +180,10 @@ class Pipeline:
         with self._changed:
             for place, feed in enumerate(feeds):
                 max_rows = min(self._plan.max_rows, feed.manifest.rows_together)
-                part, rows = Part(holding, place, feed, now_s), (feed.rows, max_rows) if max_rows > 1 else (1, 1)
+                part, rows = (
+                    Part(holding, place, feed, now_s),
+                    (feed.rows, max_rows) if max_rows > 1 else (1, 1),
+                )
                 self._gatherer.offer(group(job, place, feed, max_rows), part, *rows, now_s * 1000)
             stopping = self._stopping
             self._changed.notify()
@@ -196,7 +211,9 @@ class Pipeline:
             return batch
 
     def _prepare(self, parts: list[Part]) -> list[Answer | None]:
-        """Have the model ready, which may take minutes and is no inference; the answers to all where that fails."""
+        """Have the model ready, which may take minutes and is no inference; the answers to all
+        where that fails.
+        """
         try:
             self._core.engine.prefetch(parts[0].feed.manifest)
         except Exception as error:
@@ -211,8 +228,12 @@ class Pipeline:
         with self._changed:
             self._running[device] = (began_s, parts)
         try:
-            answers: list[Answer | None] = list(run_together([part.feed for part in parts], watch.run))
-        except Exception as error:  # out of memory while arrays are joined, or what nobody thought of
+            answers: list[Answer | None] = list(
+                run_together([part.feed for part in parts], watch.run)
+            )
+        except (
+            Exception
+        ) as error:  # out of memory while arrays are joined, or what nobody thought of
             return self._refuse(parts, error)
         finally:
             with self._changed:
@@ -261,7 +282,9 @@ class Pipeline:
         for answer in answers:
             if isinstance(answer, ModelUnavailable):
                 self._ran(job.model, answer)
-            if isinstance(answer, ModelUnavailable) or (isinstance(answer, DeviceMissing) and not holding.started):
+            if isinstance(answer, ModelUnavailable) or (
+                isinstance(answer, DeviceMissing) and not holding.started
+            ):
                 return self._core.hand_back(job, str(answer))
         try:
             outcome = self._core.answer(job, task, answers)
@@ -275,7 +298,11 @@ class Pipeline:
     def _return(self, holding: Holding, why: str, at_fault: bool) -> Outcome:
         if holding.job is None:
             return Outcome.AGAIN
-        return self._core.release(holding.job, why) if at_fault else self._core.hand_back(holding.job, why)
+        return (
+            self._core.release(holding.job, why)
+            if at_fault
+            else self._core.hand_back(holding.job, why)
+        )
 
     def _end(self, holding: Holding, outcome: Callable[[], Outcome]) -> None:
         """Do what ends a holding, unless somebody else does."""

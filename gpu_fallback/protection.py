@@ -1,4 +1,5 @@
-"""Keeping ECS from ending this task while it works: task scale-in protection, asked of the ECS agent.
+"""Keeping ECS from ending this task while it works: task scale-in protection, asked of the ECS
+agent.
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-scale-in-protection-endpoint.html
 """
@@ -17,9 +18,12 @@ VARIABLE: Final = "ECS_AGENT_URI"
 PATH: Final = "/task-protection/v1/state"
 EXPIRES_MINUTES: Final = 60  # should the worker die unheard, this is how long ECS keeps its task
 RENEW_AFTER_S: Final = EXPIRES_MINUTES * 60 / 3
-IDLE_AFTER_S: Final = 30.0  # of two jobs that come soon after each other, the second finds the protection still there
+IDLE_AFTER_S: Final = (
+    30.0  # of two jobs that come soon after each other, the second finds the protection still there
+)
 AGAIN_AFTER_S: Final = 10.0
-# A deployment waits for protected tasks, and fails after three hours: who always has jobs must let go in between.
+# A deployment waits for protected tasks, and fails after three hours: who always has jobs must let
+# go in between.
 REST_AFTER_S: Final = 3600.0
 REST_S: Final = 60.0  # in which ECS ends a task that it is to replace
 TIMEOUT_S: Final = 5.0
@@ -29,7 +33,9 @@ Clock = Callable[[], float]
 
 
 class Protection:
-    """Protected while anything is held; what the agent refuses is logged and asked again, and never stops the work."""
+    """Protected while anything is held; what the agent refuses is logged and asked again, and never
+    stops the work.
+    """
 
     def __init__(self, put: Put | None, clock: Clock = monotonic) -> None:
         """``put`` asks the agent; None where there is none."""
@@ -41,7 +47,9 @@ class Protection:
         self._held_at_s = 0.0
         self._since_s = 0.0
         self._rest_until_s = 0.0
-        self.resting = False  # whether nothing more should be received, so that the protection can end
+        self.resting = (
+            False  # whether nothing more should be received, so that the protection can end
+        )
 
     def update(self, *, held: bool) -> None:
         """Say whether anything is held now."""
@@ -49,7 +57,9 @@ class Protection:
         if held:
             self._held_at_s = now_s
         self._rest(now_s)
-        wanted = held or (self._protected and not self.resting and now_s - self._held_at_s < IDLE_AFTER_S)
+        wanted = held or (
+            self._protected and not self.resting and now_s - self._held_at_s < IDLE_AFTER_S
+        )
         settled = wanted == self._protected and (not wanted or now_s < self._renew_at_s)
         if self._put is not None and not settled and now_s >= self._again_at_s:
             self._ask(self._put, wanted, now_s)
@@ -80,7 +90,9 @@ class Protection:
 
 
 def agent(environ: Mapping[str, str]) -> Put | None:
-    """Whom to ask, from the environment: only a link-local address by http, which is where ECS puts its agent."""
+    """Whom to ask, from the environment: only a link-local address by http, which is where ECS puts
+    its agent.
+    """
     uri = environ.get(VARIABLE, "")
     if not uri:
         return None
@@ -91,13 +103,19 @@ def agent(environ: Mapping[str, str]) -> Put | None:
     except ValueError:
         local = False
     if not local:
-        telemetry.log("error", "task protection is off", why=f"{VARIABLE} is {uri!r}, expected http to a local address")
+        telemetry.log(
+            "error",
+            "task protection is off",
+            why=f"{VARIABLE} is {uri!r}, expected http to a local address",
+        )
         return None
     return lambda state: put_state(host, port, path, state)
 
 
 def put_state(host: str, port: int, path: str, state: Mapping[str, Any]) -> None:
-    """One request to the agent; raises ``OSError``, ``HTTPException`` or ``ValueError`` where it does not agree."""
+    """One request to the agent; raises ``OSError``, ``HTTPException`` or ``ValueError`` where it
+    does not agree.
+    """
     connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
     try:
         connection.request("PUT", path, json.dumps(state), {"Content-Type": "application/json"})

@@ -1,24 +1,30 @@
-"""Which jobs a worker may claim now, pure: any number in company, or one suspect with no other beside it.
+"""Which jobs a worker may claim now, pure: any number in company, or one suspect with no other
+beside it.
 
-Whoever dies loses an attempt of every job that it holds, whichever of them was the cause. A job that a worker died with
-is a suspect: it begins when nothing else is held, and nothing else begins until it has ended. So it can cost no other
-job an attempt, nor another job it.
+Whoever dies loses an attempt of every job that it holds, whichever of them was the cause. A job
+that a worker died with is a suspect: it begins when nothing else is held, and nothing else begins
+until it has ended. So it can cost no other job an attempt, nor another job it.
 
-Both kinds have their turns. Suspects that come while others are worked on gather for a while, then nothing else is let
-in until they are through or their turn is over; then the others have as long as that took.
+Both kinds have their turns. Suspects that come while others are worked on gather for a while, then
+nothing else is let in until they are through or their turn is over; then the others have as long as
+that took.
 """
 
 from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
 
-PATIENCE_S: Final = 5.0  # for which suspects gather: each change of turns leaves the device idle for a moment
+PATIENCE_S: Final = (
+    5.0  # for which suspects gather: each change of turns leaves the device idle for a moment
+)
 TURN_S: Final = 30.0  # after which no other suspect begins before the others had their turn
 LOOK_S: Final = 1.0  # a turn of the others in which nothing comes: who receives has looked by then
 
 
 class Quarantine(Generic[T]):
-    """Items that wait to be let in, and those that are in. Times are of any one clock, in seconds."""
+    """Items that wait to be let in, and those that are in. Times are of any one clock, in
+    seconds.
+    """
 
     def __init__(self) -> None:
         self.alone: T | None = None  # the suspect that is in
@@ -27,7 +33,9 @@ class Quarantine(Generic[T]):
         self._company: set[T] = set()
         self._closed_s: float | None = None  # since when only suspects are let in
         self._began_s: float | None = None  # since when they are: what was in had to end first
-        self._close_at_s = self._close_idle_at_s = 0.0  # the latter where there is nothing else to do
+        self._close_at_s = self._close_idle_at_s = (
+            0.0  # the latter where there is nothing else to do
+        )
 
     @property
     def closed(self) -> bool:
@@ -44,7 +52,9 @@ class Quarantine(Generic[T]):
         self._arrived.append(item)
 
     def suspect(self, item: T, deaths: int, now_s: float) -> None:
-        """Have an item wait that was let in with others and is a suspect, so many workers have died with it."""
+        """Have an item wait that was let in with others and is a suspect, so many workers have died
+        with it.
+        """
         self._company.discard(item)
         if not self._suspects:
             self._close_at_s = max(self._close_at_s, now_s + PATIENCE_S)
@@ -76,7 +86,9 @@ class Quarantine(Generic[T]):
         return [self.alone]
 
     def give_up(self, now_s: float) -> list[T]:
-        """Items that nothing is known of and that no longer wait: the suspect before them takes too long."""
+        """Items that nothing is known of and that no longer wait: the suspect before them takes too
+        long.
+        """
         if self.alone is None or self._began_s is None or now_s - self._began_s < TURN_S:
             return []
         late, self._arrived = self._arrived, []

@@ -64,11 +64,19 @@ class Receiver:
             self._take(message)
 
     def report(self, unavailable: ModelUnavailable | None) -> None:
-        """Hear whether the model runs here: while it does not, its jobs are left to others, longer each time."""
+        """Hear whether the model runs here: while it does not, its jobs are left to others, longer
+        each time.
+        """
         if unavailable is None:
             self._pause_s = FIRST_PAUSE_S
         elif monotonic() >= self._quiet_until_s:
             pause_s = max(float(unavailable.retry_after_s), self._pause_s)
             self._pause_s = min(MAX_PAUSE_S, 2 * pause_s)
             self._quiet_until_s = monotonic() + pause_s
-            telemetry.log("error", "queue left alone", model=self._model, seconds=pause_s, why=str(unavailable))
+            telemetry.log(
+                "error",
+                "queue left alone",
+                model=self._model,
+                seconds=pause_s,
+                why=str(unavailable),
+            )

@@ -5,7 +5,8 @@
     index.json ─▶ manifests ─▶ catalog
     file of a manifest ─▶ <name>.part, in ranges ─▶ SHA-256 ─▶ takes its place ─▶ opened
 
-A file below its own name is complete: whoever finds one compares its digest, and fetches it again where that differs.
+A file below its own name is complete: whoever finds one compares its digest, and fetches it again
+where that differs.
 """
 
 import errno
@@ -45,20 +46,24 @@ class Weights:
 
 
 def read_index(client: "S3Client", url: str) -> tuple[Weights, ...]:
-    """Every model of the index at ``url``; raises ``ArtifactMissing``, ``ArtifactCorrupt`` and ``StoreUnavailable``."""
+    """Every model of the index at ``url``; raises ``ArtifactMissing``, ``ArtifactCorrupt`` and
+    ``StoreUnavailable``.
+    """
     location = Location.parse(url)
     try:
         found = json.loads(read_small(client, location))["models"]
         return tuple(_weights(item["manifest"], item["files"], location) for item in found)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ArtifactCorrupt(f"{location} is no index of models: {error!r}; deploy again") from error
+        raise ArtifactCorrupt(
+            f"{location} is no index of models: {error!r}; deploy again"
+        ) from error
 
 
 def fetch(client: "S3Client", weights: Weights, root: Path, ranges: Ranges | None = None) -> Path:
     """Have every file of a model below ``root``, as its manifest says; returns the model's folder.
 
-    What is there and right is kept. Another process that wants the same is waited for. Raises ``ArtifactError``,
-    ``ModelTooLarge`` where the disk has no room, and ``StoreUnavailable``.
+    What is there and right is kept. Another process that wants the same is waited for. Raises
+    ``ArtifactError``, ``ModelTooLarge`` where the disk has no room, and ``StoreUnavailable``.
     """
     manifest = weights.manifest
     folder = root / manifest.name / manifest.version
@@ -69,7 +74,9 @@ def fetch(client: "S3Client", weights: Weights, root: Path, ranges: Ranges | Non
             _require_room(folder, missing)
             progress = _Progress(manifest, sum(entry.size_bytes for entry in missing))
             for entry in missing:
-                _fetch_file(client, weights.files[entry.path], entry, folder / entry.path, progress, ranges)
+                _fetch_file(
+                    client, weights.files[entry.path], entry, folder / entry.path, progress, ranges
+                )
             progress.end()
     except OSError as error:
         told = ModelTooLarge if error.errno in _FULL else ArtifactError
@@ -82,25 +89,45 @@ def _weights(manifest: Any, keys: Any, index: Location) -> Weights:
     found = Manifest.from_json(json.dumps(manifest))
     _require_names((found.name, found.version), single=True)
     _require_names([entry.path for entry in found.files])
-    if lacking := [name for name in (found.model_file, *(entry.path for entry in found.files)) if name not in keys]:
-        raise ArtifactCorrupt(f"{index} has no object for {lacking[0]!r} of model {found.name!r}; deploy again")
+    if lacking := [
+        name
+        for name in (found.model_file, *(entry.path for entry in found.files))
+        if name not in keys
+    ]:
+        raise ArtifactCorrupt(
+            f"{index} has no object for {lacking[0]!r} of model {found.name!r}; deploy again"
+        )
     if found.model_file not in {entry.path for entry in found.files}:
-        raise ArtifactCorrupt(f"{index}: the files of model {found.name!r} lack {found.model_file!r}; compress again")
-    return Weights(found, {entry.path: Location(index.bucket, str(keys[entry.path])) for entry in found.files})
+        raise ArtifactCorrupt(
+            f"{index}: the files of model {found.name!r} lack {found.model_file!r}; compress again"
+        )
+    return Weights(
+        found, {entry.path: Location(index.bucket, str(keys[entry.path])) for entry in found.files}
+    )
 
 
 def _require_names(names: Sequence[str], *, single: bool = False) -> None:
     for name in names:
         path = PurePosixPath(name)
-        plain = name == str(path) and not path.is_absolute() and ".." not in path.parts and path.parts
-        hidden = any(part.startswith(".") for part in path.parts)  # ours: locks and unfinished files
+        plain = (
+            name == str(path) and not path.is_absolute() and ".." not in path.parts and path.parts
+        )
+        hidden = any(
+            part.startswith(".") for part in path.parts
+        )  # ours: locks and unfinished files
         if not plain or hidden or "\\" in name or "\0" in name or (single and len(path.parts) > 1):
-            raise ArtifactCorrupt(f"{name!r} is no name that a file of a model may have; compress again")
+            raise ArtifactCorrupt(
+                f"{name!r} is no name that a file of a model may have; compress again"
+            )
 
 
 def _intact(path: Path, entry: FileEntry) -> bool:
     """Whether the file is what the manifest says."""
-    return path.is_file() and path.stat().st_size == entry.size_bytes and file_sha256(path) == entry.sha256
+    return (
+        path.is_file()
+        and path.stat().st_size == entry.size_bytes
+        and file_sha256(path) == entry.sha256
+    )
 
 
 def _require_room(folder: Path, missing: Sequence[FileEntry]) -> None:
@@ -108,7 +135,8 @@ def _require_room(folder: Path, missing: Sequence[FileEntry]) -> None:
     free = shutil.disk_usage(folder).free
     if missing and needed + SPARE_BYTES > free:
         raise ModelTooLarge(
-            f"{folder} needs {needed / MIB:.0f} MB for the model's files and has {free / MIB:.0f} MB free, "
+            f"{folder} needs {needed / MIB:.0f} MB for the model's files and has {free / MIB:.0f} "
+            f"MB free, "
             f"{SPARE_BYTES // MIB} MB of which stay so; give the worker a larger disk"
         )
 
@@ -128,7 +156,8 @@ def _fetch_file(
     try:
         if (found := file_sha256(part)) != entry.sha256:
             raise ArtifactCorrupt(
-                f"{location} has SHA-256 {found[:16]}…, its manifest says {entry.sha256[:16]}…; deploy again"
+                f"{location} has SHA-256 {found[:16]}…, its manifest says {entry.sha256[:16]}…; "
+                f"deploy again"
             )
         part.replace(path)
     finally:
@@ -145,7 +174,9 @@ def _alone(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            telemetry.log("info", "waiting for another process that fetches the model", folder=str(folder))
+            telemetry.log(
+                "info", "waiting for another process that fetches the model", folder=str(folder)
+            )
             fcntl.flock(file, fcntl.LOCK_EX)
         for part in folder.rglob(f".*{PART}"):
             part.unlink()

@@ -1,4 +1,6 @@
-"""The worker as a whole: its threads, and the one loop that watches over them until it is asked to stop."""
+"""The worker as a whole: its threads, and the one loop that watches over them until it is asked to
+stop.
+"""
 
 import os
 import socket
@@ -29,7 +31,8 @@ from onnxlift_runtime.settings import Settings, WorkerSettings
 TICK_S: Final = 0.1
 MEASURE_EVERY_S: Final = 10.0
 LONG_POLL_S: Final = 20
-NETWORK_S: Final = 120.0  # a call that is tried four times with its time limit of 25 seconds, and what it waits between
+# a call that is tried four times with its time limit of 25 seconds, and what it waits between
+NETWORK_S: Final = 120.0
 GIVE_BACK_S: Final = 20.0
 
 
@@ -37,8 +40,9 @@ GIVE_BACK_S: Final = 20.0
 class Timings:
     """How long things take; seconds.
 
-    ``visibility_s`` is how long a message stays hidden, and a dead worker's jobs wait: a third of it lies between two
-    heartbeats. The lease is shorter, so that a message which comes again finds its job free.
+    ``visibility_s`` is how long a message stays hidden, and a dead worker's jobs wait: a third of
+    it lies between two heartbeats. The lease is shorter, so that a message which comes again finds
+    its job free.
     """
 
     visibility_s: int = 120
@@ -61,21 +65,31 @@ class Timings:
 
     @property
     def compute_within_s(self) -> float:
-        """How long after it was asked to stop the worker lets the device compute; then there is time to give back."""
+        """How long after it was asked to stop the worker lets the device compute; then there is
+        time to give back.
+        """
         return self.stop_within_s - max(1.0, min(10.0, self.stop_within_s / 4))
 
 
 class GpuWorker:
-    """A worker of some models' queues: ``run`` works until ``stop`` is called and returns the exit status.
+    """A worker of some models' queues: ``run`` works until ``stop`` is called and returns the exit
+    status.
 
-    It receives, gathers, runs and publishes in threads; the thread of ``run`` watches. It ends with 1 where an
-    inference hangs or a thread breaks, so that whoever started the process starts another.
+    It receives, gathers, runs and publishes in threads; the thread of ``run`` watches. It ends with
+    1 where an inference hangs or a thread breaks, so that whoever started the process starts
+    another.
     """
 
     def __init__(
-        self, core: Worker, told: WorkerSettings, models: Sequence[str], service: str, visibility_s: int = 120
+        self,
+        core: Worker,
+        told: WorkerSettings,
+        models: Sequence[str],
+        service: str,
+        visibility_s: int = 120,
     ) -> None:
-        """``models`` are those whose queues it works on, ``service`` is the name that its metrics carry.
+        """``models`` are those whose queues it works on, ``service`` is the name that its metrics
+        carry.
 
         Raises ``ConfigInvalid`` for a model that the engine does not know.
         """
@@ -100,7 +114,10 @@ class GpuWorker:
             )
             for model in models
         }
-        self._polls = [Loop(f"receive-{name}", found.step, NETWORK_S) for name, found in self._receivers.items()]
+        self._polls = [
+            Loop(f"receive-{name}", found.step, NETWORK_S)
+            for name, found in self._receivers.items()
+        ]
         self._heartbeat = Heartbeat(core, visibility_s, self._timings.lease_ms, self._pipeline.drop)
         self._beat_at_s = monotonic() + self._timings.beat_s
         self._others = [
@@ -118,7 +135,12 @@ class GpuWorker:
         loops = [*self._pipeline.loops, *self._polls, *self._others]
         for loop in loops:
             loop.start()
-        telemetry.log("info", "worker started", models=", ".join(self._receivers), holds=self._holdings.capacity)
+        telemetry.log(
+            "info",
+            "worker started",
+            models=", ".join(self._receivers),
+            holds=self._holdings.capacity,
+        )
         status = self._watch(loops)
         self._metrics.write()
         telemetry.log("info", "worker stopped", status=status, left=len(self._holdings))
@@ -129,7 +151,9 @@ class GpuWorker:
         while not self._asked_to_stop:
             now_s = monotonic()
             if hung := self._pipeline.hung():
-                return self._abandon(hung, f"the inference took longer than {self._told.timeout_s} seconds")
+                return self._abandon(
+                    hung, f"the inference took longer than {self._told.timeout_s} seconds"
+                )
             if self._pipeline.device_lost:
                 return self._abandon([], self._pipeline.device_lost)
             if any(loop.broken for loop in loops):
@@ -146,7 +170,9 @@ class GpuWorker:
         return 0
 
     def _drain(self) -> None:
-        """Receive no more, give back what has not begun, let the device finish if it can, give back the rest."""
+        """Receive no more, give back what has not begun, let the device finish if it can, give back
+        the rest.
+        """
         began_s = monotonic()
         telemetry.log("info", "worker stops", held=len(self._holdings))
         for loop in self._polls:
@@ -172,7 +198,9 @@ class GpuWorker:
 
     def _await_empty(self, until_s: float) -> None:
         """Wait until nothing is held and nobody receives."""
-        while monotonic() < until_s and (len(self._holdings) or any(loop.running for loop in self._polls)):
+        while monotonic() < until_s and (
+            len(self._holdings) or any(loop.running for loop in self._polls)
+        ):
             time.sleep(TICK_S / 2)
 
     def _keep(self) -> None:
@@ -202,7 +230,9 @@ def open_worker(environ: Mapping[str, str], engine: Runner) -> GpuWorker:
     _widest(engine, models)  # a model that it does not know is told before anything is connected
     service = connect(settings)
     owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    core = Worker(service, engine, open_herald(settings, service), owner, engine.limits.max_tensor_bytes)
+    core = Worker(
+        service, engine, open_herald(settings, service), owner, engine.limits.max_tensor_bytes
+    )
     return GpuWorker(core, told, models, settings.service)
 
 
@@ -210,13 +240,19 @@ def served(told: WorkerSettings) -> tuple[str, ...]:
     """The models whose queues it works on; raises ``ConfigInvalid`` where none is named."""
     models = tuple(dict.fromkeys(filter(None, told.serve.split(","))))
     if not models:
-        raise ConfigInvalid("environment variable ONNXLIFT_SERVE is empty, expected the names of models to serve")
+        raise ConfigInvalid(
+            "environment variable ONNXLIFT_SERVE is empty, expected the names of models to serve"
+        )
     return models
 
 
 def _widest(engine: Runner, models: Sequence[str]) -> int:
     """The most rows of different jobs that any version of these models takes at once."""
     try:
-        return max(manifest.rows_together for model in models for manifest in engine.catalog.versions(model))
+        return max(
+            manifest.rows_together
+            for model in models
+            for manifest in engine.catalog.versions(model)
+        )
     except ModelNotFound as error:
         raise ConfigInvalid(f"environment variable ONNXLIFT_SERVE: {error}") from error

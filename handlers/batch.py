@@ -1,4 +1,6 @@
-"""The function that works on one model's jobs: SQS hands it some messages at once, it says which must come again."""
+"""The function that works on one model's jobs: SQS hands it some messages at once, it says which
+must come again.
+"""
 
 import functools
 import os
@@ -20,9 +22,11 @@ LEASE_MARGIN_MS: Final = 5_000  # a function that was stopped holds its jobs for
 
 
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
-    """Work on the jobs of an SQS event; answers with the messages that must come again (``ReportBatchItemFailures``).
+    """Work on the jobs of an SQS event; answers with the messages that must come again
+    (``ReportBatchItemFailures``).
 
-    A message that names no job is logged and done with: it can only come from somebody who may write to the queue.
+    A message that names no job is logged and done with: it can only come from somebody who may
+    write to the queue.
     """
     records: Sequence[Mapping[str, Any]] = event["Records"]
     named = [(job_id, record) for record in records if (job_id := _job_id(record))]
@@ -30,7 +34,11 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
     tier = tier_of_queue(_queue(records[0])) if records else ""
     core, job_ids = replace(worker(), tier=tier), [job_id for job_id, _ in named]
     with core.service.meter.gathered("batch"):
-        again = core.work(job_ids, lease_ms, lambda suspects: _hide(core.service.queues, named, suspects, lease_ms))
+        again = core.work(
+            job_ids,
+            lease_ms,
+            lambda suspects: _hide(core.service.queues, named, suspects, lease_ms),
+        )
     failed = [record for job_id, record in named if job_id in again]
     for record in failed:
         _postpone(worker().service.queues, record)
@@ -39,34 +47,47 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
 
 @functools.cache
 def worker() -> Worker:
-    """The worker of this process with every model open, made on the first call: Lambda makes it during the start."""
+    """The worker of this process with every model open, made on the first call: Lambda makes it
+    during the start.
+    """
     settings = Settings.from_env(os.environ)
     telemetry.configure(settings.log_level)
     service = connect(settings)
     engine = Engine.open(settings)
     owner = os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME", f"process-{os.getpid()}")
-    return Worker(service, engine, open_herald(settings, service), owner, engine.limits.max_tensor_bytes)
+    return Worker(
+        service, engine, open_herald(settings, service), owner, engine.limits.max_tensor_bytes
+    )
 
 
 def _job_id(record: Mapping[str, Any]) -> str:
     try:
         return decode_message(record["body"])
     except MalformedRequest as error:
-        telemetry.log("error", "message without a job", message_id=record["messageId"], why=str(error))
+        telemetry.log(
+            "error", "message without a job", message_id=record["messageId"], why=str(error)
+        )
         return ""
 
 
 def _hide(
-    queues: Queues, named: Iterable[tuple[str, Mapping[str, Any]]], job_ids: Collection[str], lease_ms: int
+    queues: Queues,
+    named: Iterable[tuple[str, Mapping[str, Any]]],
+    job_ids: Collection[str],
+    lease_ms: int,
 ) -> None:
-    """Should this function end in the middle, let the messages of these jobs come again when it could not go on."""
+    """Should this function end in the middle, let the messages of these jobs come again when it
+    could not go on.
+    """
     for job_id, record in named:
         if job_id in job_ids:
             queues.postpone(_queue(record), record["receiptHandle"], lease_ms // 1000 + 1)
 
 
 def _postpone(queues: Queues, record: Mapping[str, Any]) -> None:
-    """Let the message come again sooner than the queue's visibility timeout, which is hours, and later each time."""
+    """Let the message come again sooner than the queue's visibility timeout, which is hours, and
+    later each time.
+    """
     received = int(record["attributes"]["ApproximateReceiveCount"])
     queues.postpone(_queue(record), record["receiptHandle"], backoff_s(received))
 

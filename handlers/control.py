@@ -25,7 +25,8 @@ Params = Mapping[str, str | None]
 
 _MODEL_PATH: Final = re.compile(r"/v[12]/models/([^/:]+)")
 _JOBS_PATH: Final = re.compile(r"/v2/(?:jobs|uploads|webhooks)(?:/.*)?")
-# The page holds its own style and nothing else: a model's name or label cannot make it load or run anything.
+# The page holds its own style and nothing else: a model's name or label cannot make it load or run
+# anything.
 _PAGE_HEADERS: Final = {
     "Content-Type": "text/html; charset=utf-8",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
@@ -33,7 +34,8 @@ _PAGE_HEADERS: Final = {
 
 
 def handler(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
-    """Answer one API Gateway REST, HTTP API or function URL event; every failure is an answer, never an exception.
+    """Answer one API Gateway REST, HTTP API or function URL event; every failure is an answer,
+    never an exception.
 
     The schedule's own event has the jobs swept instead, and is answered with what was done.
     """
@@ -41,7 +43,9 @@ def handler(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
 
 
 def _answer(request: Request) -> Response:
-    """A model that runs on GPU workers alone is answered for here; any other has a function of its own."""
+    """A model that runs on GPU workers alone is answered for here; any other has a function of its
+    own.
+    """
     named = _MODEL_PATH.match(request.path)
     if named and named[1] in service().gpu_models:
         return dispatch(_remote_routes(), request)
@@ -65,7 +69,9 @@ class Service:
     @functools.cached_property
     def gpu_models(self) -> frozenset[str]:
         """The models that run on GPU workers alone."""
-        return frozenset(name for name in self.models.models if LAMBDA not in self.settings.tiers_of(name))
+        return frozenset(
+            name for name in self.models.models if LAMBDA not in self.settings.tiers_of(name)
+        )
 
     @functools.cached_property
     def document(self) -> openapi.Document:
@@ -128,7 +134,11 @@ def _sweep() -> dict[str, Any]:
     from onnxlift_runtime.aws.sweep import sweep
 
     settings = service().settings
-    queues = [(model, tier) for model in service().models.models for tier in (*settings.tiers_of(model), JOIN)]
+    queues = [
+        (model, tier)
+        for model in service().models.models
+        for tier in (*settings.tiers_of(model), JOIN)
+    ]
     with desk().service.meter.gathered("control"):
         done = sweep(desk().service, desk().herald, queues)
     telemetry.log("info", "jobs swept", **done)
@@ -144,7 +154,9 @@ def _live(_request: Request, _params: Params) -> Response:
 
 
 def _ready(_request: Request, _params: Params) -> Response:
-    """Ready as soon as the manifests can be read; ``/v2/models/{model}/ready`` asks the model's own function."""
+    """Ready as soon as the manifests can be read; ``/v2/models/{model}/ready`` asks the model's own
+    function.
+    """
     service()
     return Response.json({"ready": True})
 

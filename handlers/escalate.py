@@ -1,4 +1,6 @@
-"""The function of dead letters: a job that was too much for Lambda goes to the GPU once, any other has failed."""
+"""The function of dead letters: a job that was too much for Lambda goes to the GPU once, any other
+has failed.
+"""
 
 import functools
 import os
@@ -17,7 +19,10 @@ from onnxlift_runtime.layout import GPU, LAMBDA, tier_of_queue
 from onnxlift_runtime.routing import ESCALATED
 from onnxlift_runtime.settings import Settings
 
-_CAUSES: Final = {LAMBDA: f"{ESCALATED}, and the model has no GPU workers", GPU: "no GPU worker came to an end with it"}
+_CAUSES: Final = {
+    LAMBDA: f"{ESCALATED}, and the model has no GPU workers",
+    GPU: "no GPU worker came to an end with it",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,9 @@ class Ladder:
 
 
 def handler(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
-    """Take the dead letters of an SQS event; answers with those that must come again (``ReportBatchItemFailures``)."""
+    """Take the dead letters of an SQS event; answers with those that must come again
+    (``ReportBatchItemFailures``).
+    """
     with ladder().service.meter.gathered("escalate"):
         failed = [record["messageId"] for record in event["Records"] if not _take(record)]
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
@@ -46,12 +53,16 @@ def ladder() -> Ladder:
 
 
 def _take(record: Mapping[str, Any]) -> bool:
-    """Whether a dead letter is done with; it must come again while a worker holds its job, or its end is not told."""
+    """Whether a dead letter is done with; it must come again while a worker holds its job, or its
+    end is not told.
+    """
     try:
         job_id = decode_message(record["body"])
         _end(ladder().service.get(job_id, None), record)  # expired where its time limit has passed
     except (JobNotFound, MalformedRequest) as error:
-        telemetry.log("error", "dead letter without a job", message_id=record["messageId"], why=str(error))
+        telemetry.log(
+            "error", "dead letter without a job", message_id=record["messageId"], why=str(error)
+        )
     except (JobConflict, OnnxliftError) as error:
         telemetry.log("warning", "dead letter kept", message_id=record["messageId"], why=str(error))
         return False
@@ -59,7 +70,9 @@ def _take(record: Mapping[str, Any]) -> bool:
 
 
 def _end(job: Job, record: Mapping[str, Any]) -> None:
-    """Escalate the job or let it fail; one that ended is told again, one that moved on is left alone."""
+    """Escalate the job or let it fail; one that ended is told again, one that moved on is left
+    alone.
+    """
     service, herald = ladder().service, ladder().herald
     tier = tier_of_queue(_queue(record))
     if not job.final and job.tier != tier:
@@ -74,7 +87,9 @@ def _end(job: Job, record: Mapping[str, Any]) -> None:
         service.queues.send(escalated)
     else:
         why = _why(job, tier)
-        abandoned = service.table.change(job.id, lambda found: jobs.abandon(found, why, service.clock()), seen=job)
+        abandoned = service.table.change(
+            job.id, lambda found: jobs.abandon(found, why, service.clock()), seen=job
+        )
         service.meter.note(job.model, dead_letters_failed=1)
         herald.tell(abandoned)
 

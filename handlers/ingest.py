@@ -1,4 +1,6 @@
-"""The function that makes jobs of what comes by bucket and by queue, and joins those that were split."""
+"""The function that makes jobs of what comes by bucket and by queue, and joins those that were
+split.
+"""
 
 import functools
 import os
@@ -20,9 +22,11 @@ LEASE_MS: Final = 16 * 60 * 1000
 
 
 def handler(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
-    """Take the messages of an SQS event; answers with those that must come again (``ReportBatchItemFailures``).
+    """Take the messages of an SQS event; answers with those that must come again
+    (``ReportBatchItemFailures``).
 
-    The public queue holds callers' messages, the ingest queue S3's notifications and jobs to be joined.
+    The public queue holds callers' messages, the ingest queue S3's notifications and jobs to be
+    joined.
     """
     with ingest().service.meter.gathered("ingest"):
         failed = [record["messageId"] for record in event["Records"] if not _take(record)]
@@ -48,6 +52,11 @@ def _take(record: Mapping[str, Any]) -> bool:
     try:
         ingest().take(record)
     except Exception:
-        telemetry.log("error", "message not taken", message_id=record["messageId"], trace=traceback.format_exc())
+        telemetry.log(
+            "error",
+            "message not taken",
+            message_id=record["messageId"],
+            trace=traceback.format_exc(),
+        )
         return False
     return True

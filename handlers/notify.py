@@ -1,4 +1,6 @@
-"""The function that delivers webhooks: each message of its queue is one, which comes again until it is given up."""
+"""The function that delivers webhooks: each message of its queue is one, which comes again until it
+is given up.
+"""
 
 import functools
 import os
@@ -11,7 +13,13 @@ from onnxlift_runtime.aws import notices, secrets
 from onnxlift_runtime.aws.connection import connect
 from onnxlift_runtime.aws.queues import decode_message
 from onnxlift_runtime.aws.service import JobService
-from onnxlift_runtime.errors import JobConflict, JobNotFound, MalformedRequest, OnnxliftError, WebhookFailed
+from onnxlift_runtime.errors import (
+    JobConflict,
+    JobNotFound,
+    MalformedRequest,
+    OnnxliftError,
+    WebhookFailed,
+)
 from onnxlift_runtime.jobs import Job
 from onnxlift_runtime.layout import WEBHOOK_DELAYS_S, WEBHOOK_TRIES, webhook_queue_name
 from onnxlift_runtime.settings import Settings
@@ -27,7 +35,9 @@ class Notifier:
 
 
 def handler(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
-    """Deliver the webhooks of an SQS event; answers with those to be tried again (``ReportBatchItemFailures``)."""
+    """Deliver the webhooks of an SQS event; answers with those to be tried again
+    (``ReportBatchItemFailures``).
+    """
     keys = secrets.read(notifier().settings.webhook_secret)
     with notifier().service.meter.gathered("notify"):
         failed = [record["messageId"] for record in event["Records"] if not _take(record, keys)]
@@ -43,11 +53,15 @@ def notifier() -> Notifier:
 
 
 def _take(record: Mapping[str, Any], keys: Sequence[str]) -> bool:
-    """Whether a message is done with: delivered, or about a job that has no webhook to deliver any more."""
+    """Whether a message is done with: delivered, or about a job that has no webhook to deliver any
+    more.
+    """
     try:
         job = notifier().service.table.get(decode_message(record["body"]))
     except (JobNotFound, MalformedRequest) as error:
-        telemetry.log("error", "webhook without a job", message_id=record["messageId"], why=str(error))
+        telemetry.log(
+            "error", "webhook without a job", message_id=record["messageId"], why=str(error)
+        )
         return True
     if not job.final or not job.delivery.webhook:
         return True
@@ -65,7 +79,12 @@ def _deliver(job: Job, keys: Sequence[str]) -> None:
     """Send a job's webhook and keep how it went in the job's record."""
     service, settings = notifier().service, notifier().settings
     signing = [webhooks.caller_secret(key, job.caller) for key in keys]
-    webhook = Webhook(job.delivery.webhook, notices.notice_id(job), service.clock() // 1000, notices.webhook_body(job))
+    webhook = Webhook(
+        job.delivery.webhook,
+        notices.notice_id(job),
+        service.clock() // 1000,
+        notices.webhook_body(job),
+    )
     try:
         webhooks.send(webhook, signing, private=settings.private_webhooks)
     except WebhookFailed as error:
@@ -76,7 +95,9 @@ def _deliver(job: Job, keys: Sequence[str]) -> None:
 
 def _note(service: JobService, job: Job, error: str) -> None:
     try:
-        service.table.change(job.id, lambda found: jobs.note_webhook(found, job, error, service.clock()), seen=job)
+        service.table.change(
+            job.id, lambda found: jobs.note_webhook(found, job, error, service.clock()), seen=job
+        )
     except (JobConflict, JobNotFound) as why:
         telemetry.log("info", "webhook not noted", job=job.id, why=str(why))
 
@@ -87,7 +108,9 @@ def _log_failure(job: Job, error: OnnxliftError, tries: int) -> None:
 
 
 def _postpone(record: Mapping[str, Any], tries: int) -> None:
-    """Let the message come again after its delay; after the last try it goes to the dead letters at once."""
+    """Let the message come again after its delay; after the last try it goes to the dead letters at
+    once.
+    """
     delay_s = WEBHOOK_DELAYS_S[tries - 1] if tries < WEBHOOK_TRIES else 0
     service, settings = notifier().service, notifier().settings
     service.queues.postpone(webhook_queue_name(settings.service), record["receiptHandle"], delay_s)

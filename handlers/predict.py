@@ -1,4 +1,5 @@
-"""The function of one model behind API Gateway or a function URL: both protocols, at once or as a job.
+"""The function of one model behind API Gateway or a function URL: both protocols, at once or as a
+job.
 
 boto3 is loaded for jobs and uploads alone: it would double the time of a cold start.
 """
@@ -32,20 +33,26 @@ Params = Mapping[str, str | None]
 
 
 def handler(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
-    """Answer one API Gateway REST, HTTP API or function URL event; every failure is an answer, never an exception."""
+    """Answer one API Gateway REST, HTTP API or function URL event; every failure is an answer,
+    never an exception.
+    """
     return answer_event(event, lambda request: _compressed(dispatch(_routes(), request), request))
 
 
 @functools.cache
 def engine() -> Engine:
-    """Every model of this function, opened on the first call: Lambda makes that call while it starts the function."""
+    """Every model of this function, opened on the first call: Lambda makes that call while it
+    starts the function.
+    """
     telemetry.configure(settings().log_level)
     return Engine.open(settings())
 
 
 @functools.cache
 def settings() -> Settings:
-    """What this function was told, read once: to read it takes as long as an inference of a small model."""
+    """What this function was told, read once: to read it takes as long as an inference of a small
+    model.
+    """
     return Settings.from_env(os.environ)
 
 
@@ -59,16 +66,23 @@ def intake() -> "Intake":
 
 @functools.cache
 def _routes() -> tuple[Route, ...]:
-    posts = (Route("POST", re.compile(INFER_PATH), _infer), Route("POST", re.compile(SERVING_PATH), _serve))
+    posts = (
+        Route("POST", re.compile(INFER_PATH), _infer),
+        Route("POST", re.compile(SERVING_PATH), _serve),
+    )
     return (*posts, *routes(engine()))
 
 
 def _infer(request: Request, params: Params) -> Response:
-    """Inference at once, or as a job where the caller prefers one or it would be too much for one answer."""
+    """Inference at once, or as a job where the caller prefers one or it would be too much for one
+    answer.
+    """
     opened = engine()
     manifest = opened.catalog.find(params["model"] or "", params["version"])
     preference = decode_prefer(request.headers.get("prefer", ""))
-    decide = functools.partial(choose, manifest=manifest, preference=preference, hosting=_hosting(manifest.name))
+    decide = functools.partial(
+        choose, manifest=manifest, preference=preference, hosting=_hosting(manifest.name)
+    )
     headers, body = inflate(request.headers, request.body, opened.limits.max_decompressed_bytes)
     if names_uploads(headers, body, opened.limits):
         route = decide(Load(*announced(headers, body, opened.limits)))
@@ -93,15 +107,22 @@ def _admit(manifest: Manifest, load: Load) -> str:
 
 
 def _hosting(model: str) -> Hosting:
-    return Hosting.of(settings(), model, int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "0")))
+    return Hosting.of(
+        settings(), model, int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "0"))
+    )
 
 
-def _filled_in(caller: str, headers: Mapping[str, str], body: bytes) -> tuple[Mapping[str, str], bytes]:
+def _filled_in(
+    caller: str, headers: Mapping[str, str], body: bytes
+) -> tuple[Mapping[str, str], bytes]:
     if not settings().data_bucket:
         raise MalformedRequest("this service takes no uploads; send the data with the request")
     store = intake().service.store
     return fill_in(
-        headers, body, lambda reference, max_bytes: store.fetch_upload(reference, caller, max_bytes), engine().limits
+        headers,
+        body,
+        lambda reference, max_bytes: store.fetch_upload(reference, caller, max_bytes),
+        engine().limits,
     )
 
 
@@ -109,9 +130,12 @@ def _compressed(response: Response, request: Request) -> Response:
     body, encoding = compress(response.body, request.headers.get("accept-encoding", ""))
     if not encoding:
         return response
-    return replace(response, body=body).with_headers({"Content-Encoding": encoding, "Vary": "Accept-Encoding"})
+    return replace(response, body=body).with_headers(
+        {"Content-Encoding": encoding, "Vary": "Accept-Encoding"}
+    )
 
 
-# Lambda alone sets this, while it starts the function: the first request then finds the models open.
+# Lambda alone sets this, while it starts the function: the first request then finds the models
+# open.
 if "AWS_LAMBDA_RUNTIME_API" in os.environ:
     engine()

@@ -1,4 +1,6 @@
-"""What is shipped, file by file: nothing reaches an image, a zip or a layer that is not listed here."""
+"""What is shipped, file by file: nothing reaches an image, a zip or a layer that is not listed
+here.
+"""
 
 import shutil
 from collections.abc import Iterable, Mapping
@@ -21,8 +23,14 @@ _SLIM: Final = "infra/images/slim.py"
 # What the layer has of each package: patterns of modules, pure Python all of them.
 SHIPPED_PACKAGES: Final[Mapping[str, tuple[str, ...]]] = {
     "aws-lambda-powertools": (
-        *(f"aws_lambda_powertools/{name}/*.py" for name in ("exceptions", "logging", "metrics", "shared", "tracing")),
-        *(f"aws_lambda_powertools/{name}.py" for name in ("__init__", "package_logger", "utilities/__init__")),
+        *(
+            f"aws_lambda_powertools/{name}/*.py"
+            for name in ("exceptions", "logging", "metrics", "shared", "tracing")
+        ),
+        *(
+            f"aws_lambda_powertools/{name}.py"
+            for name in ("__init__", "package_logger", "utilities/__init__")
+        ),
         "aws_lambda_powertools/utilities/jmespath_utils/*.py",
         "aws_lambda_powertools/warnings/*.py",
     ),
@@ -32,7 +40,9 @@ SHIPPED_PACKAGES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def image_files(root: Path, model: DeployedModel) -> Files:
-    """The build context of a model's image, laid out as in the repository: path there → file here."""
+    """The build context of a model's image, laid out as in the repository: path there → file
+    here.
+    """
     functions = ("handlers/__init__.py", "handlers/predict.py", "handlers/batch.py")
     named = (DOCKERFILE, *functions, "requirements/runtime.txt", _SLIM)
     artifacts = {
@@ -40,14 +50,24 @@ def image_files(root: Path, model: DeployedModel) -> Files:
         for manifest in model.manifests
         for name in (MANIFEST_NAME, *(entry.path for entry in manifest.files))
     }
-    return {**{name: root / name for name in named}, **_modules(root / _RUNTIME, _RUNTIME), **artifacts}
+    return {
+        **{name: root / name for name in named},
+        **_modules(root / _RUNTIME, _RUNTIME),
+        **artifacts,
+    }
 
 
 def worker_files(root: Path) -> Files:
     """The build context of the GPU worker's image, which has no model inside: it fetches them."""
     named = (WORKER_DOCKERFILE, "requirements/gpu.txt", _SLIM)
-    worker = {f"gpu_fallback/{path.name}": path for path in sorted((root / "gpu_fallback").glob("*.py"))}
-    return {**{name: root / name for name in named}, **_modules(root / _RUNTIME, _RUNTIME), **worker}
+    worker = {
+        f"gpu_fallback/{path.name}": path for path in sorted((root / "gpu_fallback").glob("*.py"))
+    }
+    return {
+        **{name: root / name for name in named},
+        **_modules(root / _RUNTIME, _RUNTIME),
+        **worker,
+    }
 
 
 def accelerated_files(root: Path, model: DeployedModel) -> Files:
@@ -69,20 +89,28 @@ def zip_files(root: Path, function: str, models: Iterable[DeployedModel]) -> Fil
 
 
 def layer_files(root: Path) -> Files:
-    """What the layer of the zip functions has of ours: the runtime, where Lambda's Python looks for it."""
+    """What the layer of the zip functions has of ours: the runtime, where Lambda's Python looks for
+    it.
+    """
     return _modules(root / _RUNTIME, "python/onnxlift_runtime")
 
 
 def library_files() -> Files:
-    """What the layer has of others', beside the runtime: modules that are installed here in the version of the lock.
+    """What the layer has of others', beside the runtime: modules that are installed here in the
+    version of the lock.
 
-    Raises ``ConfigInvalid`` where a package is not installed, or has nothing of what is shipped of it.
+    Raises ``ConfigInvalid`` where a package is not installed, or has nothing of what is shipped of
+    it.
     """
-    return {name: path for package in SHIPPED_PACKAGES for name, path in _package_files(package).items()}
+    return {
+        name: path for package in SHIPPED_PACKAGES for name, path in _package_files(package).items()
+    }
 
 
 def link_files(files: Files, folder: Path) -> str:
-    """Lay ``files`` out below ``folder`` as links, which the CDK follows when it copies; returns the folder."""
+    """Lay ``files`` out below ``folder`` as links, which the CDK follows when it copies; returns
+    the folder.
+    """
     for name, source in files.items():
         place = folder / name
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +119,9 @@ def link_files(files: Files, folder: Path) -> str:
 
 
 def copy_files(files: Files, folder: Path) -> Path:
-    """Lay ``files`` out below ``folder`` as copies, because container engines follow no links; returns it."""
+    """Lay ``files`` out below ``folder`` as copies, because container engines follow no links;
+    returns it.
+    """
     for name, source in files.items():
         place = folder / name
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -100,13 +130,19 @@ def copy_files(files: Files, folder: Path) -> Path:
 
 
 def _package_files(package: str) -> Files:
-    """The modules of an installed package that are shipped, and its licence; the lock files say which version it is."""
+    """The modules of an installed package that are shipped, and its licence; the lock files say
+    which version it is.
+    """
     try:
         files = distribution(package).files or []
     except PackageNotFoundError as error:
-        raise ConfigInvalid(f"package {package} is not installed; run `make setup`, or install it") from error
+        raise ConfigInvalid(
+            f"package {package} is not installed; run `make setup`, or install it"
+        ) from error
     found = {
-        file.as_posix(): Path(str(file.locate())) for file in files if _is_shipped(file, SHIPPED_PACKAGES[package])
+        file.as_posix(): Path(str(file.locate()))
+        for file in files
+        if _is_shipped(file, SHIPPED_PACKAGES[package])
     }
     if not found:
         raise ConfigInvalid(f"package {package} has none of {', '.join(SHIPPED_PACKAGES[package])}")
@@ -119,4 +155,7 @@ def _is_shipped(file: PurePosixPath, patterns: Iterable[str]) -> bool:
 
 
 def _modules(folder: Path, place: str) -> dict[str, Path]:
-    return {f"{place}/{path.relative_to(folder).as_posix()}": path for path in sorted(folder.rglob("*.py"))}
+    return {
+        f"{place}/{path.relative_to(folder).as_posix()}": path
+        for path in sorted(folder.rglob("*.py"))
+    }

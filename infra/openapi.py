@@ -1,7 +1,9 @@
-"""The API's OpenAPI document as API Gateway reads it: the same paths, with a function behind each of them.
+"""The API's OpenAPI document as API Gateway reads it: the same paths, with a function behind each
+of them.
 
-API Gateway understands part of OpenAPI (its guide lists what not, under "important notes"). So it gets the paths and
-the methods, and not the schemas: the functions check bodies themselves, and callers read ``/openapi.json``.
+API Gateway understands part of OpenAPI (its guide lists what not, under "important notes"). So it
+gets the paths and the methods, and not the schemas: the functions check bodies themselves, and
+callers read ``/openapi.json``.
 """
 
 import json
@@ -24,7 +26,9 @@ MAX_RESOURCES: Final = 300  # API Gateway's quota, which can be raised on reques
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """The invocation URI of each function: ``models`` by model name, ``control`` for every other path."""
+    """The invocation URI of each function: ``models`` by model name, ``control`` for every other
+    path.
+    """
 
     control: str
     models: Mapping[str, str]
@@ -35,12 +39,14 @@ class Targets:
         return self.control if found is None else self.models[found["model"]]
 
 
-def gateway_document(document: Mapping[str, Any], targets: Targets, throttle: Throttle, limits: Limits) -> Document:
+def gateway_document(
+    document: Mapping[str, Any], targets: Targets, throttle: Throttle, limits: Limits
+) -> Document:
     """Turn the API's document into the body of a REST API.
 
-    Paths below a version or a label go through the model's ``{proxy+}``: listing them would use up API Gateway's 300
-    resources with a dozen models. Methods that the document does not list go to the function too, which answers 405;
-    API Gateway itself would ask for an authentication token.
+    Paths below a version or a label go through the model's ``{proxy+}``: listing them would use up
+    API Gateway's 300 resources with a dozen models. Methods that the document does not list go to
+    the function too, which answers 405; API Gateway itself would ask for an authentication token.
     """
     security = document.get("security", [])
     gateway: Document = {
@@ -60,29 +66,51 @@ def gateway_document(document: Mapping[str, Any], targets: Targets, throttle: Th
 
 
 def resource_count(paths: Iterable[str]) -> int:
-    """How many of API Gateway's resources the paths take: one for each part of a path that no other shares."""
+    """How many of API Gateway's resources the paths take: one for each part of a path that no other
+    shares.
+    """
     split = ([part for part in path.split("/") if part] for path in paths)
     return len({tuple(parts[:length]) for parts in split for length in range(len(parts) + 1)})
 
 
 def gateway_responses(throttle: Throttle, limits: Limits) -> Document:
-    """What API Gateway answers on its own account, in the form of every other error of the service."""
-    slow_down = f"too many requests: the service takes {throttle.rate} in a second; try again in a second"
+    """What API Gateway answers on its own account, in the form of every other error of the
+    service.
+    """
+    slow_down = (
+        f"too many requests: the service takes {throttle.rate} in a second; try again in a second"
+    )
     too_large = (
         f"the request is too large: one carries at most {limits.max_body_bytes} bytes; "
         "send fewer rows at once, or binary tensors, which are shorter than JSON"
     )
-    late = f"no answer within {API_TIMEOUT_MS / 1000:g} s, the time that the API waits; send fewer rows at once"
-    filtered = "the firewall refuses this address: it has a bad repute, or sent more than its share in five minutes"
+    late = (
+        f"no answer within {API_TIMEOUT_MS / 1000:g} s, the time that the API waits; send "
+        f"fewer rows at once"
+    )
+    filtered = (
+        "the firewall refuses this address: it has a bad repute, or sent more than its "
+        "share in five minutes"
+    )
     return {
-        "DEFAULT_4XX": {"responseTemplates": {"application/json": '{"error": $context.error.messageString}'}},
-        "DEFAULT_5XX": {"responseTemplates": {"application/json": '{"error": $context.error.messageString}'}},
-        "INVALID_API_KEY": _refusal(403, "the header x-api-key is missing, or holds a key that is not valid"),
+        "DEFAULT_4XX": {
+            "responseTemplates": {"application/json": '{"error": $context.error.messageString}'}
+        },
+        "DEFAULT_5XX": {
+            "responseTemplates": {"application/json": '{"error": $context.error.messageString}'}
+        },
+        "INVALID_API_KEY": _refusal(
+            403, "the header x-api-key is missing, or holds a key that is not valid"
+        ),
         "WAF_FILTERED": _refusal(403, filtered),
         "REQUEST_TOO_LARGE": _refusal(413, too_large),
         "THROTTLED": _refusal(429, slow_down, retry_after_s=1),
-        "QUOTA_EXCEEDED": _refusal(429, "the quota of this API key is used up; try again later", retry_after_s=3600),
-        "INTEGRATION_FAILURE": _refusal(503, "the function could not be reached; try again", retry_after_s=2),
+        "QUOTA_EXCEEDED": _refusal(
+            429, "the quota of this API key is used up; try again later", retry_after_s=3600
+        ),
+        "INTEGRATION_FAILURE": _refusal(
+            503, "the function could not be reached; try again", retry_after_s=2
+        ),
         "INTEGRATION_TIMEOUT": _refusal(504, late),
     }
 
@@ -93,7 +121,9 @@ def _refusal(status: int, error: str, *, retry_after_s: int | None = None) -> Do
         "responseTemplates": {"application/json": json.dumps({"error": error})},
     }
     if retry_after_s is not None:
-        response["responseParameters"] = {"gatewayresponse.header.Retry-After": f"'{retry_after_s}'"}
+        response["responseParameters"] = {
+            "gatewayresponse.header.Retry-After": f"'{retry_after_s}'"
+        }
     return response
 
 
@@ -102,7 +132,11 @@ def _paths(document: Mapping[str, Any], targets: Targets) -> Iterator[tuple[str,
         found = _MODEL.match(path)
         if found is None or found["one"] is None:
             integration = _integration(targets.uri(path))
-            yield path, {name: _method(method) | integration for name, method in methods.items()} | _any(integration)
+            yield (
+                path,
+                {name: _method(method) | integration for name, method in methods.items()}
+                | _any(integration),
+            )
     for name, uri in targets.models.items():
         for protocol in ("v1", "v2"):
             yield f"/{protocol}/models/{name}/{_REST}", _everything_below(uri)
@@ -112,7 +146,9 @@ def _paths(document: Mapping[str, Any], targets: Targets) -> Iterator[tuple[str,
 
 def _method(operation: Mapping[str, Any]) -> Document:
     answer = operation["responses"]["200"]["description"]
-    named = [parameter for parameter in operation.get("parameters", ()) if parameter["in"] == "path"]
+    named = [
+        parameter for parameter in operation.get("parameters", ()) if parameter["in"] == "path"
+    ]
     return {
         "operationId": operation["operationId"],
         "summary": operation["summary"],

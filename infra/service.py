@@ -1,4 +1,6 @@
-"""The whole service from one configuration file: its data, a stack for each model, jobs and the API in front."""
+"""The whole service from one configuration file: its data, a stack for each model, jobs and the API
+in front.
+"""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -31,7 +33,8 @@ ZIPS: Final = ("control", "ingest", "notify", "escalate")
 
 
 def synthesise(root: Path, environ: Mapping[str, str]) -> None:
-    """Write the cloud assembly of the service in ``root``, or of the file that the context value ``config`` names.
+    """Write the cloud assembly of the service in ``root``, or of the file that the context value
+    ``config`` names.
 
     Raises ``ConfigInvalid``, ``PlacementImpossible`` and ``ArtifactCorrupt``.
     """
@@ -43,27 +46,50 @@ def synthesise(root: Path, environ: Mapping[str, str]) -> None:
         app.synth()
 
 
-def compose(scope: cdk.App | cdk.Stage, config: Config, root: Path, scratch: Path, env: cdk.Environment) -> None:
-    """Add the service's stacks to ``scope``; assets are laid out below ``scratch``, which must live until synthesis.
+def compose(
+    scope: cdk.App | cdk.Stage, config: Config, root: Path, scratch: Path, env: cdk.Environment
+) -> None:
+    """Add the service's stacks to ``scope``; assets are laid out below ``scratch``, which must live
+    until synthesis.
 
-    What holds data is a stack of its own. All else is nested in another, so that what leaves the configuration leaves
-    the account with the same deployment, after everything that used it was changed.
+    What holds data is a stack of its own. All else is nested in another, so that what leaves the
+    configuration leaves the account with the same deployment, after everything that used it was
+    changed.
     """
     models, missing = read_models(config)
-    data = DataStack(scope, data_stack_name(config.service), config=config, missing=missing, env=env)
-    whole = cdk.Stack(scope, config.service, description=f"onnxlift: service {config.service}", env=env)
+    data = DataStack(
+        scope, data_stack_name(config.service), config=config, missing=missing, env=env
+    )
+    whole = cdk.Stack(
+        scope, config.service, description=f"onnxlift: service {config.service}", env=env
+    )
     whole.add_stack_dependency(data, "functions start with the table and the bucket there")
-    behind = [*_add_models(whole, config, models, root, scratch), *_add_gpu(whole, config, models, root, scratch)]
+    behind = [
+        *_add_models(whole, config, models, root, scratch),
+        *_add_gpu(whole, config, models, root, scratch),
+    ]
     layer = link_files({**layer_files(root), **library_files()}, scratch / "layer")
     code = {name: link_files(zip_files(root, name, models), scratch / name) for name in ZIPS}
     jobs = JobsStack(whole, "jobs", config=config, models=models, code=code, layer=layer)
-    api = ApiStack(whole, "api", config=config, models=models, missing=missing, code=code["control"], layer=layer)
+    api = ApiStack(
+        whole,
+        "api",
+        config=config,
+        models=models,
+        missing=missing,
+        code=code["control"],
+        layer=layer,
+    )
     for stack in behind:
-        _after(jobs, stack)  # its functions and queues are used, by their names, only once they are there
+        _after(
+            jobs, stack
+        )  # its functions and queues are used, by their names, only once they are there
     _after(api, jobs)
     cdk.Tags.of(scope).add(TAG, config.service)
     for deployed in (data, whole):
-        deployed.tags.set_tag(TAG, config.service)  # of the stack itself, which the line above leaves out
+        deployed.tags.set_tag(
+            TAG, config.service
+        )  # of the stack itself, which the line above leaves out
 
 
 def _add_models(
@@ -86,7 +112,9 @@ def _add_models(
 def _add_gpu(
     whole: cdk.Stack, config: Config, models: Sequence[DeployedModel], root: Path, scratch: Path
 ) -> list[cdk.NestedStack]:
-    """A stack for each model on a GPU, behind the one that they share; none where there are none."""
+    """A stack for each model on a GPU, behind the one that they share; none where there are
+    none.
+    """
     heavy = [model for model in models if model.on_gpu]
     if not heavy:
         return []
@@ -95,7 +123,11 @@ def _add_gpu(
     worker = link_files(worker_files(root), scratch / "worker") if on_ecs else ""
     stacks: list[cdk.NestedStack] = [shared]
     for model in heavy:
-        own = "" if on_ecs else link_files(accelerated_files(root, model), scratch / "accelerated" / model.name)
+        own = (
+            ""
+            if on_ecs
+            else link_files(accelerated_files(root, model), scratch / "accelerated" / model.name)
+        )
         stack = GpuModelStack(
             whole,
             f"gpu-{model.name}",

@@ -12,7 +12,9 @@ from onnxlift_runtime import layout
 from onnxlift_runtime.settings import Settings
 
 
-def function_settings(config: Config, models: Iterable[DeployedModel], models_dir: PurePath | None = None) -> Settings:
+def function_settings(
+    config: Config, models: Iterable[DeployedModel], models_dir: PurePath | None = None
+) -> Settings:
     """The service's own, with what leads to its jobs; ``models_dir`` where it is not the image's.
 
     Of the models, those are told that have GPU workers.
@@ -31,6 +33,8 @@ def function_settings(config: Config, models: Iterable[DeployedModel], models_di
         batch_workers=config.jobs.concurrency,
         job_timeout_s=config.jobs.timeout_s,
         tiers=tell_tiers(placements),
-        gpu_cluster=layout.gpu_cluster_name(service) if placements and config.gpu.backend == "ecs" else "",
+        gpu_cluster=layout.gpu_cluster_name(service)
+        if placements and config.gpu.backend == "ecs"
+        else "",
     )
     return replace(settings, models_dir=Path(models_dir)) if models_dir else settings

@@ -1,4 +1,6 @@
-"""The files of a model as its GPU workers fetch them: each by what is in it, and an index that says which there are."""
+"""The files of a model as its GPU workers fetch them: each by what is in it, and an index that says
+which there are.
+"""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,4 +1,6 @@
-"""numpy's files, .npy and .npz, as anybody may have made them: nothing is unpickled, and what is broken is said."""
+"""numpy's files, .npy and .npz, as anybody may have made them: nothing is unpickled, and what is
+broken is said.
+"""
 
 import contextlib
 import errno
@@ -16,15 +18,23 @@ from numpy.lib.npyio import NpzFile
 _STARTS: Final = (b"\x93NUMPY", b"PK\x03\x04", b"PK\x05\x06")
 _LONGEST_START: Final = 6
 # Each of them is what numpy, or the archive it reads, lets through for some damaged file.
-_BROKEN: Final = (EOFError, MemoryError, RuntimeError, TokenError, struct.error, zipfile.BadZipFile, zlib.error)
+_BROKEN: Final = (
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    TokenError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[np.ndarray[Any, np.dtype[Any]] | NpzFile]:
     """The array of a .npy file, or those of an .npz file, for as long as the block lasts.
 
-    Raises ``OSError`` where the file cannot be opened, and ``ValueError`` where it is of another kind or broken, which
-    may show only when the block reads.
+    Raises ``OSError`` where the file cannot be opened, and ``ValueError`` where it is of another
+    kind or broken, which may show only when the block reads.
     """
     with path.open("rb") as file:
         if not file.read(_LONGEST_START).startswith(_STARTS):

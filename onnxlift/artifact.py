@@ -1,4 +1,6 @@
-"""The artifacts of the configured models, as far as there are any, and where each model is placed."""
+"""The artifacts of the configured models, as far as there are any, and where each model is
+placed.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,20 +13,29 @@ from onnxlift_runtime.manifest import MANIFEST_NAME, Manifest, read_manifest
 
 
 def read_versions(config: Config, model: str) -> tuple[Manifest, ...]:
-    """Every version of a model, the newest last; none where the configured one is not compressed yet.
+    """Every version of a model, the newest last; none where the configured one is not compressed
+    yet.
 
     Raises ``ArtifactCorrupt``, also for a folder that another model or version was put into.
     """
     if not (config.artifact_folder(model) / MANIFEST_NAME).is_file():
         return ()
-    found = (_read_version(path.parent) for path in (config.artifacts / model).glob(f"*/{MANIFEST_NAME}"))
+    found = (
+        _read_version(path.parent) for path in (config.artifacts / model).glob(f"*/{MANIFEST_NAME}")
+    )
     return tuple(sorted(found, key=lambda manifest: int(manifest.version)))
 
 
 def read_placements(config: Config) -> Mapping[str, Placement]:
-    """The placement of every model that has an artifact; raises ``PlacementImpossible`` and ``ArtifactCorrupt``."""
+    """The placement of every model that has an artifact; raises ``PlacementImpossible`` and
+    ``ArtifactCorrupt``.
+    """
     versions = {name: read_versions(config, name) for name in config.models}
-    return {name: place(together(found), config.models[name].placement) for name, found in versions.items() if found}
+    return {
+        name: place(together(found), config.models[name].placement)
+        for name, found in versions.items()
+        if found
+    }
 
 
 def gpu_placements(config: Config) -> Mapping[str, Placement]:
@@ -41,6 +52,7 @@ def _read_version(folder: Path) -> Manifest:
     manifest = read_manifest(folder)
     if (manifest.name, manifest.version) != (folder.parent.name, folder.name):
         raise ArtifactCorrupt(
-            f"{folder} holds model {manifest.name!r} version {manifest.version}; a folder is named <model>/<version>"
+            f"{folder} holds model {manifest.name!r} version {manifest.version}; a folder is named "
+            f"<model>/<version>"
         )
     return manifest

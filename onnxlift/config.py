@@ -1,6 +1,7 @@
 """``onnxlift.toml``: the one file a user edits, read into frozen, checked values.
 
-``python -m onnxlift.config`` prints its JSON Schema, which docs/onnxlift.schema.json holds for editors.
+``python -m onnxlift.config`` prints its JSON Schema, which docs/onnxlift.schema.json holds for
+editors.
 """
 
 import json
@@ -10,7 +11,15 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, Field, FiniteFloat, ValidationError, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from onnxlift.hosting import Api, Deployment, Gpu, Jobs, Placement, Table
 from onnxlift_runtime.errors import ConfigInvalid
@@ -27,38 +36,59 @@ INSTRUCTION_SETS: Final[dict[str, tuple[InstructionSetName, ...]]] = {
     "arm64": ("arm64-neoverse-n1",),
 }
 ERROR_METRICS: Final = ("mean_absolute_error", "max_absolute_error")
-METRICS: Final = ("accuracy", "f1", "cosine", "cosine_min", "spearman", "nearest_neighbour_agreement", *ERROR_METRICS)
+METRICS: Final = (
+    "accuracy",
+    "f1",
+    "cosine",
+    "cosine_min",
+    "spearman",
+    "nearest_neighbour_agreement",
+    *ERROR_METRICS,
+)
 _METRIC_PATTERN: Final = r"^(top[1-9][0-9]?_agreement|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$"
 
 
 def _known_metric(name: str) -> str:
     if name not in METRICS and not re.match(_METRIC_PATTERN, name):
-        raise ValueError(f"known are {', '.join(METRICS)}, topK_agreement, or a function of yours as module:function")
+        raise ValueError(
+            f"known are {', '.join(METRICS)}, topK_agreement, or a function of yours as "
+            f"module:function"
+        )
     return name
 
 
 Metric: TypeAlias = Annotated[
     str,
     AfterValidator(_known_metric),
-    WithJsonSchema({"anyOf": [{"enum": list(METRICS)}, {"type": "string", "pattern": _METRIC_PATTERN}]}),
+    WithJsonSchema(
+        {"anyOf": [{"enum": list(METRICS)}, {"type": "string", "pattern": _METRIC_PATTERN}]}
+    ),
 ]
 
 
 class Calibration(Table):
     """Samples that recipes may look at; never the ones that judge."""
 
-    samples: Path = Field(description="A .npz file with one array per input of the model, samples first.")
-    count: Annotated[int, Field(ge=1, le=10_000)] = Field(256, description="How many samples to use at most.")
+    samples: Path = Field(
+        description="A .npz file with one array per input of the model, samples first."
+    )
+    count: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        256, description="How many samples to use at most."
+    )
 
 
 class Padding(Table):
     """What makes inputs of unequal lengths equally long, where the model does not look at it."""
 
-    axis: Annotated[int, Field(ge=1, le=15)] = Field(1, description="The dimension that is the length, 0 is the batch.")
+    axis: Annotated[int, Field(ge=1, le=15)] = Field(
+        1, description="The dimension that is the length, 0 is the batch."
+    )
     inputs: dict[str, FiniteFloat] = Field(
         min_length=1, description="Each input that has the length, and the number that fills it up."
     )
-    outputs: tuple[str, ...] = Field((), description="The outputs that have the length too, and are cut back to it.")
+    outputs: tuple[str, ...] = Field(
+        (), description="The outputs that have the length too, and are cut back to it."
+    )
 
 
 class Limit(Table):
@@ -66,22 +96,33 @@ class Limit(Table):
 
     metric: Metric = Field(
         "top1_agreement",
-        description="accuracy, f1: against the labels. topK_agreement, cosine (mean), cosine_min, spearman, "
-        "nearest_neighbour_agreement, mean_absolute_error, max_absolute_error: against the fp32 model's first output. "
+        description="accuracy, f1: against the labels. topK_agreement, cosine (mean), cosine_min, "
+        "spearman, "
+        "nearest_neighbour_agreement, mean_absolute_error, max_absolute_error: against the fp32 "
+        "model's first output. "
         "module:function: yours.",
     )
-    max_drop: Annotated[float, Field(ge=0, le=1)] = Field(0.01, description="The largest loss of the metric allowed.")
+    max_drop: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.01, description="The largest loss of the metric allowed."
+    )
     max_error: Annotated[float, Field(ge=0)] | None = Field(
-        None, description="The largest value allowed, for metrics that are errors; in place of max_drop."
+        None,
+        description="The largest value allowed, for metrics that are errors; in place of max_drop.",
     )
 
     @model_validator(mode="after")
     def _bounded(self) -> "Limit":
         is_error = self.metric in ERROR_METRICS
         if is_error and self.max_error is None:
-            raise ValueError(f"{self.metric} is better when it is lower; say with max_error how large it may become")
+            raise ValueError(
+                f"{self.metric} is better when it is lower; say with max_error how large it may "
+                f"become"
+            )
         if not is_error and self.max_error is not None:
-            raise ValueError(f"{self.metric} is better when it is higher; max_error is for {', '.join(ERROR_METRICS)}")
+            raise ValueError(
+                f"{self.metric} is better when it is higher; max_error is for "
+                f"{', '.join(ERROR_METRICS)}"
+            )
         return self
 
     @property
@@ -91,19 +132,31 @@ class Limit(Table):
 
 
 class Quality(Limit):
-    """The quality gate: what is measured on which held-out samples, and how much of it may be lost."""
+    """The quality gate: what is measured on which held-out samples, and how much of it may be
+    lost.
+    """
 
-    samples: Path = Field(description="A .npz file with one array per input, and the labels for `accuracy` and `f1`.")
-    labels: str = Field("labels", description="The array in `samples` that holds the true class of each sample.")
+    samples: Path = Field(
+        description="A .npz file with one array per input, and the labels for `accuracy` and `f1`."
+    )
+    labels: str = Field(
+        "labels", description="The array in `samples` that holds the true class of each sample."
+    )
     also: tuple[Limit, ...] = Field((), description="More conditions; a model must pass them all.")
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = Field(
-        0.95, description="How surely the true loss must be within the limit (one-sided bootstrap bound)."
+        0.95,
+        description="How surely the true loss must be within the limit (one-sided bootstrap "
+        "bound).",
     )
     batch_size: Annotated[int, Field(ge=1, le=256)] = Field(
-        32, description="Rows that are served together; the gate judges at this batch size and one by one."
+        32,
+        description="Rows that are served together; the gate judges at this batch size and one by "
+        "one.",
     )
     min_agreement: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.999, description="How closely answers on all instruction sets must agree (mean cosine similarity)."
+        0.999,
+        description="How closely answers on all instruction sets must agree (mean cosine "
+        "similarity).",
     )
 
     @property
@@ -126,15 +179,23 @@ class Model(Table):
     version: Annotated[int, Field(ge=1, le=2**31 - 1)] = 1
     recipe: RecipeName = Field("auto", description="auto searches; or the name of one recipe.")
     optimize_for: Literal["size", "latency", "cost"] = Field(
-        "size", description="Keep the smallest, the fastest or the cheapest on Lambda that passes the quality gate."
+        "size",
+        description="Keep the smallest, the fastest or the cheapest on Lambda that passes the "
+        "quality gate.",
     )
-    search_budget_s: Annotated[float, Field(gt=0)] = Field(600, description="Seconds that a search may take.")
+    search_budget_s: Annotated[float, Field(gt=0)] = Field(
+        600, description="Seconds that a search may take."
+    )
     architecture: Architecture = "x86_64"
     instruction_sets: tuple[InstructionSetName, ...] = Field(
         (), description="Where the quality gate runs; by default those that the architecture has."
     )
-    version_labels: tuple[Label, ...] = Field((), description="TensorFlow Serving labels for this version.")
-    classes: Path | tuple[str, ...] = Field((), description="Class names, or a text file with one on each line.")
+    version_labels: tuple[Label, ...] = Field(
+        (), description="TensorFlow Serving labels for this version."
+    )
+    classes: Path | tuple[str, ...] = Field(
+        (), description="Class names, or a text file with one on each line."
+    )
     calibration: Calibration | None = None
     padding: Padding | None = None
     quality: Quality
@@ -142,28 +203,40 @@ class Model(Table):
 
     @property
     def preset(self) -> Literal["x86_64", "arm64", "gpu"]:
-        """Whose recipes are tried: the GPU's where the model is placed there for certain, else the architecture's."""
+        """Whose recipes are tried: the GPU's where the model is placed there for certain, else the
+        architecture's.
+        """
         return "gpu" if self.placement.tier == "gpu" else self.architecture
 
     @property
     def targets(self) -> tuple[InstructionSetName, ...]:
-        """The instruction sets on which the quality gate runs; none has to be those of a CPU that only feeds a GPU."""
+        """The instruction sets on which the quality gate runs; none has to be those of a CPU that
+        only feeds a GPU.
+        """
         ours = () if self.preset == "gpu" else INSTRUCTION_SETS[self.architecture]
         return self.instruction_sets or ours
 
     @model_validator(mode="after")
     def _of_the_architecture(self) -> "Model":
-        foreign = [name for name in self.instruction_sets if name not in INSTRUCTION_SETS[self.architecture]]
+        foreign = [
+            name
+            for name in self.instruction_sets
+            if name not in INSTRUCTION_SETS[self.architecture]
+        ]
         if foreign:
             legal = ", ".join(INSTRUCTION_SETS[self.architecture])
-            raise ValueError(f"instruction_sets has {foreign[0]}, which {self.architecture} is not; legal: {legal}")
+            raise ValueError(
+                f"instruction_sets has {foreign[0]}, which {self.architecture} is not; legal: "
+                f"{legal}"
+            )
         return self
 
     @model_validator(mode="after")
     def _disjoint(self) -> "Model":
         if self.calibration is not None and self.calibration.samples == self.quality.samples:
             raise ValueError(
-                "calibration.samples and quality.samples are the same file; the gate needs samples of its own"
+                "calibration.samples and quality.samples are the same file; the gate needs samples "
+                "of its own"
             )
         return self
 
@@ -171,9 +244,13 @@ class Model(Table):
 class Config(Table):
     """The whole file."""
 
-    service: Name = Field(description="Prefix of every stack and function; a service is deployed once per region.")
+    service: Name = Field(
+        description="Prefix of every stack and function; a service is deployed once per region."
+    )
     artifacts: Path = Field(Path("artifacts"), description="Where compressed models are written.")
-    cache: Path = Field(Path(".onnxlift"), description="Where a search keeps what it tried, so that it can go on.")
+    cache: Path = Field(
+        Path(".onnxlift"), description="Where a search keeps what it tried, so that it can go on."
+    )
     models: dict[Name, Model] = Field(min_length=1)
     deployment: Deployment = Deployment()
     api: Api = Api()
@@ -188,13 +265,18 @@ class Config(Table):
 def load_config(path: Path) -> Config:
     """Read ``path``; relative paths in it start at its folder.
 
-    Raises ``ConfigInvalid`` with file, key, value and what is allowed, one line for each thing wrong.
+    Raises ``ConfigInvalid`` with file, key, value and what is allowed, one line for each thing
+    wrong.
     """
     try:
-        data = tomllib.loads(path.read_text("utf-8-sig"))  # editors on Windows write a byte order mark
+        data = tomllib.loads(
+            path.read_text("utf-8-sig")
+        )  # editors on Windows write a byte order mark
         config = Config.model_validate(data)
     except FileNotFoundError as error:
-        raise ConfigInvalid(f"{path} does not exist; start from the one in onnxlift's repository") from error
+        raise ConfigInvalid(
+            f"{path} does not exist; start from the one in onnxlift's repository"
+        ) from error
     except OSError as error:
         raise ConfigInvalid(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -226,7 +308,9 @@ def _explain(path: Path, item: Any) -> str:
     if item["type"] == "missing":
         return f"{path}: {key}: missing"
     message = item["msg"].removeprefix("Value error, ")
-    if item["type"] == "value_error" and isinstance(item["input"], dict):  # keys that contradict each other
+    if item["type"] == "value_error" and isinstance(
+        item["input"], dict
+    ):  # keys that contradict each other
         return f"{path}: {key}: {message}"
     return f"{path}: {key}: {item['input']!r} is not allowed: {message}"
 
@@ -238,7 +322,9 @@ def _anchored(value: Any, folder: Path) -> Any:
     if isinstance(value, dict):
         return {key: _anchored(item, folder) for key, item in value.items()}
     if isinstance(value, BaseModel):
-        changes = {name: _anchored(getattr(value, name), folder) for name in type(value).model_fields}
+        changes = {
+            name: _anchored(getattr(value, name), folder) for name in type(value).model_fields
+        }
         return value.model_copy(update=changes)
     return value
 

@@ -9,10 +9,14 @@ InstanceType: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9-]+\.[a-z0-9-]+
 Account: TypeAlias = Annotated[str, Field(pattern=r"^[0-9]{12}$")]
 Region: TypeAlias = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[a-z]+)+-[0-9]$")]
 Email: TypeAlias = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")]
-HostName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+$", max_length=253)]
+HostName: TypeAlias = Annotated[
+    str, Field(pattern=r"^[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+$", max_length=253)
+]
 SubnetId: TypeAlias = Annotated[str, Field(pattern=r"^subnet-([0-9a-f]{8}|[0-9a-f]{17})$")]
 SecurityGroupId: TypeAlias = Annotated[str, Field(pattern=r"^sg-([0-9a-f]{8}|[0-9a-f]{17})$")]
-Certificate: TypeAlias = Annotated[str, Field(pattern=r"^arn:[a-z-]+:acm:[a-z0-9-]+:[0-9]{12}:certificate/\S+$")]
+Certificate: TypeAlias = Annotated[
+    str, Field(pattern=r"^arn:[a-z-]+:acm:[a-z0-9-]+:[0-9]{12}:certificate/\S+$")
+]
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -37,7 +41,8 @@ class Placement(Table):
     )
     fallback: bool = Field(
         False,
-        description="Whether a model on Lambda has GPU workers as well, for what is too much for it.",
+        description="Whether a model on Lambda has GPU workers as well, for what is too much for "
+        "it.",
     )
 
 
@@ -52,7 +57,9 @@ class Domain(Table):
     """A name of one's own for the API."""
 
     name: HostName = Field(description="The name, such as api.example.com.")
-    certificate_arn: Certificate = Field(description="A certificate of ACM for it, in the service's region.")
+    certificate_arn: Certificate = Field(
+        description="A certificate of ACM for it, in the service's region."
+    )
 
 
 class Api(Table):
@@ -66,7 +73,9 @@ class Api(Table):
 
 
 class Vpc(Table):
-    """A network of one's own for the functions; what it names is there already, in the account and region."""
+    """A network of one's own for the functions; what it names is there already, in the account and
+    region.
+    """
 
     subnets: Annotated[tuple[SubnetId, ...], AfterValidator(_distinct)] = Field(
         min_length=1,
@@ -83,18 +92,29 @@ class Vpc(Table):
 
 
 class Deployment(Table):
-    """Where the service is deployed to, and how much is done so that nobody has to look after it."""
+    """Where the service is deployed to, and how much is done so that nobody has to look after
+    it.
+    """
 
     profile: Literal["low-cost", "standard"] = Field(
         "low-cost",
-        description="low-cost: only what the service needs to work. standard: also alarms, a firewall in front of "
+        description="low-cost: only what the service needs to work. standard: also alarms, a "
+        "firewall in front of "
         "the API, and a table that cannot be deleted.",
     )
-    account: Account | None = Field(None, description="The account that it may be deployed to; no other is touched.")
-    region: Region | None = Field(None, description="The region; that of the credentials when absent.")
-    alarm_email: Email | None = Field(None, description="Who is told of alarms, once they confirm it.")
+    account: Account | None = Field(
+        None, description="The account that it may be deployed to; no other is touched."
+    )
+    region: Region | None = Field(
+        None, description="The region; that of the credentials when absent."
+    )
+    alarm_email: Email | None = Field(
+        None, description="Who is told of alarms, once they confirm it."
+    )
 
-    vpc: Vpc | None = Field(None, description="The network of the functions; Lambda's own when absent.")
+    vpc: Vpc | None = Field(
+        None, description="The network of the functions; Lambda's own when absent."
+    )
 
     @property
     def is_watched(self) -> bool:
@@ -112,47 +132,68 @@ class Jobs(Table):
     """How jobs are worked on: what arrives by queue, by bucket, or is not waited for."""
 
     timeout_s: Annotated[int, Field(ge=1, le=900)] = Field(
-        300, description="Seconds after which a job's worker is stopped, and the job is tried again."
+        300,
+        description="Seconds after which a job's worker is stopped, and the job is tried again.",
     )
     batch_size: Annotated[int, Field(ge=1, le=10)] = Field(
-        1, description="Jobs handed to a worker at once; those that fit together run as one inference."
+        1,
+        description="Jobs handed to a worker at once; those that fit together run as one "
+        "inference.",
     )
-    concurrency: Annotated[int, Field(ge=2, le=1_000)] = Field(10, description="Workers of one model at once.")
+    concurrency: Annotated[int, Field(ge=2, le=1_000)] = Field(
+        10, description="Workers of one model at once."
+    )
     keep_days: Annotated[int, Field(ge=1, le=365)] = Field(
         14, description="Days after which payloads and results above 64 KB are deleted."
     )
     reply_queues: tuple[QueueName, ...] = Field(
         (), description="Queues of the same account and region that callers may name in reply_to."
     )
-    topic: bool = Field(False, description="Whether an SNS topic is told when a job ends, in SageMaker's form.")
+    topic: bool = Field(
+        False, description="Whether an SNS topic is told when a job ends, in SageMaker's form."
+    )
 
 
 class Gpu(Table):
     """The workers of models that are placed on a GPU, or fall back to one."""
 
     backend: Literal["ecs", "lambda"] = Field(
-        "ecs", description="ecs: workers on GPU machines. lambda (experimental): Lambda functions with a GPU."
+        "ecs",
+        description="ecs: workers on GPU machines. lambda (experimental): Lambda functions with a "
+        "GPU.",
     )
     capacity: Literal["managed", "group"] = Field(
-        "managed", description="Who keeps the machines: ECS Managed Instances, or an Auto Scaling group of your own."
+        "managed",
+        description="Who keeps the machines: ECS Managed Instances, or an Auto Scaling group of "
+        "your own.",
     )
     instance_types: tuple[InstanceType, ...] = Field(
-        ("g6.xlarge", "g5.xlarge", "g4dn.xlarge"), min_length=1, description="Machines to take, any of them."
+        ("g6.xlarge", "g5.xlarge", "g4dn.xlarge"),
+        min_length=1,
+        description="Machines to take, any of them.",
     )
-    spot: bool = Field(True, description="Take spot machines, and on-demand ones where there are none.")
+    spot: bool = Field(
+        True, description="Take spot machines, and on-demand ones where there are none."
+    )
     network: Literal["public", "endpoints", "nat"] = Field(
         "public",
-        description="How workers reach AWS: public addresses without ingress, VPC endpoints, or a NAT gateway.",
+        description="How workers reach AWS: public addresses without ingress, VPC endpoints, or a "
+        "NAT gateway.",
     )
-    max_tasks: Annotated[int, Field(ge=1, le=100)] = Field(1, description="Workers of one model at once.")
+    max_tasks: Annotated[int, Field(ge=1, le=100)] = Field(
+        1, description="Workers of one model at once."
+    )
     jobs_per_task: Annotated[int, Field(ge=1, le=100_000)] = Field(
-        100, description="Jobs, waiting or being worked on, that one worker is expected to cope with."
+        100,
+        description="Jobs, waiting or being worked on, that one worker is expected to cope with.",
     )
     idle_minutes: Annotated[int, Field(ge=1, le=1_440)] = Field(
         15, description="Minutes without a job after which the last worker ends."
     )
     timeout_s: Annotated[int, Field(ge=1, le=39_600)] = Field(
-        3_600, description="Seconds after which an inference counts as hung, and its jobs are tried again."
+        3_600,
+        description="Seconds after which an inference counts as hung, and its jobs are tried "
+        "again.",
     )
     max_batch_size: Annotated[int, Field(ge=1, le=4_096)] = Field(
         32, description="Rows that are run together at most, where the model allows it."
@@ -160,4 +201,6 @@ class Gpu(Table):
     max_wait_ms: Annotated[int, Field(ge=0, le=10_000)] = Field(
         10, description="Milliseconds that a job waits for others to be run with."
     )
-    allow_cpu: bool = Field(False, description="Work without a GPU rather than not at all; slowly, and told loudly.")
+    allow_cpu: bool = Field(
+        False, description="Work without a GPU rather than not at all; slowly, and told loudly."
+    )

@@ -44,7 +44,9 @@ class Placement:
 
 
 def place(manifest: Manifest, wish: Wish | None = None) -> Placement:
-    """Decide the placement of one artifact; raises ``PlacementImpossible`` where the user's wish breaks a limit."""
+    """Decide the placement of one artifact; raises ``PlacementImpossible`` where the user's wish
+    breaks a limit.
+    """
     wish = wish or Wish()
     obstacle = lambda_obstacle(manifest)
     if wish.tier == "gpu":
@@ -58,14 +60,24 @@ def place(manifest: Manifest, wish: Wish | None = None) -> Placement:
     needed_mb = needed_memory_mb(manifest)
     if wish.memory_mb is not None and wish.memory_mb < needed_mb:
         raise PlacementImpossible(
-            f"model {manifest.name!r} needs {needed_mb:,} MB, placement.memory_mb allows {wish.memory_mb:,}"
+            f"model {manifest.name!r} needs {needed_mb:,} MB, placement.memory_mb allows "
+            f"{wish.memory_mb:,}"
         )
     if wish.memory_mb is not None:
-        return Placement("lambda", wish.memory_mb, "the configuration sets the memory", wish.fallback)
+        return Placement(
+            "lambda", wish.memory_mb, "the configuration sets the memory", wish.fallback
+        )
     memory_mb = max(needed_mb, MEMORY_PER_VCPU_MB)
-    why = "one whole vCPU" if memory_mb == MEMORY_PER_VCPU_MB else f"{MEMORY_HEADROOM} × the measured peak"
+    why = (
+        "one whole vCPU"
+        if memory_mb == MEMORY_PER_VCPU_MB
+        else f"{MEMORY_HEADROOM} × the measured peak"
+    )
     peak_mb = manifest.measurements.peak_memory_mb
-    told = f"peak {peak_mb:,.0f} MB, p95 {single_p95_ms(manifest.measurements):,.2f} ms; memory gives {why}"
+    told = (
+        f"peak {peak_mb:,.0f} MB, p95 {single_p95_ms(manifest.measurements):,.2f} ms; memory "
+        f"gives {why}"
+    )
     return Placement("lambda", memory_mb, told, wish.fallback)
 
 
@@ -82,17 +94,28 @@ def together(versions: Sequence[Manifest]) -> Manifest:
 
 def tell_tiers(placements: Mapping[str, Placement]) -> str:
     """The tiers of each model as ``Settings.tiers`` holds them."""
-    return ",".join(f"{model}={'+'.join(placement.tiers)}" for model, placement in placements.items())
+    return ",".join(
+        f"{model}={'+'.join(placement.tiers)}" for model, placement in placements.items()
+    )
 
 
 def needed_memory_mb(manifest: Manifest) -> int:
     """Lambda memory in MB that holds the measured peak with headroom, in steps of 256 MB."""
-    return math.ceil(manifest.measurements.peak_memory_mb * MEMORY_HEADROOM / MEMORY_STEP_MB) * MEMORY_STEP_MB
+    return (
+        math.ceil(manifest.measurements.peak_memory_mb * MEMORY_HEADROOM / MEMORY_STEP_MB)
+        * MEMORY_STEP_MB
+    )
 
 
 def lambda_obstacle(manifest: Manifest) -> str | None:
-    """The limit of Lambda that this artifact breaks, in words with both figures; None where it fits."""
-    needed_mb, size_mb, p95_ms = needed_memory_mb(manifest), image_mb(manifest), single_p95_ms(manifest.measurements)
+    """The limit of Lambda that this artifact breaks, in words with both figures; None where it
+    fits.
+    """
+    needed_mb, size_mb, p95_ms = (
+        needed_memory_mb(manifest),
+        image_mb(manifest),
+        single_p95_ms(manifest.measurements),
+    )
     if needed_mb > LAMBDA_MAX_MEMORY_MB:
         return f"needs {needed_mb:,} MB of memory, Lambda gives at most {LAMBDA_MAX_MEMORY_MB:,}"
     if size_mb > LAMBDA_MAX_IMAGE_MB:

@@ -1,7 +1,9 @@
-"""When GPU workers start and end, as rules that the CDK app gives AWS and the simulation plays; pure.
+"""When GPU workers start and end, as rules that the CDK app gives AWS and the simulation plays;
+pure.
 
-Each rule is an alarm on one figure a minute, and the number of tasks that it sets while it is on. Only what SQS and ECS
-tell by themselves is looked at, so the rules hold even where the worker's own metrics do not arrive.
+Each rule is an alarm on one figure a minute, and the number of tasks that it sets while it is on.
+Only what SQS and ECS tell by themselves is looked at, so the rules hold even where the worker's own
+metrics do not arrive.
 """
 
 import math
@@ -21,8 +23,8 @@ MAX_STEPS: Final = 20  # Application Auto Scaling takes no more in one policy
 class Minute:
     """What AWS counted in one minute.
 
-    Messages that waited (``visible``), and that a worker had (``hidden``); receives that got nothing (``asked``), and
-    messages that were received (``taken``); tasks that ran.
+    Messages that waited (``visible``), and that a worker had (``hidden``); receives that got
+    nothing (``asked``), and messages that were received (``taken``); tasks that ran.
     """
 
     visible: float
@@ -53,16 +55,21 @@ MEASURES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """A figure made of some ``fields`` of a minute, as CloudWatch computes it and as Python does."""
+    """A figure made of some ``fields`` of a minute, as CloudWatch computes it and as Python
+    does.
+    """
 
     expression: str
     fields: tuple[str, ...]
     of: Callable[[Minute], float]
 
 
-UNFINISHED: Final = Signal("visible + hidden", ("visible", "hidden"), lambda now: now.visible + now.hidden)
-# Only while somebody looks for messages does their absence count. With nobody there, a rule that ends tasks would end
-# the one that was just woken, before CloudWatch knows of the message it was woken for.
+UNFINISHED: Final = Signal(
+    "visible + hidden", ("visible", "hidden"), lambda now: now.visible + now.hidden
+)
+# Only while somebody looks for messages does their absence count. With nobody there, a rule that
+# ends tasks would end the one that was just woken, before CloudWatch knows of the message it was
+# woken for.
 UNFINISHED_WHILE_ASKED: Final = Signal(
     "IF(asked > 0, visible + hidden, 1)",
     ("visible", "hidden", "asked"),
@@ -82,7 +89,9 @@ UNATTENDED: Final = Signal(
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """From ``messages`` on, or down from there where the rule looks for few: so many tasks, exactly."""
+    """From ``messages`` on, or down from there where the rule looks for few: so many tasks,
+    exactly.
+    """
 
     messages: int
     tasks: int
@@ -90,9 +99,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """On after ``minutes`` in a row with a figure of at least, or with ``few`` at most, the first step's messages.
+    """On after ``minutes`` in a row with a figure of at least, or with ``few`` at most, the first
+    step's messages.
 
-    A minute without a figure counts as one that is not: SQS tells nothing of a queue that nobody used for six hours.
+    A minute without a figure counts as one that is not: SQS tells nothing of a queue that nobody
+    used for six hours.
     """
 
     name: str
@@ -109,12 +120,16 @@ class Rule:
         return self.steps[0].messages
 
     def tasks(self, recent: Sequence[Minute | None]) -> int | None:
-        """How many tasks the rule sets after these minutes, the newest last; None while it is off."""
+        """How many tasks the rule sets after these minutes, the newest last; None while it is
+        off.
+        """
         looked_at = recent[-self.minutes :]
         figures = [self.signal.of(minute) for minute in looked_at if minute is not None]
         if len(figures) < self.minutes or not all(map(self._counts, figures)):
             return None
-        return next(step.tasks for step in reversed(self.steps) if self.few or figures[-1] >= step.messages)
+        return next(
+            step.tasks for step in reversed(self.steps) if self.few or figures[-1] >= step.messages
+        )
 
     def _counts(self, figure: float) -> bool:
         return figure <= self.threshold if self.few else figure >= self.threshold
@@ -136,7 +151,8 @@ def standby_rules(gpu: Gpu) -> tuple[Rule, ...]:
     """The rules of the worker on demand that stands in where no spot machine is to be had."""
     stranded = Rule(
         "stranded",
-        f"Jobs wait, and for {STRANDED_MINUTES} minutes nobody has looked for them: one worker on demand",
+        f"Jobs wait, and for {STRANDED_MINUTES} minutes nobody has looked for them: one worker on "
+        f"demand",
         UNATTENDED,
         STRANDED_MINUTES,
         (Step(1, 1),),
@@ -145,17 +161,35 @@ def standby_rules(gpu: Gpu) -> tuple[Rule, ...]:
 
 
 def _ending(gpu: Gpu) -> tuple[Rule, ...]:
-    """End all workers when there is nothing to do; told twice, because one that hangs asks for nothing."""
+    """End all workers when there is nothing to do; told twice, because one that hangs asks for
+    nothing.
+    """
     told = f"for {gpu.idle_minutes} minutes there was no job"
     none = (Step(0, 0),)
     return (
-        Rule("idle", f"Workers look, and {told}", UNFINISHED_WHILE_ASKED, gpu.idle_minutes, none, few=True),
-        Rule("leftover", f"Workers run, and {told}", UNFINISHED_WHILE_RUNNING, gpu.idle_minutes, none, few=True),
+        Rule(
+            "idle",
+            f"Workers look, and {told}",
+            UNFINISHED_WHILE_ASKED,
+            gpu.idle_minutes,
+            none,
+            few=True,
+        ),
+        Rule(
+            "leftover",
+            f"Workers run, and {told}",
+            UNFINISHED_WHILE_RUNNING,
+            gpu.idle_minutes,
+            none,
+            few=True,
+        ),
     )
 
 
 def _steps(max_tasks: int, jobs_per_task: int) -> Iterator[Step]:
-    """One more task for each further ``jobs_per_task``; in larger steps where there would be too many."""
+    """One more task for each further ``jobs_per_task``; in larger steps where there would be too
+    many.
+    """
     count = min(max_tasks, MAX_STEPS)
     before = 0
     for number in range(1, count + 1):

@@ -1,4 +1,6 @@
-"""Which queues there are, what they feed, and how patiently: the CDK app builds it, the local run imitates it; pure."""
+"""Which queues there are, what they feed, and how patiently: the CDK app builds it, the local run
+imitates it; pure.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,13 +24,16 @@ MAX_RECEIVES: Final = 5
 RETENTION_S: Final = 4 * 24 * 3600
 DEAD_RETENTION_S: Final = 14 * 24 * 3600
 MAX_MESSAGE_BYTES: Final = 1024 * 1024
-VISIBILITY_FACTOR: Final = 6  # of the function's timeout: AWS's own advice for queues that feed a function
+VISIBILITY_FACTOR: Final = (
+    6  # of the function's timeout: AWS's own advice for queues that feed a function
+)
 CONTROL_TIMEOUT_S: Final = 29
 INGEST_TIMEOUT_S: Final = 300
 NOTIFY_TIMEOUT_S: Final = 60
 ESCALATE_TIMEOUT_S: Final = 60
 MAX_FUNCTION_TIMEOUT_S: Final = 900
-# Whoever works on the GPU is no function, and keeps what it works on hidden; this is for what a dead one held.
+# Whoever works on the GPU is no function, and keeps what it works on hidden; this is for what a
+# dead one held.
 WORKER: Final = "worker"
 WORKER_VISIBILITY_S: Final = 300
 # A worker that has to go gives its messages back, which SQS counts as having received them.
@@ -42,7 +47,8 @@ UPLOADS_KEPT_DAYS: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A queue and the function that it feeds; ``model`` is empty for functions of the whole service.
+    """A queue and the function that it feeds; ``model`` is empty for functions of the whole
+    service.
 
     At most ``concurrency`` calls run at once, each with up to ``batch_size`` messages.
     """
@@ -58,24 +64,33 @@ class Source:
     @property
     def visibility_s(self) -> int:
         """How long a message that was received stays hidden from others."""
-        return WORKER_VISIBILITY_S if self.function == WORKER else VISIBILITY_FACTOR * self.timeout_s
+        return (
+            WORKER_VISIBILITY_S if self.function == WORKER else VISIBILITY_FACTOR * self.timeout_s
+        )
 
 
 Tiers = Mapping[str, Sequence[str]]
 LAMBDA_ALONE: Final[Tiers] = MappingProxyType({})
 
 
-def sources(config: Config, models: Iterable[str], tiers: Tiers = LAMBDA_ALONE) -> tuple[Source, ...]:
-    """Every queue of the service: one for the jobs of each model on each of its tiers, and those of the service.
+def sources(
+    config: Config, models: Iterable[str], tiers: Tiers = LAMBDA_ALONE
+) -> tuple[Source, ...]:
+    """Every queue of the service: one for the jobs of each model on each of its tiers, and those of
+    the service.
 
-    A model that ``tiers`` does not name has Lambda alone. The queues of GPU workers feed ``WORKER``, which is no
-    function.
+    A model that ``tiers`` does not name has Lambda alone. The queues of GPU workers feed
+    ``WORKER``, which is no function.
     """
     return (*_job_sources(config, models, tiers), *service_sources(config))
 
 
-def escalations(config: Config, models: Iterable[str], tiers: Tiers = LAMBDA_ALONE) -> tuple[Source, ...]:
-    """The dead letters of every model's jobs, which feed ``escalate``; each exists beside its queue already."""
+def escalations(
+    config: Config, models: Iterable[str], tiers: Tiers = LAMBDA_ALONE
+) -> tuple[Source, ...]:
+    """The dead letters of every model's jobs, which feed ``escalate``; each exists beside its queue
+    already.
+    """
     return tuple(
         Source(dead_letter_name(source.queue), "escalate", ESCALATE_TIMEOUT_S, 10, 2, source.model)
         for source in _job_sources(config, models, tiers)
@@ -95,7 +110,9 @@ def job_source(config: Config, model: str) -> Source:
 
 
 def gpu_source(config: Config, model: str) -> Source:
-    """The queue of a model's jobs on a GPU: for workers on machines, or for a function that has one."""
+    """The queue of a model's jobs on a GPU: for workers on machines, or for a function that has
+    one.
+    """
     gpu, name = config.gpu, queue_name(config.service, model, GPU)
     if gpu.backend == "ecs":
         return Source(name, WORKER, gpu.timeout_s, 10, gpu.max_tasks, model, WORKER_MAX_RECEIVES)
@@ -110,8 +127,16 @@ def service_sources(config: Config) -> tuple[Source, ...]:
     return (
         Source(public_queue_name(service), "ingest", INGEST_TIMEOUT_S, 10, 10),
         Source(ingest_queue_name(service), "ingest", INGEST_TIMEOUT_S, 10, 10),
-        # One at a time, because a receiver that does not answer takes up all the time that there is.
-        Source(webhook_queue_name(service), "notify", NOTIFY_TIMEOUT_S, 1, 10, max_receives=WEBHOOK_TRIES),
+        # One at a time, because a receiver that does not answer takes up all the time that there
+        # is.
+        Source(
+            webhook_queue_name(service),
+            "notify",
+            NOTIFY_TIMEOUT_S,
+            1,
+            10,
+            max_receives=WEBHOOK_TRIES,
+        ),
     )
 
 

@@ -1,7 +1,7 @@
 """Tiny ONNX models and artifacts for tests; each is built in the test that uses it, none is stored.
 
-``model_bytes = linear().SerializeToString()`` runs in onnxruntime; ``write_artifact`` puts a model and its manifest
-where the runtime reads them, without compressing anything.
+``model_bytes = linear().SerializeToString()`` runs in onnxruntime; ``write_artifact`` puts a model
+and its manifest where the runtime reads them, without compressing anything.
 """
 
 import hashlib
@@ -46,8 +46,13 @@ _ELEMENT_TYPES: Final = {
 
 
 def value(name: str, datatype_name: str, shape: Sequence[int]) -> onnx.ValueInfoProto:
-    """Declare a graph input or output; -1 stands for a variable dimension, the first one is called ``batch``."""
-    dims = [("batch" if axis == 0 else f"{name}_{axis}") if size == -1 else size for axis, size in enumerate(shape)]
+    """Declare a graph input or output; -1 stands for a variable dimension, the first one is called
+    ``batch``.
+    """
+    dims = [
+        ("batch" if axis == 0 else f"{name}_{axis}") if size == -1 else size
+        for axis, size in enumerate(shape)
+    ]
     return helper.make_tensor_value_info(name, _ELEMENT_TYPES[datatype_name], dims)
 
 
@@ -63,8 +68,13 @@ def build(
     """Put nodes and constants together; ``domains`` are imported beside ai.onnx, at version 1."""
     tensors = [numpy_helper.from_array(array, name) for name, array in (constants or {}).items()]
     graph = helper.make_graph(list(nodes), "built", list(inputs), list(outputs), tensors)
-    imports = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
-    return helper.make_model(graph, opset_imports=imports, ir_version=_IR_VERSION, producer_name="tests")
+    imports = [
+        helper.make_opsetid("", opset),
+        *(helper.make_opsetid(domain, 1) for domain in domains),
+    ]
+    return helper.make_model(
+        graph, opset_imports=imports, ir_version=_IR_VERSION, producer_name="tests"
+    )
 
 
 def identity(datatype_name: str = "FP32", shape: Sequence[int] = (-1, 2)) -> onnx.ModelProto:
@@ -73,28 +83,41 @@ def identity(datatype_name: str = "FP32", shape: Sequence[int] = (-1, 2)) -> onn
 
 
 def identities(inputs: dict[str, tuple[str, Sequence[int]]]) -> onnx.ModelProto:
-    """One output for each input that repeats it: ``x`` gives ``y`` when alone, else ``<name>_out``."""
+    """One output for each input that repeats it: ``x`` gives ``y`` when alone, else
+    ``<name>_out``.
+    """
     names = {name: "y" if len(inputs) == 1 else f"{name}_out" for name in inputs}
     return build(
-        [helper.make_node("Identity", [name], [out], name=f"copy_{name}") for name, out in names.items()],
+        [
+            helper.make_node("Identity", [name], [out], name=f"copy_{name}")
+            for name, out in names.items()
+        ],
         [value(name, *declared) for name, declared in inputs.items()],
         [value(out, *inputs[name]) for name, out in names.items()],
     )
 
 
-def linear(inputs: int = 4, outputs: int = 3, *, bias: bool = True, seed: int = 0) -> onnx.ModelProto:
+def linear(
+    inputs: int = 4, outputs: int = 3, *, bias: bool = True, seed: int = 0
+) -> onnx.ModelProto:
     """``y = x @ weight + bias`` with ``x`` FP32 [-1, inputs]; nodes ``matmul`` and ``add``."""
     random = np.random.default_rng(seed)
     constants = {"weight": random.normal(size=(inputs, outputs)).astype(np.float32)}
-    nodes = [helper.make_node("MatMul", ["x", "weight"], ["product" if bias else "y"], name="matmul")]
+    nodes = [
+        helper.make_node("MatMul", ["x", "weight"], ["product" if bias else "y"], name="matmul")
+    ]
     if bias:
         constants["bias"] = random.normal(size=outputs).astype(np.float32)
         nodes.append(helper.make_node("Add", ["product", "bias"], ["y"], name="add"))
-    return build(nodes, [value("x", "FP32", (-1, inputs))], [value("y", "FP32", (-1, outputs))], constants)
+    return build(
+        nodes, [value("x", "FP32", (-1, inputs))], [value("y", "FP32", (-1, outputs))], constants
+    )
 
 
 def mlp(inputs: int = 16, hidden: int = 64, classes: int = 4, *, seed: int = 0) -> onnx.ModelProto:
-    """Two Gemm layers with a Relu between and a Softmax: ``x`` FP32 [-1, inputs] to ``probabilities`` [-1, classes]."""
+    """Two Gemm layers with a Relu between and a Softmax: ``x`` FP32 [-1, inputs] to
+    ``probabilities`` [-1, classes].
+    """
     random = np.random.default_rng(seed)
     constants = {
         "w1": (random.normal(size=(inputs, hidden)) / np.sqrt(inputs)).astype(np.float32),
@@ -117,7 +140,8 @@ def convolution(classes: int = 4, channels: int = 32, *, seed: int = 0) -> onnx.
     random = np.random.default_rng(seed)
     constants = {
         "k1": random.normal(size=(channels, 1, 3, 3)).astype(np.float32) / 3,
-        "k2": random.normal(size=(channels, channels, 3, 3)).astype(np.float32) / np.float32(3 * np.sqrt(channels)),
+        "k2": random.normal(size=(channels, channels, 3, 3)).astype(np.float32)
+        / np.float32(3 * np.sqrt(channels)),
         "w": (random.normal(size=(channels, classes)) / np.sqrt(channels)).astype(np.float32),
         "b": random.normal(size=classes).astype(np.float32),
     }
@@ -135,13 +159,17 @@ def convolution(classes: int = 4, channels: int = 32, *, seed: int = 0) -> onnx.
 
 
 def failing() -> onnx.ModelProto:
-    """Loads, and fails when it runs on rows that are not 6 long: ``x`` FP32 [-1, -1] is reshaped to [-1, 2, 3]."""
+    """Loads, and fails when it runs on rows that are not 6 long: ``x`` FP32 [-1, -1] is reshaped to
+    [-1, 2, 3].
+    """
     nodes = [helper.make_node("Reshape", ["x", "shape"], ["y"], name="reshape")]
     constants = {"shape": np.array([0, 2, 3], dtype=np.int64)}
     return build(nodes, [value("x", "FP32", (-1, -1))], [value("y", "FP32", (-1, 2, 3))], constants)
 
 
-def spec(name: str, datatype_name: str, shape: Sequence[int], labels: Sequence[str] = ()) -> TensorSpec:
+def spec(
+    name: str, datatype_name: str, shape: Sequence[int], labels: Sequence[str] = ()
+) -> TensorSpec:
     """A tensor's declaration in a manifest."""
     return TensorSpec(name, datatype(datatype_name).name, tuple(shape), tuple(labels))
 
@@ -151,7 +179,9 @@ def manifest(
     outputs: Sequence[TensorSpec] = (TensorSpec("y", "FP32", (-1, 3)),),
     **changes: Any,
 ) -> Manifest:
-    """A complete manifest with plausible figures; name it, or change any other field, by keyword."""
+    """A complete manifest with plausible figures; name it, or change any other field, by
+    keyword.
+    """
     latency = (Latency(1, 0.1, 0.2), Latency(8, 0.4, 0.6))
     values: dict[str, Any] = {
         "name": "tiny",
@@ -178,7 +208,8 @@ def write_artifact(
 ) -> Manifest:
     """Write ``root/<name>/<version>/{model.onnx, manifest.json}`` and return the manifest.
 
-    Inputs and outputs are read from the graph where they are not given; ``changes`` are the manifest's other fields.
+    Inputs and outputs are read from the graph where they are not given; ``changes`` are the
+    manifest's other fields.
     """
     content = model.SerializeToString()
     entry = FileEntry("model.onnx", hashlib.sha256(content).hexdigest(), len(content))
@@ -201,7 +232,10 @@ def declared(values: Sequence[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
         TensorSpec(
             item.name,
             names[item.type.tensor_type.elem_type],
-            tuple(dim.dim_value if dim.HasField("dim_value") else -1 for dim in item.type.tensor_type.shape.dim),
+            tuple(
+                dim.dim_value if dim.HasField("dim_value") else -1
+                for dim in item.type.tensor_type.shape.dim
+            ),
         )
         for item in values
     )

@@ -1,4 +1,6 @@
-"""What holds for every test: a slow machine is no failure, Ctrl-C is heard, and the log level is the default one."""
+"""What holds for every test: a slow machine is no failure, Ctrl-C is heard, and the log level is
+the default one.
+"""
 
 import signal
 from collections.abc import Iterator
@@ -15,10 +17,18 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Images and deployments take minutes and a container engine, so that one has to ask for them."""
-    parser.addoption("--images", action="store_true", help="build the container images and run them")
-    parser.addoption("--update-snapshots", action="store_true", help="take over what the stacks are made of now")
-    parser.addoption("--e2e", action="store_true", help="deploy the service to an emulator of AWS and use it")
+    """Images and deployments take minutes and a container engine, so that one has to ask for
+    them.
+    """
+    parser.addoption(
+        "--images", action="store_true", help="build the container images and run them"
+    )
+    parser.addoption(
+        "--update-snapshots", action="store_true", help="take over what the stacks are made of now"
+    )
+    parser.addoption(
+        "--e2e", action="store_true", help="deploy the service to an emulator of AWS and use it"
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,8 @@
-"""SQS, DynamoDB and S3 in this process's memory, as far as jobs use them: with the delays and failures one asks for.
+"""SQS, DynamoDB and S3 in this process's memory, as far as jobs use them: with the delays and
+failures one asks for.
 
-Each takes the place of a boto3 client, so that the table, the store and the queues above it are the real ones. Unlike
-moto these may be used from many threads at once, and cost next to nothing.
+Each takes the place of a boto3 client, so that the table, the store and the queues above it are the
+real ones. Unlike moto these may be used from many threads at once, and cost next to nothing.
 """
 
 import contextlib
@@ -29,7 +30,9 @@ SERVICE = "test"
 
 @dataclass
 class Line:
-    """What lies between a client and its service: ``delay_s`` for each call, of which a ``failing`` share fails."""
+    """What lies between a client and its service: ``delay_s`` for each call, of which a ``failing``
+    share fails.
+    """
 
     delay_s: float = 0.0
     failing: float = 0.0
@@ -59,7 +62,12 @@ class MemoryTable:
         return {"Item": item} if item else {}
 
     def put_item(
-        self, *, Item: Any, ConditionExpression: str, ExpressionAttributeValues: Any = None, **_rest: Any
+        self,
+        *,
+        Item: Any,
+        ConditionExpression: str,
+        ExpressionAttributeValues: Any = None,
+        **_rest: Any,
     ) -> Any:
         self.line.pass_through("dynamodb")
         with self._lock:
@@ -67,7 +75,10 @@ class MemoryTable:
             if ConditionExpression == "attribute_not_exists(id)":
                 holds = stored is None
             else:
-                holds = stored is not None and stored["revision"] == ExpressionAttributeValues[":revision"]
+                holds = (
+                    stored is not None
+                    and stored["revision"] == ExpressionAttributeValues[":revision"]
+                )
             if not holds:
                 raise ClientError({"Error": {"Code": "ConditionalCheckFailedException"}}, "PutItem")
             self.items[Item["id"]["S"]] = Item
@@ -91,7 +102,8 @@ class _Stored:
 class MemoryQueues:
     """SQS' client; every queue exists.
 
-    ``extended`` counts how often a message was kept hidden; with ``hurried`` nobody waits for a message.
+    ``extended`` counts how often a message was kept hidden; with ``hurried`` nobody waits for a
+    message.
     """
 
     def __init__(self, line: Line) -> None:
@@ -112,7 +124,13 @@ class MemoryQueues:
         return {}
 
     def receive_message(
-        self, *, QueueUrl: str, MaxNumberOfMessages: int, WaitTimeSeconds: int, VisibilityTimeout: int, **_rest: Any
+        self,
+        *,
+        QueueUrl: str,
+        MaxNumberOfMessages: int,
+        WaitTimeSeconds: int,
+        VisibilityTimeout: int,
+        **_rest: Any,
     ) -> Any:
         self.line.pass_through("sqs")
         deadline = time.monotonic() + WaitTimeSeconds
@@ -130,7 +148,9 @@ class MemoryQueues:
             self.queues[QueueUrl].remove(self._find(QueueUrl, ReceiptHandle))
         return {}
 
-    def change_message_visibility(self, *, QueueUrl: str, ReceiptHandle: str, VisibilityTimeout: int) -> Any:
+    def change_message_visibility(
+        self, *, QueueUrl: str, ReceiptHandle: str, VisibilityTimeout: int
+    ) -> Any:
         self.line.pass_through("sqs")
         with self._changed, contextlib.suppress(LookupError):
             self._find(QueueUrl, ReceiptHandle).visible_at_s = time.monotonic() + VisibilityTimeout
@@ -208,7 +228,9 @@ class Memory:
     def service(self) -> JobService:
         """A job service that keeps everything here."""
         store = ObjectStore(cast(Any, self.bucket), "data")
-        return JobService(JobTable(cast(Any, self.table), "jobs"), store, Queues(cast(Any, self.queues), SERVICE))
+        return JobService(
+            JobTable(cast(Any, self.table), "jobs"), store, Queues(cast(Any, self.queues), SERVICE)
+        )
 
     @contextlib.contextmanager
     def failing(self, share: float) -> Iterator[None]:

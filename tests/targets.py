@@ -1,6 +1,8 @@
-"""What a test of the HTTP API can be pointed at: the local service, an image in a container, or a deployed API.
+"""What a test of the HTTP API can be pointed at: the local service, an image in a container, or a
+deployed API.
 
-The local service is there for every run; ``--images`` adds the image, and the environment names a deployed API.
+The local service is there for every run; ``--images`` adds the image, and the environment names a
+deployed API.
 """
 
 import os
@@ -18,7 +20,9 @@ DEPLOYED_MODELS: Final = "ONNXLIFT_TEST_MODELS"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The address of an API, the names of the test models behind it, and what it wants with each request."""
+    """The address of an API, the names of the test models behind it, and what it wants with each
+    request.
+    """
 
     url: str
     models: frozenset[str]
@@ -26,7 +30,9 @@ class Target:
 
 
 def deployed_target() -> Target:
-    """The API that the environment names with its key and, parted by commas, its models; skips where it names none."""
+    """The API that the environment names with its key and, parted by commas, its models; skips
+    where it names none.
+    """
     url = os.environ.get(DEPLOYED_URL, "")
     if not url:
         pytest.skip(f"{DEPLOYED_URL} names no deployed API")

@@ -1,7 +1,8 @@
 """Build every variant, compare them in one run, and write ``results.json`` and the README's table.
 
-``python -m benchmarks.compression`` from the repository's root takes about a quarter of an hour on two cores. Answers
-do not depend on what else the machine does; times do, so the load is written down with them.
+``python -m benchmarks.compression`` from the repository's root takes about a quarter of an hour on
+two cores. Answers do not depend on what else the machine does; times do, so the load is written
+down with them.
 """
 
 import argparse
@@ -37,7 +38,9 @@ HERE: Final = Path(__file__).parent
 
 @dataclasses.dataclass(frozen=True)
 class Built:
-    """One variant on disk: the file as quantizers write it, what is served, and what making it took."""
+    """One variant on disk: the file as quantizers write it, what is served, and what making it
+    took.
+    """
 
     variant: Variant
     raw: Opened
@@ -47,9 +50,15 @@ class Built:
 
 
 def main() -> None:
-    """Run everything; ``--only NAME`` limits it to variants whose name contains the text, and writes nothing."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.compression", description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="", help="limit to variants whose name contains this; writes no file")
+    """Run everything; ``--only NAME`` limits it to variants whose name contains the text, and
+    writes nothing.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.compression", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "--only", default="", help="limit to variants whose name contains this; writes no file"
+    )
     only = parser.parse_args().only
     chosen = [item for item in variants() if only in item.name or item.name == "fp32"]
     logging.disable(logging.WARNING)  # onnxruntime's quantizers tell what they skip, node by node
@@ -70,7 +79,9 @@ def _build_all(chosen: list[Variant], splits: Splits, folder: Path) -> list[Buil
     return [_build(item, fp32, samples, folder / str(index)) for index, item in enumerate(chosen)]
 
 
-def _build(variant: Variant, fp32: onnx.ModelProto, samples: Mapping[str, np.ndarray], folder: Path) -> Built:
+def _build(
+    variant: Variant, fp32: onnx.ModelProto, samples: Mapping[str, np.ndarray], folder: Path
+) -> Built:
     started = perf_counter()
     model = variant.build(fp32, samples)
     seconds = perf_counter() - started
@@ -83,7 +94,9 @@ def _build(variant: Variant, fp32: onnx.ModelProto, samples: Mapping[str, np.nda
     if not variant.ours:
         return Built(variant, opened, opened, (raw,), seconds)
     made = pack(model, packed)
-    return Built(variant, opened, Opened(made.files[0], not made.optimize_at_load), made.files, seconds)
+    return Built(
+        variant, opened, Opened(made.files[0], not made.optimize_at_load), made.files, seconds
+    )
 
 
 def _conditions(splits: Splits) -> dict[str, Any]:
@@ -104,10 +117,15 @@ def _measure_all(built: list[Built], splits: Splits) -> list[dict[str, Any]]:
     # Times first: what follows warms the machine up.
     _say("timing")
     speeds = timing.speeds(served, {length: encode([text], length)[0] for length in LENGTHS})
-    openings = timing.openings(served | {f"{item.variant.name} raw": item.raw for item in built if item.variant.ours})
+    openings = timing.openings(
+        served | {f"{item.variant.name} raw": item.raw for item in built if item.variant.ours}
+    )
     rows = []
     fresh, other = encode(splits.fresh), encode(paraphrases())
-    expected = {name: timing.run(built[0].served, feeds, minilm.OUTPUT) for name, feeds in _sets(fresh, other).items()}
+    expected = {
+        name: timing.run(built[0].served, feeds, minilm.OUTPUT)
+        for name, feeds in _sets(fresh, other).items()
+    }
     for item in built:
         _say(f"comparing {item.variant.name}")
         name = item.variant.name
@@ -131,14 +149,21 @@ def _sets(fresh: Any, other: Any) -> dict[str, Any]:
     return {"fresh": fresh, "paraphrases": other}
 
 
-def _closeness(item: Built, fresh: Any, other: Any, expected: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _closeness(
+    item: Built, fresh: Any, other: Any, expected: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
     everywhere = embed_everywhere(item.served.path, fresh, emulate=item.variant.emulable)
-    here = {name: timing.run(item.served, feeds, minilm.OUTPUT) for name, feeds in _sets(fresh, other).items()}
+    here = {
+        name: timing.run(item.served, feeds, minilm.OUTPUT)
+        for name, feeds in _sets(fresh, other).items()
+    }
     plain = here["fresh"] if item.raw is item.served else timing.run(item.raw, fresh, minilm.OUTPUT)
     avx2, vnni = everywhere.get(InstructionSet.AVX2), everywhere.get(InstructionSet.VNNI)
     agree = None if avx2 is None or vnni is None else float(cosines(avx2, vnni).mean())
     return {
-        "closeness": {key.value: _data(compare(expected["fresh"], found)) for key, found in everywhere.items()},
+        "closeness": {
+            key.value: _data(compare(expected["fresh"], found)) for key, found in everywhere.items()
+        },
         "paraphrases": _data(compare(expected["paraphrases"], here["paraphrases"])),
         "agreement": agree,
         "same_bits_as_raw": bool(np.array_equal(here["fresh"], plain)),

@@ -1,7 +1,8 @@
-"""Hold the drawn graph against transformers' own BERT: ``python -m benchmarks.compression.against_torch MODEL.onnx``.
+"""Hold the drawn graph against transformers' own BERT: ``python -m
+benchmarks.compression.against_torch MODEL.onnx``.
 
-Needs torch and transformers beside the benchmark's requirements. Prints the largest absolute difference over padded
-batches of several lengths, and fails above 1e-5.
+Needs torch and transformers beside the benchmark's requirements. Prints the largest absolute
+difference over padded batches of several lengths, and fails above 1e-5.
 """
 
 import sys

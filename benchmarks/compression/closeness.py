@@ -19,7 +19,9 @@ Feeds = Sequence[Mapping[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Closeness:
-    """1 - cosine on average with its 95 % bootstrap interval, the least cosine, and shared nearest neighbours."""
+    """1 - cosine on average with its 95 % bootstrap interval, the least cosine, and shared nearest
+    neighbours.
+    """
 
     loss: float
     low: float
@@ -28,19 +30,27 @@ class Closeness:
     neighbours: float
 
 
-def embed_everywhere(model: Path, feeds: Feeds, *, emulate: bool) -> dict[InstructionSet, np.ndarray]:
-    """Embeddings [sentences, 384] on every instruction set that can be reached from here; on an emulated one of 60."""
+def embed_everywhere(
+    model: Path, feeds: Feeds, *, emulate: bool
+) -> dict[InstructionSet, np.ndarray]:
+    """Embeddings [sentences, 384] on every instruction set that can be reached from here; on an
+    emulated one of 60.
+    """
     found = {}
     for instructions in InstructionSet:
         road = available(instructions)
         if road and (emulate or road.road != "emulated"):
             part = feeds[:_EMULATED] if road.road == "emulated" else feeds
-            found[instructions] = np.concatenate([out[OUTPUT] for out in run_on(instructions, model, part)])
+            found[instructions] = np.concatenate(
+                [out[OUTPUT] for out in run_on(instructions, model, part)]
+            )
     return found
 
 
 def compare(expected: np.ndarray, found: np.ndarray) -> Closeness:
-    """Compare embeddings [sentences, width] one by one; ``found`` may hold only the first of them."""
+    """Compare embeddings [sentences, width] one by one; ``found`` may hold only the first of
+    them.
+    """
     expected = expected[: len(found)]
     loss = 1 - cosines(expected, found)
     random = np.random.default_rng(0)

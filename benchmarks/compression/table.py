@@ -5,8 +5,9 @@ from typing import Any, Final
 
 _SETS: Final = {"x86_64-avx2": "AVX2", "x86_64-avx512-vnni": "VNNI", "arm64-neoverse-n1": "arm64"}
 _HEAD: Final = (
-    "recipe", "MB (gzip)", "1 − cos, VNNI [95 %]", "AVX2", "arm64 (60)", "AVX2 ~ VNNI", "least cos", "nearest",
-    "other domain", "speed 16 / 64 / 128", "opens × own .onnx", "× fp32 .onnx", "made in",
+    "recipe", "MB (gzip)", "1 − cos, VNNI [95 %]", "AVX2", "arm64 (60)", "AVX2 ~ VNNI", "least cos",
+    "nearest", "other domain", "speed 16 / 64 / 128", "opens × own .onnx", "× fp32 .onnx",
+    "made in",
 )  # fmt: skip
 
 
@@ -14,8 +15,10 @@ def render(results: Mapping[str, Any]) -> str:
     """A line about the machine, and the table."""
     rows = [_row(item, results["variants"][0]) for item in results["variants"]]
     about = (
-        f"{results['date']}, {results['cpu']}, {results['cores']} cores, load {results['load_before']} at the start; "
-        f"onnxruntime {results['onnxruntime']}, Python {results['python']}; sentences `{results['sentences']}`."
+        f"{results['date']}, {results['cpu']}, {results['cores']} cores, load "
+        f"{results['load_before']} at the start; "
+        f"onnxruntime {results['onnxruntime']}, Python {results['python']}; sentences "
+        f"`{results['sentences']}`."
     )
     return "\n".join([about, "", _line(_HEAD), _line(["---"] * len(_HEAD)), *map(_line, rows)])
 
@@ -48,7 +51,10 @@ def _loss(found: Mapping[str, float] | None) -> str:
 def _opening(item: Mapping[str, Any]) -> str:
     if not item["ours"]:
         return "1"
-    return f"{item['open_ms'] / item['open_raw_ms']:.2f}, {'same bits' if item['same_bits_as_raw'] else 'OTHER BITS'}"
+    return (
+        f"{item['open_ms'] / item['open_raw_ms']:.2f}, "
+        f"{'same bits' if item['same_bits_as_raw'] else 'OTHER BITS'}"
+    )
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """Speed on one thread and time to open, all models in turn so that a disturbance meets all of them.
 
-Each turn runs a model several times and drops the first two, so that it finds its own weights in the caches, as it does
-where it is served alone.
+Each turn runs a model several times and drops the first two, so that it finds its own weights in
+the caches, as it does where it is served alone.
 """
 
 import gc
@@ -43,7 +43,9 @@ class Opened:
     optimized: bool
 
 
-def speeds(models: Mapping[str, Opened], feeds: Mapping[int, Mapping[str, np.ndarray]]) -> dict[str, dict[int, float]]:
+def speeds(
+    models: Mapping[str, Opened], feeds: Mapping[int, Mapping[str, np.ndarray]]
+) -> dict[str, dict[int, float]]:
     """Median milliseconds of one run for each model and sequence length."""
     sessions = {name: _session(model) for name, model in models.items()}
     found: dict[str, dict[int, float]] = {name: {} for name in models}
@@ -69,12 +71,23 @@ def _burst(session: ort.InferenceSession, feed: Mapping[str, np.ndarray]) -> lis
 
 
 def openings(models: Mapping[str, Opened]) -> dict[str, float]:
-    """Median milliseconds that making the session takes in a fresh process, files already in memory."""
+    """Median milliseconds that making the session takes in a fresh process, files already in
+    memory.
+    """
     times: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(_OPENINGS):
         for name, model in models.items():
-            command = [sys.executable, "-c", _CHILD, str(model.path), "ready" if model.optimized else "raw"]
-            quiet = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # numpy's waiting threads would take a core
+            command = [
+                sys.executable,
+                "-c",
+                _CHILD,
+                str(model.path),
+                "ready" if model.optimized else "raw",
+            ]
+            quiet = {
+                **os.environ,
+                "OPENBLAS_NUM_THREADS": "1",
+            }  # numpy's waiting threads would take a core
             done = subprocess.run(command, check=True, capture_output=True, text=True, env=quiet)
             times[name].append(float(done.stdout))
     return {name: float(np.median(values)) for name, values in times.items()}

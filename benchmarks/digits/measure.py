@@ -1,7 +1,9 @@
-"""Compress the models that ``train`` made without training them again: ``python -m benchmarks.digits.measure OUT``.
+"""Compress the models that ``train`` made without training them again: ``python -m
+benchmarks.digits.measure OUT``.
 
-Steps see training images alone, without their classes. Prints one row for each recipe: test accuracy lost in points
-(mean and worst seed), stored and gzipped size, and how many times faster than fp32 in the same run, one thread.
+Steps see training images alone, without their classes. Prints one row for each recipe: test
+accuracy lost in points (mean and worst seed), stored and gzipped size, and how many times faster
+than fp32 in the same run, one thread.
 """
 
 import gzip
@@ -60,7 +62,15 @@ def main() -> None:
     """Apply every recipe to every seed's model and print the table."""
     folder = Path(sys.argv[1])
     names = sys.argv[2:] or list(RECIPES)
-    table = Table("recipe", "points lost, mean (worst)", "weights", "KB", "KB gzipped", "× fp32, batch 1", "batch 32")
+    table = Table(
+        "recipe",
+        "points lost, mean (worst)",
+        "weights",
+        "KB",
+        "KB gzipped",
+        "× fp32, batch 1",
+        "batch 32",
+    )
     seeds = sorted(int(path.stem.removeprefix("seed-")) for path in folder.glob("seed-*.onnx"))
     for name in names:
         table.add_row(name, *_cells([_row(folder, seed, RECIPES[name]) for seed in seeds]))
@@ -86,7 +96,8 @@ def _cells(rows: Sequence[Row]) -> list[str]:
         return float(np.mean(values))
 
     return [
-        f"{mean([row.lost_points for row in rows]):.2f} ({max(row.lost_points for row in rows):.2f})",
+        f"{mean([row.lost_points for row in rows]):.2f} "
+        f"({max(row.lost_points for row in rows):.2f})",
         f"-{mean([row.removed for row in rows]):.0%}",
         f"{mean([row.size for row in rows]) / 1000:.1f}",
         f"{mean([row.gzipped for row in rows]) / 1000:.1f}",
@@ -97,7 +108,9 @@ def _cells(rows: Sequence[Row]) -> list[str]:
 def _session(model: onnx.ModelProto) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
 
 
 def _accuracy(session: ort.InferenceSession, data: np.lib.npyio.NpzFile) -> float:
@@ -107,10 +120,14 @@ def _accuracy(session: ort.InferenceSession, data: np.lib.npyio.NpzFile) -> floa
 
 def _parameters(model: onnx.ModelProto) -> int:
     """The numbers in matrices and kernels; scales and zero points of int8 are not counted."""
-    return sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer if len(tensor.dims) > 1)
+    return sum(
+        int(np.prod(tensor.dims)) for tensor in model.graph.initializer if len(tensor.dims) > 1
+    )
 
 
-def _speedup(before: ort.InferenceSession, after: ort.InferenceSession, pixels: np.ndarray) -> float:
+def _speedup(
+    before: ort.InferenceSession, after: ort.InferenceSession, pixels: np.ndarray
+) -> float:
     """The ratio of median latencies, measured in turns so that a busy machine slows both alike."""
     ratios = [_median_s(before, pixels) / _median_s(after, pixels) for _ in range(ROUNDS)]
     return float(np.median(ratios))

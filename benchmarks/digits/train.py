@@ -1,7 +1,9 @@
-"""Train the fp32 models of this benchmark: ``python -m benchmarks.digits.train OUT [SEED …]`` (extra ``train``).
+"""Train the fp32 models of this benchmark: ``python -m benchmarks.digits.train OUT [SEED …]``
+(extra ``train``).
 
-The network and its training are the example's; each seed has its own split, so that five models are five samples of
-the whole job. OUT gets ``seed-N.onnx`` and ``seed-N.npz`` with training and test images and their classes.
+The network and its training are the example's; each seed has its own split, so that five models are
+five samples of the whole job. OUT gets ``seed-N.onnx`` and ``seed-N.npz`` with training and test
+images and their classes.
 """
 
 import sys
@@ -27,7 +29,9 @@ def main() -> None:
     labels = digits.target.astype(np.int64)
     for seed in map(int, sys.argv[2:] or SEEDS):
         torch.manual_seed(seed)
-        parts = train_test_split(pixels, labels, test_size=TEST_SHARE, stratify=labels, random_state=seed)
+        parts = train_test_split(
+            pixels, labels, test_size=TEST_SHARE, stratify=labels, random_state=seed
+        )
         x_train, x_test, y_train, y_test = parts
         model = train(torch.from_numpy(x_train), torch.from_numpy(y_train))
         export(model, folder / f"seed-{seed}.onnx")

@@ -13,15 +13,32 @@ def main() -> int:
     """Run one of them and print what was found; returns the exit status."""
     parser = argparse.ArgumentParser(description="The GPU worker under fire, and its throughput.")
     commands = parser.add_subparsers(dest="command", required=True)
-    fire = commands.add_parser("chaos", help="jobs while workers are killed, calls fail and clocks jump")
-    fire.add_argument("--jobs", type=int, default=chaos.Chaos().jobs, help="how many (default %(default)s)")
-    fire.add_argument("--workers", type=int, default=chaos.Chaos().workers, help="processes (default %(default)s)")
-    fire.add_argument("--seed", type=int, default=0, help="of everything random (default %(default)s)")
-    load, rate = throughput.Load(), commands.add_parser("throughput", help="pictures a second, beside the bare session")
-    rate.add_argument("--jobs", type=int, default=load.jobs, help="in each round (default %(default)s)")
+    fire = commands.add_parser(
+        "chaos", help="jobs while workers are killed, calls fail and clocks jump"
+    )
+    fire.add_argument(
+        "--jobs", type=int, default=chaos.Chaos().jobs, help="how many (default %(default)s)"
+    )
+    fire.add_argument(
+        "--workers", type=int, default=chaos.Chaos().workers, help="processes (default %(default)s)"
+    )
+    fire.add_argument(
+        "--seed", type=int, default=0, help="of everything random (default %(default)s)"
+    )
+    load, rate = (
+        throughput.Load(),
+        commands.add_parser("throughput", help="pictures a second, beside the bare session"),
+    )
+    rate.add_argument(
+        "--jobs", type=int, default=load.jobs, help="in each round (default %(default)s)"
+    )
     rate.add_argument("--rounds", type=int, default=load.rounds, help="(default %(default)s)")
-    rate.add_argument("--channels", type=int, default=load.channels, help="of each layer (default %(default)s)")
-    rate.add_argument("--layers", type=int, default=load.layers, help="of the network (default %(default)s)")
+    rate.add_argument(
+        "--channels", type=int, default=load.channels, help="of each layer (default %(default)s)"
+    )
+    rate.add_argument(
+        "--layers", type=int, default=load.layers, help="of the network (default %(default)s)"
+    )
     options = parser.parse_args()
     return _chaos(options) if options.command == "chaos" else _throughput(options)
 
@@ -33,7 +50,9 @@ def _chaos(options: argparse.Namespace) -> int:
 
 def _throughput(options: argparse.Namespace) -> int:
     telemetry.configure("error")
-    load = throughput.Load(jobs=options.jobs, rounds=options.rounds, channels=options.channels, layers=options.layers)
+    load = throughput.Load(
+        jobs=options.jobs, rounds=options.rounds, channels=options.channels, layers=options.layers
+    )
     return _report(throughput.measure(load, WorkerSettings(allow_cpu=True)), ())
 
 

@@ -1,4 +1,6 @@
-"""Jobs while their workers are killed and stopped, messages come twice, calls fail and clocks jump."""
+"""Jobs while their workers are killed and stopped, messages come twice, calls fail and clocks
+jump.
+"""
 
 import json
 import os
@@ -47,9 +49,11 @@ LARGE_ROWS: Final = 6_000
 
 @dataclass(frozen=True, slots=True)
 class Chaos:
-    """How much of it: every ``large_every``-th job goes through the bucket, every ``twice_every``-th has two messages.
+    """How much of it: every ``large_every``-th job goes through the bucket, every
+    ``twice_every``-th has two messages.
 
-    ``every_s`` is between two ends of a process, ``visibility_s`` how long a dead one's messages stay hidden.
+    ``every_s`` is between two ends of a process, ``visibility_s`` how long a dead one's messages
+    stay hidden.
     """
 
     jobs: int = 1_000
@@ -78,7 +82,9 @@ def run(chaos: Chaos) -> Found:
     """Run all of it, and look what became of the jobs."""
     with tempfile.TemporaryDirectory(prefix="onnxlift-") as name:
         folder = Path(name)
-        builders.write_artifact(folder / "artifacts", builders.linear(), name=MODEL, max_batch_size=2 * LARGE_ROWS)
+        builders.write_artifact(
+            folder / "artifacts", builders.linear(), name=MODEL, max_batch_size=2 * LARGE_ROWS
+        )
         config_path = folder / "onnxlift.toml"
         config_path.write_text(CONFIG)
         with open_cloud(config_path) as cloud:
@@ -92,30 +98,48 @@ def _run(chaos: Chaos, cloud: Cloud, folder: Path) -> Found:
     began_s = time.perf_counter()
     with faulty(cloud.url, chaos.rates, chaos.seed) as (url, seen):
         environ = environment(chaos, Cloud(url), folder)
-        with Fleet(chaos.workers, environ, chaos.every_s, chaos.stop_within_s, folder / "worker", chaos.seed) as fleet:
+        with Fleet(
+            chaos.workers,
+            environ,
+            chaos.every_s,
+            chaos.stop_within_s,
+            folder / "worker",
+            chaos.seed,
+        ) as fleet:
             made = [submit(service, chaos, number, rows) for number, rows in enumerate(inputs)]
             _await_ends(chaos, cloud.url, len(made))
     took_s = time.perf_counter() - began_s
     ended = {job.id: job for job in _read(cloud.url)}
-    problems = [*fleet.ends.problems, *_problems(service, [ended[job.id] for job in made], inputs, folder, seen)]
+    problems = [
+        *fleet.ends.problems,
+        *_problems(service, [ended[job.id] for job in made], inputs, folder, seen),
+    ]
     attempts = Counter(job.attempt for job in ended.values())
     used = Counter(3 - job.attempts_left for job in ended.values())
     return Found(
         {
             "jobs": f"{len(made):,}, {chaos.jobs // chaos.twice_every:,} of them with two messages",
             "ended": ", ".join(
-                f"{status} {count:,}" for status, count in Counter(j.status for j in ended.values()).items()
+                f"{status} {count:,}"
+                for status, count in Counter(j.status for j in ended.values()).items()
             ),
             "took": f"{took_s:.0f} s with {chaos.workers} workers",
             "workers killed": f"{fleet.ends.killed}",
-            "workers stopped": f"{len(fleet.ends.drains_s)}, the slowest in {max(fleet.ends.drains_s):.1f} s "
+            "workers stopped": f"{len(fleet.ends.drains_s)}, the slowest in "
+            f"{max(fleet.ends.drains_s):.1f} s "
             f"of {chaos.stop_within_s} s",
             "calls": f"{seen.calls:,}, of them "
             + ", ".join(f"{count:,} {name}" for name, count in seen.faults.items()),
             "clocks": f"off by up to {chaos.jump_s:.0f} s, another way every 3 s",
-            "times claimed": ", ".join(f"{count:,} jobs {number}" for number, count in sorted(attempts.items())),
-            "attempts used": ", ".join(f"{count:,} jobs {number}" for number, count in sorted(used.items())),
-            "stored as SUCCEEDED more than once": f"{sum(count > 1 for count in seen.published.values())}",
+            "times claimed": ", ".join(
+                f"{count:,} jobs {number}" for number, count in sorted(attempts.items())
+            ),
+            "attempts used": ", ".join(
+                f"{count:,} jobs {number}" for number, count in sorted(used.items())
+            ),
+            "stored as SUCCEEDED more than once": str(
+                sum(count > 1 for count in seen.published.values())
+            ),
         },
         problems,
     )
@@ -124,14 +148,21 @@ def _run(chaos: Chaos, cloud: Cloud, folder: Path) -> Found:
 def connect(url: str) -> JobService:
     """The job service at an endpoint, past all faults."""
     table = JobTable(client("dynamodb", url), table_name(SERVICE))
-    return JobService(table, ObjectStore(client("s3", url), BUCKET), Queues(client("sqs", url), SERVICE))
+    return JobService(
+        table, ObjectStore(client("s3", url), BUCKET), Queues(client("sqs", url), SERVICE)
+    )
 
 
 def create_queue(url: str) -> None:
-    """The workers' queue as it is deployed: what was received too often goes to the dead letters."""
+    """The workers' queue as it is deployed: what was received too often goes to the dead
+    letters.
+    """
     sqs, name = client("sqs", url), queue_name(SERVICE, MODEL, GPU)
     sqs.create_queue(QueueName=dead_letter_name(name))
-    redrive = {"deadLetterTargetArn": queue_arn(dead_letter_name(name)), "maxReceiveCount": MAX_RECEIVES}
+    redrive = {
+        "deadLetterTargetArn": queue_arn(dead_letter_name(name)),
+        "maxReceiveCount": MAX_RECEIVES,
+    }
     sqs.create_queue(QueueName=name, Attributes={"RedrivePolicy": json.dumps(redrive)})
 
 
@@ -146,7 +177,11 @@ def environment(chaos: Chaos, proxy: Cloud, folder: Path) -> dict[str, str]:
         log_level="WARNING",
     )
     told = WorkerSettings(
-        serve=MODEL, max_batch_size=8, stop_within_s=chaos.stop_within_s, timeout_s=60, health_file=folder / "healthy"
+        serve=MODEL,
+        max_batch_size=8,
+        stop_within_s=chaos.stop_within_s,
+        timeout_s=60,
+        health_file=folder / "healthy",
     )
     own = {
         "CHAOS_JUMP_S": str(chaos.jump_s),
@@ -165,7 +200,9 @@ def _inputs(chaos: Chaos) -> list[Array]:
 
 def submit(service: JobService, chaos: Chaos, number: int, rows: Array) -> Job:
     """Queue a job for ``rows``, FP32 [n, 4]; some are announced twice."""
-    job = service.submit(Submission(f"caller {number % 5}", MODEL, "1", encode_payload("x", rows), tier=GPU))
+    job = service.submit(
+        Submission(f"caller {number % 5}", MODEL, "1", encode_payload("x", rows), tier=GPU)
+    )
     if number % chaos.twice_every == 0:
         service.queues.send(job)
     return job
@@ -178,11 +215,17 @@ def _await_ends(chaos: Chaos, url: str, count: int) -> None:
 
 
 def _read(url: str) -> list[Job]:
-    pages = client("dynamodb", url).get_paginator("scan").paginate(TableName=table_name(SERVICE), ConsistentRead=True)
+    pages = (
+        client("dynamodb", url)
+        .get_paginator("scan")
+        .paginate(TableName=table_name(SERVICE), ConsistentRead=True)
+    )
     return [decode_item(item) for page in pages for item in page["Items"] if "revision" in item]
 
 
-def _problems(service: JobService, ended: list[Job], inputs: list[Array], folder: Path, seen: Seen) -> list[str]:
+def _problems(
+    service: JobService, ended: list[Job], inputs: list[Array], folder: Path, seen: Seen
+) -> list[str]:
     import onnxruntime
 
     path = next((folder / "artifacts").rglob("model.onnx"))
@@ -194,7 +237,9 @@ def _problems(service: JobService, ended: list[Job], inputs: list[Array], folder
             continue
         if seen.published[job.id] != 1:
             told.append(f"job {job.id} was stored as SUCCEEDED {seen.published[job.id]} times")
-        if not np.allclose(_output(service, job.result), session.run(None, {"x": rows})[0], rtol=1e-5, atol=1e-6):
+        if not np.allclose(
+            _output(service, job.result), session.run(None, {"x": rows})[0], rtol=1e-5, atol=1e-6
+        ):
             told.append(f"job {job.id} has a wrong result")
     return told
 

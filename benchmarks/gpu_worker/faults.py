@@ -1,4 +1,6 @@
-"""A proxy before S3, SQS and DynamoDB: it lets calls fail as networks and services do, and counts what is published."""
+"""A proxy before S3, SQS and DynamoDB: it lets calls fail as networks and services do, and counts
+what is published.
+"""
 
 import http.client
 import json
@@ -15,15 +17,23 @@ from urllib.parse import urlsplit
 
 HANGS_S: Final = 30.0  # longer than the clients wait
 SLOW_S: Final = 1.0
-_OWN_HEADERS: Final = {"connection", "transfer-encoding", "content-length", "expect", "date", "server"}
+_OWN_HEADERS: Final = {
+    "connection",
+    "transfer-encoding",
+    "content-length",
+    "expect",
+    "date",
+    "server",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
     """The share of calls that each thing happens to.
 
-    ``refused``: 500 or 503 in place of the call. ``unanswered``: the call is made, and the connection closed on its
-    answer. ``slow``: it takes a second longer. ``hanging``: no answer until the client gives up.
+    ``refused``: 500 or 503 in place of the call. ``unanswered``: the call is made, and the
+    connection closed on its answer. ``slow``: it takes a second longer. ``hanging``: no answer
+    until the client gives up.
     """
 
     refused: float = 0.03
@@ -69,12 +79,22 @@ class Proxy(ThreadingHTTPServer):
         return ""
 
     def pass_on(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, Any, bytes]:
-        """Make the call; each of our threads keeps one connection. Returns status, headers and body."""
-        connection = getattr(self._local, "connection", None) or http.client.HTTPConnection(self._host, timeout=60)
+        """Make the call; each of our threads keeps one connection. Returns status, headers and
+        body.
+        """
+        connection = getattr(self._local, "connection", None) or http.client.HTTPConnection(
+            self._host, timeout=60
+        )
         self._local.connection = connection
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in _OWN_HEADERS}
+        headers = {
+            name: value
+            for name, value in request.headers.items()
+            if name.lower() not in _OWN_HEADERS
+        }
         try:
-            connection.request(request.command, request.path, body, headers | {"Content-Length": str(len(body))})
+            connection.request(
+                request.command, request.path, body, headers | {"Content-Length": str(len(body))}
+            )
             answer = connection.getresponse()
             found = answer.status, answer.headers, answer.read()
         except (OSError, http.client.HTTPException):
@@ -85,7 +105,11 @@ class Proxy(ThreadingHTTPServer):
 
     def _note(self, request: BaseHTTPRequestHandler, body: bytes, status: int) -> None:
         """Count what DynamoDB stored as SUCCEEDED."""
-        if status == 200 and request.headers.get("X-Amz-Target", "").endswith(".PutItem") and b"SUCCEEDED" in body:
+        if (
+            status == 200
+            and request.headers.get("X-Amz-Target", "").endswith(".PutItem")
+            and b"SUCCEEDED" in body
+        ):
             item = json.loads(body)["Item"]
             if item["status"]["S"] == "SUCCEEDED":
                 with self._lock:

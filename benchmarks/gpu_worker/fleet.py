@@ -17,7 +17,9 @@ START_WITHIN_S: Final = 60.0
 
 @dataclass
 class Ends:
-    """How processes ended: how many were killed, and how long each took that was asked to; what went wrong."""
+    """How processes ended: how many were killed, and how long each took that was asked to; what
+    went wrong.
+    """
 
     killed: int = 0
     drains_s: list[float] = field(default_factory=list)
@@ -27,11 +29,18 @@ class Ends:
 class Fleet:
     """``count`` worker processes while the block lasts; one that ended is replaced by another.
 
-    About every ``every_s`` seconds one of them is killed (SIGKILL) or asked to stop (SIGTERM), by turns.
+    About every ``every_s`` seconds one of them is killed (SIGKILL) or asked to stop (SIGTERM), by
+    turns.
     """
 
     def __init__(
-        self, count: int, environ: Mapping[str, str], every_s: float, stop_within_s: float, log: Path, seed: int
+        self,
+        count: int,
+        environ: Mapping[str, str],
+        every_s: float,
+        stop_within_s: float,
+        log: Path,
+        seed: int,
     ) -> None:
         self._count = count
         self._environ = dict(environ)
@@ -65,10 +74,14 @@ class Fleet:
             turn += 1
 
     def _start(self, number: int) -> None:
-        """Start one, and wait until it works: a process that is killed while it starts shows nothing."""
+        """Start one, and wait until it works: a process that is killed while it starts shows
+        nothing.
+        """
         path = self._log.with_suffix(f".{number}.{time.monotonic_ns()}")
         with path.open("wb") as file:
-            self._processes[number] = subprocess.Popen([sys.executable, "-m", MODULE], env=self._environ, stdout=file)
+            self._processes[number] = subprocess.Popen(
+                [sys.executable, "-m", MODULE], env=self._environ, stdout=file
+            )
         deadline = time.monotonic() + START_WITHIN_S
         while b"ready" not in path.read_bytes():
             if time.monotonic() > deadline or self._processes[number].poll() is not None:
@@ -78,13 +91,17 @@ class Fleet:
     def _end(self, number: int, how: signal.Signals) -> None:
         process, asked_s = self._processes[number], time.monotonic()
         if process.poll() is not None:
-            self.ends.problems.append(f"worker {number} ended by itself with status {process.returncode}")
+            self.ends.problems.append(
+                f"worker {number} ended by itself with status {process.returncode}"
+            )
             return
         process.send_signal(how)
         try:
             status = process.wait(self._stop_within_s)
         except subprocess.TimeoutExpired:
-            self.ends.problems.append(f"worker {number} did not stop within {self._stop_within_s} s")
+            self.ends.problems.append(
+                f"worker {number} did not stop within {self._stop_within_s} s"
+            )
             process.kill()
             process.wait()
             return

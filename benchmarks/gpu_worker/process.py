@@ -1,7 +1,9 @@
-"""``python -m benchmarks.gpu_worker.process``: the worker with a clock that jumps and a model that takes time.
+"""``python -m benchmarks.gpu_worker.process``: the worker with a clock that jumps and a model that
+takes time.
 
-What it is told stands in the environment: ``CHAOS_JUMP_S`` is how far its clock is off at most, another way every few
-seconds; ``CHAOS_RUN_S`` how much longer a run takes; ``CHAOS_VISIBILITY_S`` how long its messages stay hidden.
+What it is told stands in the environment: ``CHAOS_JUMP_S`` is how far its clock is off at most,
+another way every few seconds; ``CHAOS_RUN_S`` how much longer a run takes; ``CHAOS_VISIBILITY_S``
+how long its messages stay hidden.
 """
 
 import os
@@ -49,7 +51,9 @@ class Slow:
         """Have a model ready."""
         self.engine.prefetch(manifest)
 
-    def run(self, manifest: Manifest, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+    def run(
+        self, manifest: Manifest, feeds: Mapping[str, Array], outputs: Sequence[str]
+    ) -> dict[str, Array]:
         """Run, after a while."""
         time.sleep(self.run_s)
         return self.engine.run(manifest, feeds, outputs)
@@ -68,8 +72,16 @@ def main() -> None:
     jump_s, seed = float(environ["CHAOS_JUMP_S"]), os.getpid()
     service = replace(connect(settings), clock=lambda: jumping_ms(jump_s, seed))
     engine = Slow(Engine.open(settings), float(environ["CHAOS_RUN_S"]))
-    core = Worker(service, engine, open_herald(settings, service), uuid.uuid4().hex, engine.limits.max_tensor_bytes)
-    worker = GpuWorker(core, told, served(told), settings.service, int(environ["CHAOS_VISIBILITY_S"]))
+    core = Worker(
+        service,
+        engine,
+        open_herald(settings, service),
+        uuid.uuid4().hex,
+        engine.limits.max_tensor_bytes,
+    )
+    worker = GpuWorker(
+        core, told, served(told), settings.service, int(environ["CHAOS_VISIBILITY_S"])
+    )
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
     print("ready", flush=True)
     leave(worker.run())

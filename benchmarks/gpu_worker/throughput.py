@@ -35,15 +35,21 @@ from tests import builders, memory
 MODEL: Final = "pictures"
 CLASSES: Final = 100
 # One call to each service inside a region, as one sees it from a task: seconds.
-DELAYS_S: Final[Mapping[str, float]] = {"dynamodb": 0.005, "sqs": 0.010, "s3": 0.030, "events": 0.010}
+DELAYS_S: Final[Mapping[str, float]] = {
+    "dynamodb": 0.005,
+    "sqs": 0.010,
+    "s3": 0.030,
+    "events": 0.010,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is measured: a network of ``layers`` convolutions with ``channels`` on pictures of ``side`` x ``side``.
+    """What is measured: a network of ``layers`` convolutions with ``channels`` on pictures of
+    ``side`` x ``side``.
 
-    The session runs ``baseline_s`` at each batch size; then, at the best, a bare loop and a worker with ``jobs`` take
-    turns, so that what else the machine does meets both.
+    The session runs ``baseline_s`` at each batch size; then, at the best, a bare loop and a worker
+    with ``jobs`` take turns, so that what else the machine does meets both.
     """
 
     side: int = 128
@@ -76,7 +82,9 @@ class Watched:
         """Have a model ready."""
         self.models.prefetch(manifest)
 
-    def run(self, manifest: Manifest, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+    def run(
+        self, manifest: Manifest, feeds: Mapping[str, Array], outputs: Sequence[str]
+    ) -> dict[str, Array]:
         """Run once, and count the time."""
         began_s = time.perf_counter()
         answers = self.models.run(manifest, feeds, outputs)
@@ -91,11 +99,19 @@ def measure(load: Load, told: WorkerSettings) -> Mapping[str, str]:
             Path(folder), network(load), name=MODEL, max_batch_size=max(load.batch_sizes)
         )
         settings = Settings(service=memory.SERVICE, models_dir=Path(folder), log_level="ERROR")
-        models = Models.open(settings, replace(told, serve=MODEL, health_file=Path(folder) / "healthy"))
+        models = Models.open(
+            settings, replace(told, serve=MODEL, health_file=Path(folder) / "healthy")
+        )
         models.prefetch(manifest)
-        pictures = np.random.default_rng(0).normal(size=(16, 3, load.side, load.side)).astype(np.float32)
-        best, size = max((_alone(load, models, manifest, pictures, size), size) for size in load.batch_sizes)
-        own = replace(told, max_batch_size=size, health_file=Path(folder) / "healthy", stop_within_s=4)
+        pictures = (
+            np.random.default_rng(0).normal(size=(16, 3, load.side, load.side)).astype(np.float32)
+        )
+        best, size = max(
+            (_alone(load, models, manifest, pictures, size), size) for size in load.batch_sizes
+        )
+        own = replace(
+            told, max_batch_size=size, health_file=Path(folder) / "healthy", stop_within_s=4
+        )
         alone, through = [best], []
         for _ in range(load.rounds):
             alone.append(_alone(load, models, manifest, pictures, size))
@@ -106,13 +122,17 @@ def measure(load: Load, told: WorkerSettings) -> Mapping[str, str]:
     ratios = sorted(worker / bare for worker, bare in zip(rates, around, strict=True))
     return {
         "device": card() if models.device.name != "cpu" else f"CPU, {processor_count()} processors",
-        "network": f"{load.layers} convolutions, {load.channels} channels, {load.side} x {load.side}, "
+        "network": f"{load.layers} convolutions, {load.channels} channels, {load.side} x "
+        f"{load.side}, "
         f"{gflop(load):.2f} GFLOP a picture",
-        "session alone, pictures/s": f"{statistics.median(alone):.1f} (up to {max(alone):.1f}) in batches of {size}",
+        "session alone, pictures/s": f"{statistics.median(alone):.1f} (up to {max(alone):.1f}) in "
+        f"batches of {size}",
         "worker, pictures/s": f"{statistics.median(rates):.1f} (up to {max(rates):.1f})",
-        "worker / session around it": f"median {statistics.median(ratios):.3f} of {len(ratios)} rounds "
+        "worker / session around it": f"median {statistics.median(ratios):.3f} of {len(ratios)} "
+        f"rounds "
         f"({ratios[0]:.3f} to {ratios[-1]:.3f})",
-        "worker's time in session.run": f"median {statistics.median(busy):.3f} ({min(busy):.3f} to {max(busy):.3f})",
+        "worker's time in session.run": f"median {statistics.median(busy):.3f} ({min(busy):.3f} to "
+        f"{max(busy):.3f})",
     }
 
 
@@ -123,8 +143,14 @@ def network(load: Load) -> ModelProto:
     for layer in range(load.layers):
         inputs = load.channels if layer else 3
         scale = np.float32(1 / np.sqrt(9 * inputs))
-        constants[f"k{layer}"] = dice.normal(size=(load.channels, inputs, 3, 3)).astype(np.float32) * scale
-        nodes.append(helper.make_node("Conv", [last, f"k{layer}"], [f"c{layer}"], name=f"conv{layer}", pads=[1] * 4))
+        constants[f"k{layer}"] = (
+            dice.normal(size=(load.channels, inputs, 3, 3)).astype(np.float32) * scale
+        )
+        nodes.append(
+            helper.make_node(
+                "Conv", [last, f"k{layer}"], [f"c{layer}"], name=f"conv{layer}", pads=[1] * 4
+            )
+        )
         nodes.append(helper.make_node("Relu", [f"c{layer}"], [f"r{layer}"], name=f"relu{layer}"))
         last = f"r{layer}"
     constants["w"] = dice.normal(size=(load.channels, CLASSES)).astype(np.float32)
@@ -134,7 +160,9 @@ def network(load: Load) -> ModelProto:
         helper.make_node("MatMul", ["flat", "w"], ["scores"], name="scores"),
     ]
     pixels = builders.value("pixels", "FP32", (-1, 3, load.side, load.side))
-    return builders.build(nodes, [pixels], [builders.value("scores", "FP32", (-1, CLASSES))], constants)
+    return builders.build(
+        nodes, [pixels], [builders.value("scores", "FP32", (-1, CLASSES))], constants
+    )
 
 
 def gflop(load: Load) -> float:
@@ -159,12 +187,18 @@ def _alone(load: Load, models: Models, manifest: Manifest, pictures: Array, size
     return done / (time.perf_counter() - began_s)
 
 
-def _through_worker(load: Load, told: WorkerSettings, models: Models, pictures: Array) -> tuple[float, float]:
+def _through_worker(
+    load: Load, told: WorkerSettings, models: Models, pictures: Array
+) -> tuple[float, float]:
     """Pictures a second, and the share of the time that went into the session."""
     kept = memory.Memory()
     service = kept.service
     made = [_submit(service, pictures[number % len(pictures)]) for number in range(load.jobs)]
-    for line, name in ((kept.table.line, "dynamodb"), (kept.queues.line, "sqs"), (kept.bucket.line, "s3")):
+    for line, name in (
+        (kept.table.line, "dynamodb"),
+        (kept.queues.line, "sqs"),
+        (kept.bucket.line, "s3"),
+    ):
         line.delay_s = DELAYS_S[name]
     ended = threading.Semaphore(0)
 
@@ -173,7 +207,9 @@ def _through_worker(load: Load, told: WorkerSettings, models: Models, pictures: 
         ended.release()
 
     watched = Watched(models)
-    core = Worker(service, watched, Herald([tell]), uuid.uuid4().hex, models.limits.max_tensor_bytes)
+    core = Worker(
+        service, watched, Herald([tell]), uuid.uuid4().hex, models.limits.max_tensor_bytes
+    )
     worker = GpuWorker(core, told, (MODEL,), memory.SERVICE)
     thread = threading.Thread(target=worker.run)
     began_s = time.perf_counter()
@@ -190,7 +226,9 @@ def _through_worker(load: Load, told: WorkerSettings, models: Models, pictures: 
 
 
 def _submit(service: JobService, picture: Array) -> Job:
-    return service.submit(Submission("me", MODEL, "1", encode_payload("pixels", picture[np.newaxis]), tier=GPU))
+    return service.submit(
+        Submission("me", MODEL, "1", encode_payload("pixels", picture[np.newaxis]), tier=GPU)
+    )
 
 
 def _check(kept: memory.Memory, made: Sequence[Job]) -> None:

@@ -1,7 +1,9 @@
-"""``python -m benchmarks.images``: how long the demo's image takes to its first answer, and to the next ones.
+"""``python -m benchmarks.images``: how long the demo's image takes to its first answer, and to the
+next ones.
 
-Needs the image that ``make images`` builds. Each start is a new container with the memory and the processor share that
-Lambda would give; what Lambda itself takes to fetch an image and to start a machine is not in it.
+Needs the image that ``make images`` builds. Each start is a new container with the memory and the
+processor share that Lambda would give; what Lambda itself takes to fetch an image and to start a
+machine is not in it.
 """
 
 import argparse
@@ -24,11 +26,22 @@ WARM_CALLS: Final = 40
 def main() -> int:
     """Measure and print a line for each memory size."""
     parser = argparse.ArgumentParser(description="Cold and warm answers of the demo's image.")
-    parser.add_argument("--starts", type=int, default=5, help="containers for each size (default %(default)s)")
-    parser.add_argument("--memory", type=int, nargs="+", default=[512, 1_769, 3_538], help="MB (default %(default)s)")
+    parser.add_argument(
+        "--starts", type=int, default=5, help="containers for each size (default %(default)s)"
+    )
+    parser.add_argument(
+        "--memory",
+        type=int,
+        nargs="+",
+        default=[512, 1_769, 3_538],
+        help="MB (default %(default)s)",
+    )
     options = parser.parse_args()
     engine = find_engine(ROOT / ".onnxlift")
-    print("| memory | processors | first answer, median / worst | next ones, median / p95 |\n|---|---|---|---|")
+    print(
+        "| memory | processors | first answer, median / worst | next ones, median / p95 "
+        "|\n|---|---|---|---|"
+    )
     for memory_mb in options.memory:
         first, later = [], []
         for _ in range(options.starts):
@@ -36,7 +49,10 @@ def main() -> int:
                 first.append(_answer_ms(function))
                 later += [_answer_ms(function) for _ in range(WARM_CALLS)]
         p95 = statistics.quantiles(later, n=20)[-1]
-        told = f"{statistics.median(first):.0f} / {max(first):.0f} ms | {statistics.median(later):.1f} / {p95:.1f} ms"
+        told = (
+            f"{statistics.median(first):.0f} / {max(first):.0f} ms | "
+            f"{statistics.median(later):.1f} / {p95:.1f} ms"
+        )
         print(f"| {memory_mb} MB | {memory_mb / 1_769:.2f} | {told} |")
     return 0
 
@@ -52,7 +68,9 @@ def _answer_ms(function: RunningFunction) -> float:
 def _event() -> dict[str, Any]:
     pixels = {"name": "pixels", "datatype": "FP32", "shape": [1, 1, 8, 8], "data": [0.5] * 64}
     body = json.dumps({"inputs": [pixels]}).encode()
-    return Request("POST", "/v2/models/digits/infer", {"content-type": "application/json"}, {}, body).to_event()
+    return Request(
+        "POST", "/v2/models/digits/infer", {"content-type": "application/json"}, {}, body
+    ).to_event()
 
 
 if __name__ == "__main__":

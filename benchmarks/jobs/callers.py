@@ -39,7 +39,9 @@ class Caller:
         names = (f"{SERVICE}-jobs", f"{SERVICE}-ingest", queue_name(SERVICE, MODEL, LAMBDA))
         urls = (self.queue_url.replace(f"{SERVICE}-jobs", name) for name in names)
         wanted = "ApproximateNumberOfMessages"
-        found = (self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[wanted]) for url in urls)
+        found = (
+            self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[wanted]) for url in urls
+        )
         return sum(int(answer["Attributes"][wanted]) for answer in found)
 
     def _by_api(self, number: int, array: Array) -> None:
@@ -47,8 +49,15 @@ class Caller:
             self.jobs.submit(MODEL, {"x": ("FP32", array)}, key=f"request {number}")
 
     def _by_queue(self, number: int, array: Array) -> None:
-        tensor = {"name": "x", "shape": array.shape, "datatype": "FP32", "data": array.ravel().tolist()}
-        body = json.dumps({"model": MODEL, "inputs": [tensor], "idempotency_key": f"message {number}"})
+        tensor = {
+            "name": "x",
+            "shape": array.shape,
+            "datatype": "FP32",
+            "data": array.ravel().tolist(),
+        }
+        body = json.dumps(
+            {"model": MODEL, "inputs": [tensor], "idempotency_key": f"message {number}"}
+        )
         for _ in range(_times(number)):
             self.sqs.send_message(QueueUrl=self.queue_url, MessageBody=body)
 
@@ -63,7 +72,10 @@ def submit_all(setting: Setting, service: RunningService, callers: int) -> float
     started = time.perf_counter()
     numbers = range(len(setting.inputs))
     with ThreadPoolExecutor(callers) as pool:
-        parts = [pool.submit(_submit_some, setting, service, numbers[start::callers]) for start in range(callers)]
+        parts = [
+            pool.submit(_submit_some, setting, service, numbers[start::callers])
+            for start in range(callers)
+        ]
         for part in parts:
             part.result()
     return time.perf_counter() - started

@@ -12,7 +12,9 @@ from onnxlift.local.worker import MODULE
 
 
 class Killer:
-    """Kill one worker process of a service, chosen at random, about every ``every_s`` seconds while the block lasts."""
+    """Kill one worker process of a service, chosen at random, about every ``every_s`` seconds while
+    the block lasts.
+    """
 
     def __init__(self, service_pid: int, every_s: float, seed: int) -> None:
         self._service = psutil.Process(service_pid)

@@ -56,9 +56,15 @@ def find(setting: Setting, service: RunningService, submitting_s: float) -> Find
         "from the first submission to the last end": f"{_span_s(jobs):.1f} s",
         "from submission to end, median": f"{np.median(took_ms):,.0f} ms",
         "from submission to end, 99th percentile": f"{np.percentile(took_ms, 99):,.0f} ms",
-        "attempts": ", ".join(f"{count:,} jobs took {number}" for number, count in sorted(attempts.items())),
+        "attempts": ", ".join(
+            f"{count:,} jobs took {number}" for number, count in sorted(attempts.items())
+        ),
     }
-    problems = [*_unfinished(service, jobs), *_problems(setting, jobs, store), *_overwritten(jobs, versions)]
+    problems = [
+        *_unfinished(service, jobs),
+        *_problems(setting, jobs, store),
+        *_overwritten(jobs, versions),
+    ]
     return Findings(figures, tuple(problems))
 
 
@@ -97,19 +103,29 @@ def _all_ended(dynamodb: Any, count: int) -> bool:
     )["Count"]
     if unfinished:
         return False
-    pages = dynamodb.get_paginator("scan").paginate(**table, FilterExpression="attribute_exists(revision)")
+    pages = dynamodb.get_paginator("scan").paginate(
+        **table, FilterExpression="attribute_exists(revision)"
+    )
     return sum(int(page["Count"]) for page in pages) >= count
 
 
 def _read(service: RunningService) -> list[Job]:
-    pages = aws(service, "dynamodb").get_paginator("scan").paginate(TableName=table_name(SERVICE), ConsistentRead=True)
+    pages = (
+        aws(service, "dynamodb")
+        .get_paginator("scan")
+        .paginate(TableName=table_name(SERVICE), ConsistentRead=True)
+    )
     return [decode_item(item) for page in pages for item in page["Items"] if "revision" in item]
 
 
 def _versions(service: RunningService, prefix: str) -> Counter[str]:
     """How often each object below a prefix was written."""
     found: Counter[str] = Counter()
-    for page in aws(service, "s3").get_paginator("list_object_versions").paginate(Bucket=BUCKET, Prefix=prefix):
+    for page in (
+        aws(service, "s3")
+        .get_paginator("list_object_versions")
+        .paginate(Bucket=BUCKET, Prefix=prefix)
+    ):
         found.update(item["Key"] for item in page.get("Versions", ()))
     return found
 
@@ -119,10 +135,14 @@ def _unfinished(service: RunningService, jobs: list[Job]) -> list[str]:
     waiting = [job for job in jobs if not job.final]
     if not waiting:
         return []
-    held = sum(job.status is JobStatus.RUNNING and job.lease_until_ms < time.time() * 1000 for job in waiting)
+    held = sum(
+        job.status is JobStatus.RUNNING and job.lease_until_ms < time.time() * 1000
+        for job in waiting
+    )
     counts = {name: found for name, found in _messages(service).items() if any(found)}
     return [
-        f"unfinished: {_told(Counter(f'{job.status} on {job.tier}' for job in waiting))}; {held} beyond their lease",
+        f"unfinished: {_told(Counter(f'{job.status} on {job.tier}' for job in waiting))}; {held} "
+        f"beyond their lease",
         f"messages, visible and hidden: {counts}",
     ]
 
@@ -132,20 +152,36 @@ def _told(counts: Counter[Any]) -> str:
 
 
 def _problems(setting: Setting, jobs: list[Job], store: ObjectStore) -> list[str]:
-    told = [f"job {job.id} is {job.status} after {job.attempt} attempts: {job.error}" for job in jobs if not _good(job)]
+    told = [
+        f"job {job.id} is {job.status} after {job.attempt} attempts: {job.error}"
+        for job in jobs
+        if not _good(job)
+    ]
     by_input = {array[-1].tobytes(): number for number, array in enumerate(setting.inputs)}
     found = Counter(_number(job, by_input, store) for job in jobs)
-    told += [f"input {number} has {found[number]} jobs" for number in range(len(setting.inputs)) if found[number] != 1]
+    told += [
+        f"input {number} has {found[number]} jobs"
+        for number in range(len(setting.inputs))
+        if found[number] != 1
+    ]
     return told + [
-        f"job {job.id} has a wrong result" for job in jobs if _good(job) and _differs(job, setting, by_input, store)
+        f"job {job.id} has a wrong result"
+        for job in jobs
+        if _good(job) and _differs(job, setting, by_input, store)
     ]
 
 
 def _overwritten(jobs: list[Job], versions: Mapping[str, int]) -> list[str]:
-    """What stands where only one attempt may write: each result once, published by the attempt that succeeded."""
-    told = [f"result {key} was written {count} times" for key, count in versions.items() if count > 1]
+    """What stands where only one attempt may write: each result once, published by the attempt that
+    succeeded.
+    """
+    told = [
+        f"result {key} was written {count} times" for key, count in versions.items() if count > 1
+    ]
     published = [(job, job.result.key) for job in jobs if job.result and job.result.key]
-    return told + [f"job {job.id} publishes {key}" for job, key in published if key != result_key(job)]
+    return told + [
+        f"job {job.id} publishes {key}" for job, key in published if key != result_key(job)
+    ]
 
 
 def _good(job: Job) -> bool:
@@ -169,7 +205,9 @@ def _number(job: Job, by_input: Mapping[bytes, int], store: ObjectStore) -> int:
 def _differs(job: Job, setting: Setting, by_input: Mapping[bytes, int], store: ObjectStore) -> bool:
     assert job.result is not None
     body = store.fetch(job.result, MAX_RESULT_BYTES)
-    return not np.allclose(_output(job, body), setting.expected[_number(job, by_input, store)], rtol=1e-5, atol=1e-6)
+    return not np.allclose(
+        _output(job, body), setting.expected[_number(job, by_input, store)], rtol=1e-5, atol=1e-6
+    )
 
 
 def _output(job: Job, body: bytes) -> Any:

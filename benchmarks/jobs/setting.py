@@ -16,7 +16,9 @@ from tests import builders
 SERVICE: Final = "chaos"
 MODEL: Final = "linear"
 BUCKET: Final = bucket_name(SERVICE, ACCOUNT, REGION)
-VISIBILITY_S: Final = 8  # longer than a lease, so that the first message that comes again finds the job free
+VISIBILITY_S: Final = (
+    8  # longer than a lease, so that the first message that comes again finds the job free
+)
 OUTPUTS: Final = 128
 WIDE_EVERY: Final = 20
 WIDE_ROWS: Final = 200  # 200 x 128 FP32 are 100 KB, which the table does not take
@@ -36,7 +38,9 @@ batch_size = 4
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """The configuration, and for each job its input FP32 [rows, 4] and what the model must answer, FP32 [rows, 128]."""
+    """The configuration, and for each job its input FP32 [rows, 4] and what the model must answer,
+    FP32 [rows, 128].
+    """
 
     config_path: Path
     inputs: tuple[Array, ...]
@@ -47,7 +51,9 @@ def prepare(folder: Path, jobs: int, seed: int) -> Setting:
     """Write model and configuration, and have onnxruntime say what each input must give."""
     import onnxruntime
 
-    manifest = builders.write_artifact(folder / "artifacts", builders.linear(outputs=OUTPUTS), name=MODEL)
+    manifest = builders.write_artifact(
+        folder / "artifacts", builders.linear(outputs=OUTPUTS), name=MODEL
+    )
     config_path = folder / "onnxlift.toml"
     config_path.write_text(CONFIG)
     random = np.random.default_rng(seed)

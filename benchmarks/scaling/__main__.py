@@ -1,4 +1,6 @@
-"""``python -m benchmarks.scaling --usd-per-hour X``: a day through the deployed rules, as a table and a picture."""
+"""``python -m benchmarks.scaling --usd-per-hour X``: a day through the deployed rules, as a table
+and a picture.
+"""
 
 import argparse
 from collections.abc import Sequence
@@ -24,9 +26,13 @@ class Variant:
 
 
 def main() -> None:
-    """Play the day in each way, print a table, and draw the way that a service has by default with more workers."""
+    """Play the day in each way, print a table, and draw the way that a service has by default with
+    more workers.
+    """
     parser = argparse.ArgumentParser()
-    parser.add_argument("--usd-per-hour", type=float, required=True, help="price of a machine, with all fees")
+    parser.add_argument(
+        "--usd-per-hour", type=float, required=True, help="price of a machine, with all fees"
+    )
     price = parser.parse_args().usd_per_hour
     told, one = arrivals(), Gpu(jobs_per_task=500)
     four = one.model_copy(update={"max_tasks": 4})
@@ -36,7 +42,8 @@ def main() -> None:
         Variant("4 workers at most, woken by alarms alone", four, World(wakes=False)),
     )
     print(
-        "| way | wake-up, median / p95 / longest | all jobs, p95 | machine hours | USD a day |\n|---|---|---|---|---|"
+        "| way | wake-up, median / p95 / longest | all jobs, p95 | machine hours | USD a day "
+        "|\n|---|---|---|---|---|"
     )
     for variant in variants:
         outcome = Day(told, variant.gpu, variant.world).play(DAY_S)

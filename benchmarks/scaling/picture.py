@@ -17,7 +17,9 @@ _STYLE: Final = (
 def draw(waiting: Sequence[int], tasks: Sequence[int]) -> str:
     """The picture as SVG, of one figure a minute each."""
     minutes = max(len(waiting), len(tasks))
-    title = f"A day with GPU workers: up to {max(waiting)} jobs wait, up to {max(tasks)} workers run"
+    title = (
+        f"A day with GPU workers: up to {max(waiting)} jobs wait, up to {max(tasks)} workers run"
+    )
     picture = element(
         "svg",
         element("style", _STYLE),
@@ -38,7 +40,10 @@ def _band(
 ) -> tuple[Element, Element, Element]:
     """One figure over the day: its name, its most, and its course in steps."""
     (top, bottom), most = place, max(figures)
-    points = [(_across(number, minutes), bottom - (bottom - top) * figure / most) for number, figure in _turns(figures)]
+    points = [
+        (_across(number, minutes), bottom - (bottom - top) * figure / most)
+        for number, figure in _turns(figures)
+    ]
     course = "".join(f"H{x:.1f}V{y:.1f}" for x, y in points)
     return (
         element("text", name, x="4", y=f"{top - 8:.0f}"),
@@ -49,7 +54,11 @@ def _band(
 
 def _turns(figures: Sequence[int]) -> list[tuple[int, int]]:
     """The minutes at which a figure changes."""
-    return [(number, each) for number, each in enumerate(figures) if not number or each != figures[number - 1]]
+    return [
+        (number, each)
+        for number, each in enumerate(figures)
+        if not number or each != figures[number - 1]
+    ]
 
 
 def _hour(hour: int, minutes: int) -> Element:

@@ -1,4 +1,6 @@
-"""A queue, its workers and AWS's clocks, played second by second with the rules that the CDK app deploys."""
+"""A queue, its workers and AWS's clocks, played second by second with the rules that the CDK app
+deploys.
+"""
 
 from collections import deque
 from collections.abc import Sequence
@@ -15,9 +17,11 @@ COLD_DELAY_S: Final = 15 * 60  # and takes up to so long to begin again
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What does not depend on the rules, in seconds: a machine's start, CloudWatch's delay, a batch's and a job's work.
+    """What does not depend on the rules, in seconds: a machine's start, CloudWatch's delay, a
+    batch's and a job's work.
 
-    ``linger_s`` is how long a machine is paid for after its task; ``wakes`` whether a submitted job starts a worker.
+    ``linger_s`` is how long a machine is paid for after its task; ``wakes`` whether a submitted job
+    starts a worker.
     """
 
     start_s: int = 240
@@ -42,7 +46,9 @@ class Task:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a day came to: for each job when its work began and ended, tasks by minute, and machine seconds to pay."""
+    """What a day came to: for each job when its work began and ended, tasks by minute, and machine
+    seconds to pay.
+    """
 
     began: dict[int, float] = field(default_factory=dict)
     ended: dict[int, float] = field(default_factory=dict)
@@ -93,7 +99,9 @@ class Day:
             self._use(now)
 
     def _use(self, now: int) -> None:
-        """SQS notices that the queue is used; one that was not for hours is slow to tell of itself."""
+        """SQS notices that the queue is used; one that was not for hours is slow to tell of
+        itself.
+        """
         if now - self._used_s > COLD_QUEUE_S:
             self._warm_s = now + COLD_DELAY_S
         self._used_s = now
@@ -115,7 +123,10 @@ class Day:
 
     def _take(self, task: Task, now: int) -> None:
         """A batch is taken, and protects its task from being ended until it is done."""
-        task.held = [self._visible.popleft() for _ in range(min(len(self._visible), self._gpu.max_batch_size))]
+        task.held = [
+            self._visible.popleft()
+            for _ in range(min(len(self._visible), self._gpu.max_batch_size))
+        ]
         task.busy_s = now + self._world.batch_s + self._world.job_s * len(task.held)
         task.polled_s = now
         self._taken += len(task.held)
@@ -134,22 +145,34 @@ class Day:
         self.outcome.waiting.append(len(self._visible))
 
     def _scale(self, now: int) -> None:
-        """What Application Auto Scaling does: the most that a rule asks for; fewer only after the cooldown."""
+        """What Application Auto Scaling does: the most that a rule asks for; fewer only after the
+        cooldown.
+        """
         known = [minute for told_s, minute in self._told if told_s <= now]
-        asked = [(found, rule) for rule in self._rules if (found := rule.tasks(known[-rule.minutes :])) is not None]
+        asked = [
+            (found, rule)
+            for rule in self._rules
+            if (found := rule.tasks(known[-rule.minutes :])) is not None
+        ]
         if not asked:
             return
         most, rule = max(asked, key=_most)
-        if most > self._desired or (most < self._desired and now - self._scaled_s >= rule.cooldown_s):
+        if most > self._desired or (
+            most < self._desired and now - self._scaled_s >= rule.cooldown_s
+        ):
             self._scaled_s = now
             self._set(most, now)
 
     def _set(self, desired: int, now: int) -> None:
-        """ECS starts tasks, or ends some: first those that only start, then idle ones; others end with their batch."""
+        """ECS starts tasks, or ends some: first those that only start, then idle ones; others end
+        with their batch.
+        """
         self._desired = desired
         staying = [task for task in self._tasks if not task.leaving]
         for _ in range(desired - len(staying)):
-            self._tasks.append(Task(now, now + self._world.start_s, polled_s=now + self._world.start_s))
+            self._tasks.append(
+                Task(now, now + self._world.start_s, polled_s=now + self._world.start_s)
+            )
         staying.sort(key=lambda task: (task.ready_s <= now, bool(task.held)))
         for task in staying[: max(0, len(staying) - desired)]:
             task.leaving = True

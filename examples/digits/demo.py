@@ -1,7 +1,8 @@
-"""The main job on real data, checked: compress → place → synthesise → serve → ask for 360 held-out digits three ways.
+"""The main job on real data, checked: compress → place → synthesise → serve → ask for 360 held-out
+digits three ways.
 
-``python -m examples.digits.demo`` ends with 0 where every check passes, with 1 and the reasons where one does not, and
-with 130 on Ctrl-C or SIGTERM. It leaves no process behind.
+``python -m examples.digits.demo`` ends with 0 where every check passes, with 1 and the reasons
+where one does not, and with 130 on Ctrl-C or SIGTERM. It leaves no process behind.
 """
 
 import os
@@ -38,7 +39,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """Images FP32 [360, 1, 8, 8] that the model never saw, their true classes, and the fp32 model's classes."""
+    """Images FP32 [360, 1, 8, 8] that the model never saw, their true classes, and the fp32 model's
+    classes.
+    """
 
     pixels: Array
     labels: Array
@@ -82,7 +85,15 @@ def _run(console: Console) -> list[str]:
     with routes.written_config(config, MODEL) as config_path:
         compress = (PYTHON, "-m", "onnxlift", "compress", "--config", str(config_path))
         with _aside(*compress, routes.ON_LAMBDA), _aside(*compress, routes.ON_GPU):
-            _step("2. synthesise the CloudFormation templates", PYTHON, "-m", "infra.node", "cdk", "synth", "--quiet")
+            _step(
+                "2. synthesise the CloudFormation templates",
+                PYTHON,
+                "-m",
+                "infra.node",
+                "cdk",
+                "synth",
+                "--quiet",
+            )
         manifest = read_manifest(config.artifact_folder(MODEL))
         held_out = _read_held_out(config, manifest)
         _title(f"3. serve, and ask for {len(held_out.labels)} held-out images one by one")
@@ -90,13 +101,17 @@ def _run(console: Console) -> list[str]:
             print(f"listening on {service.url}")
             results = [_ask(name, ask, held_out) for name, ask in _routes(client, manifest)]
             routed = routes.ask_all(client, held_out.pixels)
-    console.print(_model_table(config, manifest, held_out, results), _route_table(held_out, results))
+    console.print(
+        _model_table(config, manifest, held_out, results), _route_table(held_out, results)
+    )
     console.print(_routed_table(routed))
     return _problems(config, manifest, held_out, results) + routes.problems(routed)
 
 
 def _read_held_out(config: Config, manifest: Manifest) -> HeldOut:
-    """The gate's samples, with the classes that onnxruntime gives on the file before compression."""
+    """The gate's samples, with the classes that onnxruntime gives on the file before
+    compression.
+    """
     model = config.models[MODEL]
     with np.load(model.quality.samples, allow_pickle=False) as arrays:
         pixels, labels = arrays[manifest.inputs[0].name], arrays[model.quality.labels]
@@ -110,7 +125,9 @@ def _routes(client: Client, manifest: Manifest) -> Iterator[tuple[str, Callable[
     given, wanted = manifest.inputs[0], manifest.outputs[0].name
 
     def infer(image: Array, *, binary: bool) -> Array:
-        return client.infer(MODEL, {given.name: (given.datatype, image)}, binary=binary).outputs[wanted]
+        return client.infer(MODEL, {given.name: (given.datatype, image)}, binary=binary).outputs[
+            wanted
+        ]
 
     yield "/v2/…/infer, JSON", lambda image: infer(image, binary=False)
     yield "/v2/…/infer, binary", lambda image: infer(image, binary=True)
@@ -127,29 +144,49 @@ def _ask(name: str, ask: Callable[[Array], Array], held_out: HeldOut) -> RouteRe
     return RouteResult(name, np.array(classes), float(np.median(took_ms)))
 
 
-def _problems(config: Config, manifest: Manifest, held_out: HeldOut, results: list[RouteResult]) -> list[str]:
+def _problems(
+    config: Config, manifest: Manifest, held_out: HeldOut, results: list[RouteResult]
+) -> list[str]:
     """What was promised and does not hold, measured on the answers that came over HTTP."""
     problems = []
     if (ratio := _size_ratio(manifest)) > MAX_SIZE_RATIO:
-        problems.append(f"the artifact is {ratio:.2f} × the fp32 file, at most {MAX_SIZE_RATIO} is promised")
+        problems.append(
+            f"the artifact is {ratio:.2f} × the fp32 file, at most {MAX_SIZE_RATIO} is promised"
+        )
     allowed = _accuracy(held_out.reference, held_out) - config.models[MODEL].quality.max_drop
     for result in results:
         if (accuracy := _accuracy(result.classes, held_out)) < allowed:
-            problems.append(f"{result.name}: accuracy {accuracy:.4f}, at least {allowed:.4f} is allowed")
+            problems.append(
+                f"{result.name}: accuracy {accuracy:.4f}, at least {allowed:.4f} is allowed"
+            )
         if different := np.flatnonzero(result.classes != held_out.reference).tolist():
-            problems.append(f"{result.name}: another class than the fp32 model's for images {different}")
+            problems.append(
+                f"{result.name}: another class than the fp32 model's for images {different}"
+            )
     return problems
 
 
-def _model_table(config: Config, manifest: Manifest, held_out: HeldOut, results: list[RouteResult]) -> Table:
-    table = Table("", "fp32", manifest.recipe, title=f"{MODEL} version {manifest.version}", title_justify="left")
+def _model_table(
+    config: Config, manifest: Manifest, held_out: HeldOut, results: list[RouteResult]
+) -> Table:
+    table = Table(
+        "",
+        "fp32",
+        manifest.recipe,
+        title=f"{MODEL} version {manifest.version}",
+        title_justify="left",
+    )
     before, after = manifest.source.latency[0], manifest.measurements.latency[0]
     size = config.models[MODEL].source.stat().st_size
     served = min(_accuracy(result.classes, held_out) for result in results)
     rows = (
         ("size", f"{size:,} B", f"{manifest.size_bytes:,} B ({_size_ratio(manifest):.2f} ×)"),
         ("accuracy, held-out", f"{_accuracy(held_out.reference, held_out):.2%}", f"{served:.2%}"),
-        (f"p50 of the model, batch {after.batch_size}", f"{before.p50_ms:.3f} ms", f"{after.p50_ms:.3f} ms"),
+        (
+            f"p50 of the model, batch {after.batch_size}",
+            f"{before.p50_ms:.3f} ms",
+            f"{after.p50_ms:.3f} ms",
+        ),
     )
     for row in rows:
         table.add_row(*row)
@@ -157,7 +194,9 @@ def _model_table(config: Config, manifest: Manifest, held_out: HeldOut, results:
 
 
 def _route_table(held_out: HeldOut, results: list[RouteResult]) -> Table:
-    table = Table("route", "same class as fp32", "p50 of one request", title="over HTTP", title_justify="left")
+    table = Table(
+        "route", "same class as fp32", "p50 of one request", title="over HTTP", title_justify="left"
+    )
     for result in results:
         same = int((result.classes == held_out.reference).sum())
         table.add_row(result.name, f"{same} of {len(held_out.labels)}", f"{result.p50_ms:.2f} ms")
@@ -165,7 +204,9 @@ def _route_table(held_out: HeldOut, results: list[RouteResult]) -> Table:
 
 
 def _routed_table(routed: list[routes.Routed]) -> Table:
-    table = Table("asked", "answer", "X-Onnxlift-Route", title="where requests go", title_justify="left")
+    table = Table(
+        "asked", "answer", "X-Onnxlift-Route", title="where requests go", title_justify="left"
+    )
     for item in routed:
         table.add_row(item.asked, str(item.status), item.route)
     return table
@@ -190,18 +231,26 @@ def _step(title: str, *command: str) -> None:
 
 @contextmanager
 def _aside(*command: str) -> Iterator[None]:
-    """A command that runs while the block does, in silence; raises ``StepFailed`` with its words where it fails."""
+    """A command that runs while the block does, in silence; raises ``StepFailed`` with its words
+    where it fails.
+    """
     with tempfile.TemporaryFile("w+") as words, _process_group(command, words) as process:
         yield
         if process.wait():
             words.seek(0)
-            raise StepFailed(f"`{' '.join(['python', *command[1:]])}` failed: {words.read().strip()}")
+            raise StepFailed(
+                f"`{' '.join(['python', *command[1:]])}` failed: {words.read().strip()}"
+            )
 
 
 @contextmanager
-def _process_group(command: tuple[str, ...], output: IO[str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def _process_group(
+    command: tuple[str, ...], output: IO[str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """A process that is ended together with all it started where the block is left early."""
-    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stdout=output, stderr=output)
+    process = subprocess.Popen(
+        command, cwd=ROOT, start_new_session=True, stdout=output, stderr=output
+    )
     try:
         yield process
     finally:

@@ -1,6 +1,8 @@
-"""Where requests go: a model that is placed on GPU workers, and a request that is too much for one answer of Lambda.
+"""Where requests go: a model that is placed on GPU workers, and a request that is too much for one
+answer of Lambda.
 
-The model enlarges a digit from 8 × 8 to 96 × 96 points. 256 of them are an answer of 9 MB, and one response carries 6.
+The model enlarges a digit from 8 × 8 to 96 × 96 points. 256 of them are an answer of 9 MB, and one
+response carries 6.
 """
 
 import tempfile
@@ -47,7 +49,9 @@ placement = {{ tier = "gpu" }}
 
 @dataclass(frozen=True, slots=True)
 class Routed:
-    """What was asked, how it was answered, the route that the answer told, and whether the outputs were right."""
+    """What was asked, how it was answered, the route that the answer told, and whether the outputs
+    were right.
+    """
 
     asked: str
     status: int
@@ -57,7 +61,9 @@ class Routed:
 
 @contextmanager
 def written_config(config: Config, model: str) -> Iterator[Path]:
-    """A configuration of both models and a compressed one, in a folder of its own, which is gone afterwards."""
+    """A configuration of both models and a compressed one, in a folder of its own, which is gone
+    afterwards.
+    """
     found = config.models[model]
     with tempfile.TemporaryDirectory(prefix="onnxlift-") as folder:
         path = Path(folder) / "onnxlift.toml"
@@ -65,24 +71,31 @@ def written_config(config: Config, model: str) -> Iterator[Path]:
         told = {"source": found.source, "version": found.version, "samples": found.quality.samples}
         path.write_text(_CONFIG.format(service=config.service, model=model, **told))
         path.with_name("artifacts").mkdir()
-        path.with_name("artifacts").joinpath(model).symlink_to(config.artifacts / model, target_is_directory=True)
+        path.with_name("artifacts").joinpath(model).symlink_to(
+            config.artifacts / model, target_is_directory=True
+        )
         yield path
 
 
 def enlarger() -> onnx.ModelProto:
-    """``large`` FP32 [-1, 1, 96, 96] is ``pixels`` FP32 [-1, 1, 8, 8], every point twelve times as wide and high."""
+    """``large`` FP32 [-1, 1, 96, 96] is ``pixels`` FP32 [-1, 1, 8, 8], every point twelve times as
+    wide and high.
+    """
     scales = numpy_helper.from_array(np.array([1, 1, FACTOR, FACTOR], np.float32), "scales")
     node = helper.make_node("Resize", ["pixels", "", "scales"], ["large"], mode="nearest")
     sides = ((8, "pixels"), (8 * FACTOR, "large"))
     given, wanted = (
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 1, side, side]) for side, name in sides
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 1, side, side])
+        for side, name in sides
     )
     graph = helper.make_graph([node], "enlarge", [given], [wanted], [scales])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
 
 
 def ask_all(client: Client, pixels: Array) -> list[Routed]:
-    """Ask the model on Lambda and the one on GPU workers for one image, and Lambda's for 256 at once."""
+    """Ask the model on Lambda and the one on GPU workers for one image, and Lambda's for 256 at
+    once.
+    """
     asked = ((ON_LAMBDA, 1), (ON_GPU, 1), (ON_LAMBDA, MANY))
     return [ask(client, model, pixels[:count]) for model, count in asked]
 
@@ -105,9 +118,12 @@ def ask(client: Client, model: str, pixels: Array) -> Routed:
 def problems(found: list[Routed]) -> list[str]:
     """What was promised and does not hold."""
     promised = ((200, "lambda"), (200, "gpu"), (202, "lambda"))
-    wrong = [f"{item.asked}: the answer is not the enlarged image" for item in found if not item.right]
+    wrong = [
+        f"{item.asked}: the answer is not the enlarged image" for item in found if not item.right
+    ]
     return wrong + [
-        f"{item.asked}: answered {item.status} with route {item.route!r}, expected {status} from {tier}"
+        f"{item.asked}: answered {item.status} with route {item.route!r}, expected {status} from "
+        f"{tier}"
         for item, (status, tier) in zip(found, promised, strict=True)
         if item.status != status or not item.route.startswith(f"{tier};")
     ]

@@ -1,10 +1,12 @@
 # mypy: disable-error-code="misc, no-any-return"
 # torch is an extra: where it is not installed its classes have no types.
-"""Train the digits model that this folder ships: ``python -m examples.digits.train`` (needs the extra ``train``).
+"""Train the digits model that this folder ships: ``python -m examples.digits.train`` (needs the
+extra ``train``).
 
-A small convolutional network on scikit-learn's 1,797 handwritten digits (8×8 pixels of 0..16). 360 images are held
-out before anything else happens and are never trained or calibrated on; the calibration samples are training images.
-Seeds, threads and algorithms are fixed, so that one version of torch on one kind of CPU gives the same file again.
+A small convolutional network on scikit-learn's 1,797 handwritten digits (8×8 pixels of 0..16). 360
+images are held out before anything else happens and are never trained or calibrated on; the
+calibration samples are training images. Seeds, threads and algorithms are fixed, so that one
+version of torch on one kind of CPU gives the same file again.
 """
 
 from pathlib import Path
@@ -28,7 +30,9 @@ BRIGHTEST: Final = 16.0
 
 
 class DigitsNet(nn.Module):
-    """Raw pixels [N, 1, 8, 8] of 0..16 to ten probabilities [N, 10]; scaling and Softmax are part of the graph."""
+    """Raw pixels [N, 1, 8, 8] of 0..16 to ten probabilities [N, 10]; scaling and Softmax are part
+    of the graph.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +45,9 @@ class DigitsNet(nn.Module):
             nn.Flatten(),
             nn.Dropout(0.3),
         )
-        self.classifier = nn.Sequential(nn.Linear(512, 96), nn.ReLU(), nn.Dropout(0.3), nn.Linear(96, 10))
+        self.classifier = nn.Sequential(
+            nn.Linear(512, 96), nn.ReLU(), nn.Dropout(0.3), nn.Linear(96, 10)
+        )
 
     def logits(self, pixels: torch.Tensor) -> torch.Tensor:
         """What the loss is taken of: [N, 10], before Softmax."""
@@ -64,7 +70,9 @@ def main() -> None:
         pixels, labels, test_size=HELD_OUT, stratify=labels, random_state=SEED
     )
     model = train(torch.from_numpy(x_train), torch.from_numpy(y_train))
-    np.savez_compressed(FOLDER / "calibration.npz", pixels=x_train[:CALIBRATION], labels=y_train[:CALIBRATION])
+    np.savez_compressed(
+        FOLDER / "calibration.npz", pixels=x_train[:CALIBRATION], labels=y_train[:CALIBRATION]
+    )
     np.savez_compressed(FOLDER / "heldout.npz", pixels=x_held, labels=y_held)
     export(model, FOLDER / "digits.onnx")
     with torch.no_grad():
@@ -91,11 +99,15 @@ def shifted(pixels: torch.Tensor) -> torch.Tensor:
     """Move each image by -1, 0 or 1 pixel in both directions; what leaves one side is lost."""
     padded = nn.functional.pad(pixels, (1, 1, 1, 1))
     corners = torch.randint(0, 3, (len(pixels), 2)).tolist()
-    return torch.stack([image[:, y : y + 8, x : x + 8] for image, (y, x) in zip(padded, corners, strict=True)])
+    return torch.stack(
+        [image[:, y : y + 8, x : x + 8] for image, (y, x) in zip(padded, corners, strict=True)]
+    )
 
 
 def export(model: DigitsNet, path: Path) -> None:
-    """Write one self-contained ONNX file with a variable batch, without the exporter's notes about this machine."""
+    """Write one self-contained ONNX file with a variable batch, without the exporter's notes about
+    this machine.
+    """
     program = torch.onnx.export(
         model,
         (torch.zeros(2, 1, 8, 8),),
@@ -108,7 +120,13 @@ def export(model: DigitsNet, path: Path) -> None:
     if program is None:
         raise RuntimeError("torch exported nothing")
     proto = program.model_proto
-    for item in [proto, proto.graph, *proto.graph.node, *proto.graph.value_info, *proto.graph.initializer]:
+    for item in [
+        proto,
+        proto.graph,
+        *proto.graph.node,
+        *proto.graph.value_info,
+        *proto.graph.initializer,
+    ]:
         item.ClearField("metadata_props")
         item.ClearField("doc_string")
     for declared in [*proto.graph.input, *proto.graph.output]:

@@ -1,7 +1,8 @@
-"""Lambda functions with a GPU, on machines that Lambda keeps in the service's own network (Lambda Managed Instances).
+"""Lambda functions with a GPU, on machines that Lambda keeps in the service's own network (Lambda
+Managed Instances).
 
-Experimental: Lambda has had GPUs since November 2026, and what is written here was compared with the API's description,
-and never deployed.
+Experimental: Lambda has had GPUs since November 2026, and what is written here was compared with
+the API's description, and never deployed.
 """
 
 from typing import Any, Final
@@ -22,11 +23,14 @@ from onnxlift_runtime.settings import Settings
 
 MEMORY_MB: Final = 16_384
 SIZES_GIB: Final = (3, 6, 12, 16, 24, 48)  # Lambda gives no others
-# In GPU memory a model takes about what it took on a processor, and the CUDA libraries take some more.
+# In GPU memory a model takes about what it took on a processor, and the CUDA libraries take some
+# more.
 LIBRARIES_MB: Final = 1_024
 WARNING: Final = (
-    'gpu.backend = "lambda" is experimental: nothing of it was ever run, because Lambda has had GPUs only since '
-    "November 2026, and the function computes on the processor, so that the GPU is paid for and not used; "
+    'gpu.backend = "lambda" is experimental: nothing of it was ever run, because Lambda has had '
+    "GPUs only since "
+    "November 2026, and the function computes on the processor, so that the GPU is paid for and "
+    "not used; "
     'the backend that is in use is "ecs"'
 )
 
@@ -37,7 +41,9 @@ def capacity_name(service: str) -> str:
 
 
 def accelerator_gib(memory_mb: int) -> int:
-    """The smallest GPU memory that Lambda gives and that holds a model; the largest where none does."""
+    """The smallest GPU memory that Lambda gives and that holds a model; the largest where none
+    does.
+    """
     needed = (memory_mb + LIBRARIES_MB) / 1024
     return next((size for size in SIZES_GIB if size >= needed), SIZES_GIB[-1])
 
@@ -45,7 +51,15 @@ def accelerator_gib(memory_mb: int) -> int:
 class Accelerators(Construct):
     """The machines that functions with a GPU share."""
 
-    def __init__(self, scope: Construct, id: str, *, service: str, gpu: Gpu, network: Network) -> None:  # noqa: A002
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,  # noqa: A002
+        *,
+        service: str,
+        gpu: Gpu,
+        network: Network,
+    ) -> None:
         super().__init__(scope, id)
         lambda_.CapacityProvider(
             self,
@@ -63,7 +77,8 @@ class Accelerators(Construct):
 class AcceleratedFunction(PublishedFunction):
     """The function ``handlers.batch`` with every version of one model and a GPU.
 
-    There are none of it while there is nothing to do, and at most ``max_tasks``. Its network is that of its machines.
+    There are none of it while there is nothing to do, and at most ``max_tasks``. Its network is
+    that of its machines.
     """
 
     def __init__(
@@ -97,7 +112,9 @@ class AcceleratedFunction(PublishedFunction):
         self.publish(function)
         Annotations.of(self).add_warning_v2("onnxlift:experimental", WARNING)
 
-    def _accelerate(self, function: lambda_.Function, service: str, size_gib: int, most: int) -> None:
+    def _accelerate(
+        self, function: lambda_.Function, service: str, size_gib: int, most: int
+    ) -> None:
         """What the CDK's construct has no argument for, in CloudFormation's own words."""
         arn = Stack.of(self).format_arn(
             service="lambda",
@@ -121,5 +138,7 @@ class AcceleratedFunction(PublishedFunction):
         plain.add_property_override("AcceleratorConfig", {"AcceleratorMemorySize": size_gib})
         # The schemas that the CDK and cfn-lint check against are older than the property.
         plain.add_metadata("cfn-lint", {"config": {"ignore_checks": ["E3002"]}})
-        late = Acknowledgment(id="CloudFormation-Validate::F3002", reason="AcceleratorConfig is newer than the schema")
+        late = Acknowledgment(
+            id="CloudFormation-Validate::F3002", reason="AcceleratorConfig is newer than the schema"
+        )
         Validations.of(function).acknowledge(late)

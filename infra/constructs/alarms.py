@@ -23,7 +23,9 @@ OLDEST_S: Final = 3_600
 
 @dataclass(frozen=True)
 class Sign:
-    """A figure of CloudWatch's, and from where on it is one of trouble in so many of the last periods."""
+    """A figure of CloudWatch's, and from where on it is one of trouble in so many of the last
+    periods.
+    """
 
     namespace: str
     metric: str
@@ -38,7 +40,9 @@ def alarm_topic_name(service: str) -> str:
 
 
 class AlarmTopic(Construct):
-    """The topic that alarms are told to, and the address that reads it, once its owner has confirmed that."""
+    """The topic that alarms are told to, and the address that reads it, once its owner has
+    confirmed that.
+    """
 
     def __init__(self, scope: Construct, id: str, *, service: str, email: str | None) -> None:  # noqa: A002
         super().__init__(scope, id)
@@ -57,30 +61,56 @@ class AlarmTopic(Construct):
             )
         )
         if email:
-            sns.Subscription(self, "Email", topic=topic, protocol=sns.SubscriptionProtocol.EMAIL, endpoint=email)
+            sns.Subscription(
+                self, "Email", topic=topic, protocol=sns.SubscriptionProtocol.EMAIL, endpoint=email
+            )
 
 
 class Alarms(Construct):
-    """The alarms of one stack, where the profile has any; each tells the topic when it goes on, and when it is over."""
+    """The alarms of one stack, where the profile has any; each tells the topic when it goes on, and
+    when it is over.
+    """
 
     def __init__(self, scope: Construct, id: str, *, config: Config) -> None:  # noqa: A002
         super().__init__(scope, id)
         self._is_wanted = config.deployment.is_watched
-        self._topic = Stack.of(self).format_arn(service="sns", resource=alarm_topic_name(config.service))
+        self._topic = Stack.of(self).format_arn(
+            service="sns", resource=alarm_topic_name(config.service)
+        )
 
     def watch_function(self, name: str, function: lambda_.IFunction) -> None:
-        """Calls that end in an error or a timeout, and calls that Lambda turns away, again and again."""
-        for metric, told in (("Errors", "fails"), ("Throttles", "is called more often than it may run at once")):
+        """Calls that end in an error or a timeout, and calls that Lambda turns away, again and
+        again.
+        """
+        for metric, told in (
+            ("Errors", "fails"),
+            ("Throttles", "is called more often than it may run at once"),
+        ):
             sign = Sign("AWS/Lambda", metric, "Sum", 1, 2)
-            self._add(f"{name}{metric}", f"Function {name} {told}", sign, FunctionName=function.function_name)
+            self._add(
+                f"{name}{metric}",
+                f"Function {name} {told}",
+                sign,
+                FunctionName=function.function_name,
+            )
 
     def watch_queue(self, name: str, source: Source) -> None:
         """Messages that wait too long, and dead letters that nobody takes."""
         dead, oldest_s = dead_letter_name(source.queue), max(OLDEST_S, 2 * source.visibility_s)
         waiting = Sign("AWS/SQS", "ApproximateAgeOfOldestMessage", "Maximum", oldest_s, LOOKS)
         stranded = Sign("AWS/SQS", "ApproximateNumberOfMessagesVisible", "Maximum", 1, LOOKS)
-        self._add(f"{name}Age", f"A message waits in {source.queue} for {oldest_s} s", waiting, QueueName=source.queue)
-        self._add(f"{name}Dead", f"Messages in {dead} that could not be worked on", stranded, QueueName=dead)
+        self._add(
+            f"{name}Age",
+            f"A message waits in {source.queue} for {oldest_s} s",
+            waiting,
+            QueueName=source.queue,
+        )
+        self._add(
+            f"{name}Dead",
+            f"Messages in {dead} that could not be worked on",
+            stranded,
+            QueueName=dead,
+        )
 
     def watch_api(self, name: str, stage: str) -> None:
         """A share of answers that are the service's fault."""
@@ -98,7 +128,8 @@ class Alarms(Construct):
             namespace=sign.namespace,
             metric_name=sign.metric,
             dimensions=[
-                cloudwatch.CfnAlarm.DimensionProperty(name=name, value=value) for name, value in dimensions.items()
+                cloudwatch.CfnAlarm.DimensionProperty(name=name, value=value)
+                for name, value in dimensions.items()
             ],
             statistic=sign.statistic,
             period=PERIOD_S,

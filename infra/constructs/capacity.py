@@ -1,4 +1,6 @@
-"""Machines with a GPU, as ECS gets them when a task needs one and gives them back when none does."""
+"""Machines with a GPU, as ECS gets them when a task needs one and gives them back when none
+does.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Final, Literal
@@ -18,19 +20,25 @@ Market = Literal["spot", "on-demand"]
 MARKETS: Final[tuple[Market, ...]] = ("spot", "on-demand")
 DISK_GIB: Final = 100  # the image with CUDA takes about 10, weights come beside it
 SCALE_IN_AFTER_S: Final = 300  # a task that follows soon finds the machine with the image on it
-_MARKET: Final = {"spot": ecs.CapacityOptionType.SPOT, "on-demand": ecs.CapacityOptionType.ON_DEMAND}
+_MARKET: Final = {
+    "spot": ecs.CapacityOptionType.SPOT,
+    "on-demand": ecs.CapacityOptionType.ON_DEMAND,
+}
 
 
 def provider_name(service: str, gpu: Gpu, market: Market) -> str:
-    """How the stacks of models find the machines; ECS takes no name that begins with its own or AWS's."""
+    """How the stacks of models find the machines; ECS takes no name that begins with its own or
+    AWS's.
+    """
     return f"gpu-{service}-{gpu.capacity}-{market}"
 
 
 class ManagedCapacity(Construct):
-    """ECS Managed Instances: AWS starts, patches and ends the machines, and allows no metadata service but IMDSv2.
+    """ECS Managed Instances: AWS starts, patches and ends the machines, and allows no metadata
+    service but IMDSv2.
 
-    Providers of both markets are always there, because they cost nothing: so a change of market changes no more than
-    the services.
+    Providers of both markets are always there, because they cost nothing: so a change of market
+    changes no more than the services.
     """
 
     def __init__(
@@ -45,7 +53,10 @@ class ManagedCapacity(Construct):
     ) -> None:
         super().__init__(scope, id)
         machine = self._add_machine_role()
-        profile, owner = iam.InstanceProfile(self, "Profile", role=machine), self._add_owner_role(machine)
+        profile, owner = (
+            iam.InstanceProfile(self, "Profile", role=machine),
+            self._add_owner_role(machine),
+        )
         for market in MARKETS:
             provider = ecs.ManagedInstancesCapacityProvider(
                 self,
@@ -64,13 +75,19 @@ class ManagedCapacity(Construct):
 
     def _add_machine_role(self) -> iam.Role:
         """What a machine may do: belong to a cluster."""
-        policy = iam.ManagedPolicy.from_aws_managed_policy_name("AmazonECSInstanceRolePolicyForManagedInstances")
+        policy = iam.ManagedPolicy.from_aws_managed_policy_name(
+            "AmazonECSInstanceRolePolicyForManagedInstances"
+        )
         principal = iam.ServicePrincipal("ec2.amazonaws.com")
         return iam.Role(self, "Machine", assumed_by=principal, managed_policies=[policy])
 
     def _add_owner_role(self, machine: iam.Role) -> iam.Role:
-        """What ECS may do for the service: keep machines, each with the role above, which the policy does not name."""
-        policy = iam.ManagedPolicy.from_aws_managed_policy_name("AmazonECSInfrastructureRolePolicyForManagedInstances")
+        """What ECS may do for the service: keep machines, each with the role above, which the
+        policy does not name.
+        """
+        policy = iam.ManagedPolicy.from_aws_managed_policy_name(
+            "AmazonECSInfrastructureRolePolicyForManagedInstances"
+        )
         principal = iam.ServicePrincipal("ecs.amazonaws.com")
         role = iam.Role(self, "Owner", assumed_by=principal, managed_policies=[policy])
         passing = iam.PolicyStatement(
@@ -83,7 +100,9 @@ class ManagedCapacity(Construct):
 
 
 class GroupCapacity(Construct):
-    """Auto Scaling groups of one's own with the ECS image for GPUs: any machine type, and machines that stay."""
+    """Auto Scaling groups of one's own with the ECS image for GPUs: any machine type, and machines
+    that stay.
+    """
 
     def __init__(
         self,
@@ -106,11 +125,14 @@ class GroupCapacity(Construct):
                 enable_managed_scaling=True,
                 enable_managed_termination_protection=True,
                 enable_managed_draining=True,
-                machine_image_type=ecs.MachineImageType.AMAZON_LINUX_2,  # the way that AL2023 is told, too
+                # the way that AL2023 is told, too
+                machine_image_type=ecs.MachineImageType.AMAZON_LINUX_2,
             )
             cluster.add_asg_capacity_provider(provider, spot_instance_draining=market == "spot")
 
-    def _add_group(self, market: Market, gpu: Gpu, network: Network, max_machines: int) -> autoscaling.AutoScalingGroup:
+    def _add_group(
+        self, market: Market, gpu: Gpu, network: Network, max_machines: int
+    ) -> autoscaling.AutoScalingGroup:
         return autoscaling.AutoScalingGroup(
             self,
             f"{market.title()}Group",
@@ -133,8 +155,12 @@ class GroupCapacity(Construct):
         )
 
     def _add_template(self, market: Market, gpu: Gpu, network: Network) -> ec2.LaunchTemplate:
-        role = iam.Role(self, f"{market.title()}Machine", assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"))
-        disk = ec2.BlockDeviceVolume.ebs(DISK_GIB, encrypted=True, volume_type=ec2.EbsDeviceVolumeType.GP3)
+        role = iam.Role(
+            self, f"{market.title()}Machine", assumed_by=iam.ServicePrincipal("ec2.amazonaws.com")
+        )
+        disk = ec2.BlockDeviceVolume.ebs(
+            DISK_GIB, encrypted=True, volume_type=ec2.EbsDeviceVolumeType.GP3
+        )
         return ec2.LaunchTemplate(
             self,
             f"{market.title()}Template",

@@ -9,7 +9,9 @@ from onnxlift.hosting import Domain
 
 
 class ApiDomain(Construct):
-    """A Regional domain name whose root is the stage; the outputs say what its DNS record has to point at."""
+    """A Regional domain name whose root is the stage; the outputs say what its DNS record has to
+    point at.
+    """
 
     def __init__(
         self,
@@ -25,7 +27,9 @@ class ApiDomain(Construct):
             self,
             "Name",
             domain_name=domain.name,
-            certificate=acm.Certificate.from_certificate_arn(self, "Certificate", domain.certificate_arn),
+            certificate=acm.Certificate.from_certificate_arn(
+                self, "Certificate", domain.certificate_arn
+            ),
             endpoint_type=apigateway.EndpointType.REGIONAL,
             security_policy=apigateway.SecurityPolicy.TLS_1_2,
         )

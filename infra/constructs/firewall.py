@@ -1,4 +1,6 @@
-"""A firewall in front of the API: addresses of bad repute, and such as ask for more than their share."""
+"""A firewall in front of the API: addresses of bad repute, and such as ask for more than their
+share.
+"""
 
 from typing import Final
 
@@ -20,7 +22,9 @@ def most_requests(throttle: Throttle) -> int:
 
 
 class Firewall(Construct):
-    """A web ACL on a stage. It reads no bodies, which are tensors here: what they hold, the functions check."""
+    """A web ACL on a stage. It reads no bodies, which are tensors here: what they hold, the
+    functions check.
+    """
 
     def __init__(
         self,
@@ -39,7 +43,9 @@ class Firewall(Construct):
             visibility_config=_counted("all"),
             rules=[_repute(), _rate(throttle)],
         )
-        wafv2.CfnWebACLAssociation(self, "Stage", resource_arn=stage.stage_arn, web_acl_arn=acl.attr_arn)
+        wafv2.CfnWebACLAssociation(
+            self, "Stage", resource_arn=stage.stage_arn, web_acl_arn=acl.attr_arn
+        )
 
 
 def _repute() -> wafv2.CfnWebACL.RuleProperty:

@@ -16,8 +16,9 @@ DIMENSION: Final = "ecs:service:DesiredCount"
 class Fleet(Construct):
     """The ECS service ``name`` of ``cluster``, whose number of tasks follows the rules.
 
-    Where ``desired`` is not said, a deployment leaves the number as it is. ECS then begins a new service with one task,
-    which proves that machine, image and files are to be had, and ends when it has been idle.
+    Where ``desired`` is not said, a deployment leaves the number as it is. ECS then begins a new
+    service with one task, which proves that machine, image and files are to be had, and ends when
+    it has been idle.
     """
 
     def __init__(
@@ -54,7 +55,12 @@ class Fleet(Construct):
             self._add_alarm(rule, self._add_policy(rule, name, target))
 
     def _add_service(
-        self, cluster: str, name: str, provider: str, definition: ecs.TaskDefinition, desired: int | None
+        self,
+        cluster: str,
+        name: str,
+        provider: str,
+        definition: ecs.TaskDefinition,
+        desired: int | None,
     ) -> ecs.CfnService:
         service = ecs.CfnService(
             self,
@@ -64,13 +70,18 @@ class Fleet(Construct):
             desired_count=desired,
             task_definition=definition.task_definition_arn,
             capacity_provider_strategy=[
-                ecs.CfnService.CapacityProviderStrategyItemProperty(capacity_provider=provider, weight=1)
+                ecs.CfnService.CapacityProviderStrategyItemProperty(
+                    capacity_provider=provider, weight=1
+                )
             ],
-            # The old worker ends before the new one starts, on the machine that has the image: no second GPU is paid.
+            # The old worker ends before the new one starts, on the machine that has the image: no
+            # second GPU is paid.
             deployment_configuration=ecs.CfnService.DeploymentConfigurationProperty(
                 minimum_healthy_percent=0,
                 maximum_percent=100,
-                deployment_circuit_breaker=ecs.CfnService.DeploymentCircuitBreakerProperty(enable=True, rollback=True),
+                deployment_circuit_breaker=ecs.CfnService.DeploymentCircuitBreakerProperty(
+                    enable=True, rollback=True
+                ),
             ),
             availability_zone_rebalancing="DISABLED",
             enable_ecs_managed_tags=True,
@@ -79,7 +90,9 @@ class Fleet(Construct):
         service.node.add_dependency(definition)  # with the policies of its roles
         return service
 
-    def _add_policy(self, rule: Rule, name: str, target: scaling.CfnScalableTarget) -> scaling.CfnScalingPolicy:
+    def _add_policy(
+        self, rule: Rule, name: str, target: scaling.CfnScalableTarget
+    ) -> scaling.CfnScalingPolicy:
         return scaling.CfnScalingPolicy(
             self,
             f"{rule.name.title()}Policy",
@@ -95,7 +108,9 @@ class Fleet(Construct):
         )
 
     def _add_alarm(self, rule: Rule, policy: scaling.CfnScalingPolicy) -> cloudwatch.CfnAlarm:
-        """An alarm that acts each minute that it is on; a minute that nobody counted is none that it is on in."""
+        """An alarm that acts each minute that it is on; a minute that nobody counted is none that
+        it is on in.
+        """
         operator = "LessThanOrEqualToThreshold" if rule.few else "GreaterThanOrEqualToThreshold"
         figure = cloudwatch.CfnAlarm.MetricDataQueryProperty(
             id="figure", expression=rule.signal.expression, label=rule.name, return_data=True
@@ -126,7 +141,8 @@ class Fleet(Construct):
                     namespace=measure.namespace,
                     metric_name=measure.metric,
                     dimensions=[
-                        cloudwatch.CfnAlarm.DimensionProperty(name=name, value=value) for name, value in dimensions
+                        cloudwatch.CfnAlarm.DimensionProperty(name=name, value=value)
+                        for name, value in dimensions
                     ],
                 ),
             ),
@@ -140,6 +156,10 @@ def _adjustments(rule: Rule) -> list[scaling.CfnScalingPolicy.StepAdjustmentProp
         return [step(metric_interval_upper_bound=0, scaling_adjustment=rule.steps[0].tasks)]
     bounds: list[int | None] = [found.messages - rule.threshold for found in rule.steps]
     return [
-        step(metric_interval_lower_bound=lower, metric_interval_upper_bound=upper, scaling_adjustment=found.tasks)
+        step(
+            metric_interval_lower_bound=lower,
+            metric_interval_upper_bound=upper,
+            scaling_adjustment=found.tasks,
+        )
         for found, lower, upper in zip(rule.steps, bounds, [*bounds[1:], None], strict=True)
     ]

@@ -33,7 +33,9 @@ ACCESS_LOG: Final = {
 
 
 class Gateway(Construct):
-    """A Regional REST API; ``api.log_retention_days`` bounds its access log, ``api.throttle`` all callers together."""
+    """A Regional REST API; ``api.log_retention_days`` bounds its access log, ``api.throttle`` all
+    callers together.
+    """
 
     def __init__(
         self,
@@ -46,7 +48,10 @@ class Gateway(Construct):
     ) -> None:
         super().__init__(scope, id)
         access_log = logs.LogGroup(
-            self, "AccessLog", retention=RETENTION[api.log_retention_days], removal_policy=RemovalPolicy.DESTROY
+            self,
+            "AccessLog",
+            retention=RETENTION[api.log_retention_days],
+            removal_policy=RemovalPolicy.DESTROY,
         )
         self.api = apigateway.SpecRestApi(
             self,
@@ -54,7 +59,8 @@ class Gateway(Construct):
             rest_api_name=name,
             api_definition=apigateway.ApiDefinition.from_inline(document),
             endpoint_types=[apigateway.EndpointType.REGIONAL],
-            # API Gateway writes access logs with one role for each account and region: it outlives this service.
+            # API Gateway writes access logs with one role for each account and region: it outlives
+            # this service.
             cloud_watch_role=True,
             cloud_watch_role_removal_policy=RemovalPolicy.RETAIN,
             deploy_options=apigateway.StageOptions(
@@ -65,7 +71,9 @@ class Gateway(Construct):
                 access_log_format=apigateway.AccessLogFormat.custom(json.dumps(ACCESS_LOG)),
             ),
         )
-        self.api.node.try_remove_child("Endpoint")  # the stack gives the address a name that a person can type
+        self.api.node.try_remove_child(
+            "Endpoint"
+        )  # the stack gives the address a name that a person can type
         self.key = self._add_key(name, api) if api.api_key_required else None
 
     def _add_key(self, name: str, api: Api) -> apigateway.IApiKey:
@@ -74,8 +82,12 @@ class Gateway(Construct):
         plan = self.api.add_usage_plan(
             "Plan",
             description=f"Callers of {name}",
-            api_stages=[apigateway.UsagePlanPerApiStage(api=self.api, stage=self.api.deployment_stage)],
-            throttle=apigateway.ThrottleSettings(rate_limit=api.throttle.rate, burst_limit=api.throttle.burst),
+            api_stages=[
+                apigateway.UsagePlanPerApiStage(api=self.api, stage=self.api.deployment_stage)
+            ],
+            throttle=apigateway.ThrottleSettings(
+                rate_limit=api.throttle.rate, burst_limit=api.throttle.burst
+            ),
         )
         plan.add_api_key(key)
         return key

@@ -22,7 +22,8 @@ RETENTION: Final = {
     365: logs.RetentionDays.ONE_YEAR,
 }
 
-# Of one statement: twice as many names of queues or ECS services fit into the 6,144 characters of a managed policy.
+# Of one statement: twice as many names of queues or ECS services fit into the 6,144 characters of a
+# managed policy.
 MOST_RESOURCES: Final = 18
 
 
@@ -40,7 +41,8 @@ class FunctionIdentity(Construct):
         self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         self.role.add_to_policy(
             iam.PolicyStatement(
-                actions=["logs:CreateLogStream", "logs:PutLogEvents"], resources=[self.log_group.log_group_arn]
+                actions=["logs:CreateLogStream", "logs:PutLogEvents"],
+                resources=[self.log_group.log_group_arn],
             )
         )
 
@@ -52,7 +54,9 @@ class FunctionIdentity(Construct):
 
 
 def _parts(statement: iam.PolicyStatement) -> list[iam.PolicyStatement]:
-    """The same as statements that each fit into a policy, over several of which the CDK parts what a role may do."""
+    """The same as statements that each fit into a policy, over several of which the CDK parts what
+    a role may do.
+    """
     resources = statement.resources
     if len(resources) <= MOST_RESOURCES:
         return [statement]

@@ -1,4 +1,6 @@
-"""How the CDK builds an image: from the files laid out for it, reaching the index as ``make images`` does."""
+"""How the CDK builds an image: from the files laid out for it, reaching the index as ``make
+images`` does.
+"""
 
 import functools
 from pathlib import Path
@@ -15,7 +17,9 @@ FOLDER: Final = ROOT / ".onnxlift"
 
 
 def build_options(dockerfile: str, platform: ecr_assets.Platform) -> dict[str, Any]:
-    """Keyword arguments of an image asset whose folder holds links to the files that are shipped, and nothing else."""
+    """Keyword arguments of an image asset whose folder holds links to the files that are shipped,
+    and nothing else.
+    """
     return {
         "file": dockerfile,
         "platform": platform,
@@ -27,12 +31,16 @@ def build_options(dockerfile: str, platform: ecr_assets.Platform) -> dict[str, A
 
 @functools.cache
 def build_reach(folder: Path = FOLDER) -> dict[str, Any]:
-    """Keyword arguments of an image asset: this machine's pip settings and certificates, as secrets of the build.
+    """Keyword arguments of an image asset: this machine's pip settings and certificates, as secrets
+    of the build.
 
-    They are not in the asset's hash: an image is not built again because another machine deploys it.
+    They are not in the asset's hash: an image is not built again because another machine deploys
+    it.
     """
     folder.mkdir(exist_ok=True)
-    secrets = {name: DockerBuildSecret.from_src(str(path)) for name, path in build_secrets(folder).items()}
+    secrets = {
+        name: DockerBuildSecret.from_src(str(path)) for name, path in build_secrets(folder).items()
+    }
     if not secrets:
         return {}
     unhashed = ecr_assets.DockerImageAssetInvalidationOptions(build_secrets=False)

@@ -23,7 +23,8 @@ _ARCHITECTURES: Final = {
 class ModelFunction(PublishedFunction):
     """The function ``handlers.<name>`` with every version of one model inside.
 
-    The functions of a model share one image; ``physical_name`` is for those that others find by name.
+    The functions of a model share one image; ``physical_name`` is for those that others find by
+    name.
     """
 
     def __init__(

@@ -1,4 +1,6 @@
-"""Where GPU machines stand, and how they reach AWS: never from outside, and only what a service pays for."""
+"""Where GPU machines stand, and how they reach AWS: never from outside, and only what a service
+pays for.
+"""
 
 from typing import Final, Literal
 
@@ -30,14 +32,18 @@ _SUBNETS: Final = {
 
 
 def zones() -> list[str]:
-    """The zones by number: for names, AWS would have to be asked, before anything can be synthesised."""
+    """The zones by number: for names, AWS would have to be asked, before anything can be
+    synthesised.
+    """
     return [Fn.select(number, Fn.get_azs()) for number in range(ZONES)]
 
 
 class Network(Construct):
-    """A network of its own, with ``subnets`` and the ``group`` of GPU machines, which nobody can call.
+    """A network of its own, with ``subnets`` and the ``group`` of GPU machines, which nobody can
+    call.
 
-    ``profile``: public addresses that are paid for while a machine runs, interface endpoints, or one NAT gateway.
+    ``profile``: public addresses that are paid for while a machine runs, interface endpoints, or
+    one NAT gateway.
     """
 
     def __init__(self, scope: Construct, id: str, *, profile: Profile, topic: bool) -> None:  # noqa: A002
@@ -45,7 +51,11 @@ class Network(Construct):
         self.vpc = self._add_vpc(profile)
         self.subnets = self.vpc.select_subnets(subnet_type=_SUBNETS[profile]).subnets
         self.group = ec2.SecurityGroup(
-            self, "Machines", vpc=self.vpc, description="GPU machines: they call AWS by HTTPS", allow_all_outbound=False
+            self,
+            "Machines",
+            vpc=self.vpc,
+            description="GPU machines: they call AWS by HTTPS",
+            allow_all_outbound=False,
         )
         self.group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(HTTPS), "AWS")
         if profile == "endpoints":
@@ -54,24 +64,37 @@ class Network(Construct):
     def _add_vpc(self, profile: Profile) -> ec2.Vpc:
         subnets = [ec2.SubnetConfiguration(name="machines", subnet_type=_SUBNETS[profile])]
         if profile == "nat":
-            subnets.append(ec2.SubnetConfiguration(name="gateway", subnet_type=ec2.SubnetType.PUBLIC, cidr_mask=28))
+            subnets.append(
+                ec2.SubnetConfiguration(
+                    name="gateway", subnet_type=ec2.SubnetType.PUBLIC, cidr_mask=28
+                )
+            )
         return ec2.Vpc(
             self,
             "Vpc",
             availability_zones=zones(),
             subnet_configuration=subnets,
-            # Nothing is in the default group; to empty it, the CDK would put a function of its own into the account.
+            # Nothing is in the default group; to empty it, the CDK would put a function of its own
+            # into the account.
             restrict_default_security_group=False,
             nat_gateways=1 if profile == "nat" else 0,
             gateway_endpoints={
-                "Objects": ec2.GatewayVpcEndpointOptions(service=ec2.GatewayVpcEndpointAwsService.S3),
-                "Table": ec2.GatewayVpcEndpointOptions(service=ec2.GatewayVpcEndpointAwsService.DYNAMODB),
+                "Objects": ec2.GatewayVpcEndpointOptions(
+                    service=ec2.GatewayVpcEndpointAwsService.S3
+                ),
+                "Table": ec2.GatewayVpcEndpointOptions(
+                    service=ec2.GatewayVpcEndpointAwsService.DYNAMODB
+                ),
             },
         )
 
     def _add_endpoints(self, topic: bool) -> None:
         group = ec2.SecurityGroup(
-            self, "Endpoints", vpc=self.vpc, description="AWS, as GPU machines reach it", allow_all_outbound=False
+            self,
+            "Endpoints",
+            vpc=self.vpc,
+            description="AWS, as GPU machines reach it",
+            allow_all_outbound=False,
         )
         group.add_ingress_rule(self.group, ec2.Port.tcp(HTTPS), "GPU machines")
         for id, service in (ENDPOINTS | (TOPIC_ENDPOINT if topic else {})).items():  # noqa: A001

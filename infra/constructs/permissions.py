@@ -55,22 +55,29 @@ class Permissions:
     def absence(self) -> iam.PolicyStatement:
         """Learn that an object does not exist: without this, S3 answers that access is denied.
 
-        A prefix cannot be asked for, because S3 has none to compare when it looks for a single object.
+        A prefix cannot be asked for, because S3 has none to compare when it looks for a single
+        object.
         """
         return _allow(["s3:ListBucket"], [self._bucket_arn()])
 
     def queues(self, actions: Iterable[str], *names: str) -> iam.PolicyStatement:
         """Some queues."""
-        return _allow(actions, [self.stack.format_arn(service="sqs", resource=name) for name in names])
+        return _allow(
+            actions, [self.stack.format_arn(service="sqs", resource=name) for name in names]
+        )
 
     def job_queues(self, settings: Settings) -> tuple[str, ...]:
         """Every queue that a job may wait in."""
-        names = (name for model in self.config.models for name in self.model_queues(settings, model))
+        names = (
+            name for model in self.config.models for name in self.model_queues(settings, model)
+        )
         return (*names, layout.ingest_queue_name(self.config.service))
 
     def model_queues(self, settings: Settings, model: str) -> tuple[str, ...]:
         """The queues of one model's jobs."""
-        return tuple(layout.queue_name(self.config.service, model, tier) for tier in settings.tiers_of(model))
+        return tuple(
+            layout.queue_name(self.config.service, model, tier) for tier in settings.tiers_of(model)
+        )
 
     def waking(self, settings: Settings, *models: str) -> list[iam.PolicyStatement]:
         """Start a worker of those of these models that have some, rather than wait for an alarm."""
@@ -82,7 +89,9 @@ class Permissions:
             if layout.GPU in settings.tiers_of(model)
         ]
         services = [
-            self.stack.format_arn(service="ecs", resource="service", resource_name=f"{settings.gpu_cluster}/{name}")
+            self.stack.format_arn(
+                service="ecs", resource="service", resource_name=f"{settings.gpu_cluster}/{name}"
+            )
             for name in names
         ]
         return [_allow(["ecs:DescribeServices", "ecs:UpdateService"], services)] if services else []
@@ -104,12 +113,20 @@ class Permissions:
         return _allow(["ecs:GetTaskProtection", "ecs:UpdateTaskProtection"], [tasks])
 
     def telling(self) -> list[iam.PolicyStatement]:
-        """Tell that a job has ended: on the bus, below ``out/``, to the job it is a part of, to its caller."""
+        """Tell that a job has ended: on the bus, below ``out/``, to the job it is a part of, to its
+        caller.
+        """
         service = self.config.service
-        bus = self.stack.format_arn(service="events", resource="event-bus", resource_name=layout.bus_name(service))
+        bus = self.stack.format_arn(
+            service="events", resource="event-bus", resource_name=layout.bus_name(service)
+        )
         own = (layout.ingest_queue_name(service), layout.webhook_queue_name(service))
-        # The topic's consumers read results in the bucket: one that stands in the table is written there for them.
-        topic = [_allow(["sns:Publish"], [topic_arn(service)]), self.objects(WRITE, layout.RESULTS_PREFIX)]
+        # The topic's consumers read results in the bucket: one that stands in the table is written
+        # there for them.
+        topic = [
+            _allow(["sns:Publish"], [topic_arn(service)]),
+            self.objects(WRITE, layout.RESULTS_PREFIX),
+        ]
         return [
             self.table("GetItem", "PutItem", "UpdateItem"),
             _allow(["events:PutEvents"], [bus]),
@@ -120,7 +137,9 @@ class Permissions:
         ]
 
     def webhook_secret(self) -> iam.PolicyStatement:
-        """Sign webhooks, and tell a caller what with; Secrets Manager ends ARNs with six letters of its own."""
+        """Sign webhooks, and tell a caller what with; Secrets Manager ends ARNs with six letters of
+        its own.
+        """
         arn = self.stack.format_arn(
             service="secretsmanager",
             resource="secret",

@@ -5,7 +5,13 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from onnxlift.topology import DEAD_RETENTION_S, DEAD_VISIBILITY_S, MAX_MESSAGE_BYTES, RETENTION_S, Source
+from onnxlift.topology import (
+    DEAD_RETENTION_S,
+    DEAD_VISIBILITY_S,
+    MAX_MESSAGE_BYTES,
+    RETENTION_S,
+    Source,
+)
 from onnxlift_runtime.layout import dead_letter_name
 
 
@@ -38,7 +44,9 @@ class FeedingQueue(Construct):
             max_message_size_bytes=MAX_MESSAGE_BYTES,
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
-            dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead, max_receive_count=source.max_receives),
+            dead_letter_queue=sqs.DeadLetterQueue(
+                queue=self.dead, max_receive_count=source.max_receives
+            ),
         )
 
     def feed(self, alias: lambda_.IAlias) -> None:

@@ -12,10 +12,11 @@ from infra.weights import encode_index, weight_files
 
 
 class Weights(Construct):
-    """Every file of every version of a model, and the index of them at ``url``; ``scratch`` holds it until synthesis.
+    """Every file of every version of a model, and the index of them at ``url``; ``scratch`` holds
+    it until synthesis.
 
-    Each has a name that follows from its content, so what did not change is not sent again, and workers of an older
-    deployment still find theirs.
+    Each has a name that follows from its content, so what did not change is not sent again, and
+    workers of an older deployment still find theirs.
     """
 
     def __init__(self, scope: Construct, id: str, *, model: DeployedModel, scratch: Path) -> None:  # noqa: A002
@@ -35,7 +36,9 @@ class Weights(Construct):
         index = scratch / "index.json"
         keys = {name: asset.s3_object_key for name, asset in self._assets.items()}
         index.write_text(encode_index(model.manifests, keys), "utf-8")
-        self._index = s3_assets.Asset(self, "Index", path=str(index), display_name=f"{model.name} index of files")
+        self._index = s3_assets.Asset(
+            self, "Index", path=str(index), display_name=f"{model.name} index of files"
+        )
 
     @property
     def url(self) -> str:
@@ -46,4 +49,6 @@ class Weights(Construct):
         """Read these files and no others of the bucket that all deployments share."""
         keys = {asset.s3_object_key for asset in (self._index, *self._assets.values())}
         bucket = self._index.bucket.bucket_arn
-        return iam.PolicyStatement(actions=["s3:GetObject"], resources=[f"{bucket}/{key}" for key in sorted(keys)])
+        return iam.PolicyStatement(
+            actions=["s3:GetObject"], resources=[f"{bucket}/{key}" for key in sorted(keys)]
+        )

@@ -17,14 +17,18 @@ from onnxlift_runtime.settings import Settings, WorkerSettings
 
 USER: Final = "10001:10001"  # the image's own, which owns nothing
 SCRATCH: Final = "/tmp"  # noqa: S108 - the one folder that the container may write to
-CPU_UNITS: Final = 3_072  # of the 4,096 that the smallest GPU machines have; the machine itself needs some
+CPU_UNITS: Final = (
+    3_072  # of the 4,096 that the smallest GPU machines have; the machine itself needs some
+)
 MIN_MEMORY_MB: Final = 8_192
 MEMORY_STEP_MB: Final = 1_024
 START_PERIOD_S: Final = 300  # the longest that ECS waits before failing checks count
 
 
 class WorkerTask(Construct):
-    """The task that works on jobs with one GPU: no root, nothing writable but ``/tmp``, no capabilities."""
+    """The task that works on jobs with one GPU: no root, nothing writable but ``/tmp``, no
+    capabilities.
+    """
 
     def __init__(
         self,
@@ -51,8 +55,13 @@ class WorkerTask(Construct):
             user=USER,
             readonly_root_filesystem=True,
             linux_parameters=self._parameters(),
-            # Unlike on Fargate, nobody else does on machines: https://github.com/aws/containers-roadmap/issues/1611
-            environment={**settings.to_env(), **worker.to_env(), "AWS_DEFAULT_REGION": Stack.of(self).region},
+            # Unlike on Fargate, nobody else does on machines:
+            # https://github.com/aws/containers-roadmap/issues/1611
+            environment={
+                **settings.to_env(),
+                **worker.to_env(),
+                "AWS_DEFAULT_REGION": Stack.of(self).region,
+            },
             logging=ecs.LogDrivers.aws_logs(stream_prefix="worker", log_group=log_group),
             stop_timeout=Duration.seconds(worker.stop_within_s),
             health_check=ecs.HealthCheck(
@@ -63,7 +72,9 @@ class WorkerTask(Construct):
                 start_period=Duration.seconds(START_PERIOD_S),
             ),
         )
-        container.add_mount_points(ecs.MountPoint(container_path=SCRATCH, source_volume="scratch", read_only=False))
+        container.add_mount_points(
+            ecs.MountPoint(container_path=SCRATCH, source_volume="scratch", read_only=False)
+        )
 
     def allow(self, *statements: iam.PolicyStatement) -> None:
         """Let the worker do more."""
@@ -75,7 +86,9 @@ class WorkerTask(Construct):
         return ecs.TaskDefinition(
             self,
             "Task",
-            compatibility=ecs.Compatibility.EC2_AND_MANAGED_INSTANCES if managed else ecs.Compatibility.EC2,
+            compatibility=ecs.Compatibility.EC2_AND_MANAGED_INSTANCES
+            if managed
+            else ecs.Compatibility.EC2,
             # A task with an address of its own gets no public one. Managed machines know no bridge.
             network_mode=ecs.NetworkMode.HOST if managed else ecs.NetworkMode.BRIDGE,
             cpu=str(CPU_UNITS),
@@ -98,6 +111,8 @@ class WorkerTask(Construct):
 
 
 def task_memory_mb(memory_mb: int) -> int:
-    """What a task asks of its machine, in whole GiB: what the model needs on a processor, and the CUDA libraries'."""
+    """What a task asks of its machine, in whole GiB: what the model needs on a processor, and the
+    CUDA libraries'.
+    """
     needed = memory_mb + 2 * MEMORY_STEP_MB
     return max(MIN_MEMORY_MB, -(-needed // MEMORY_STEP_MB) * MEMORY_STEP_MB)

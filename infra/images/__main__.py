@@ -18,7 +18,9 @@ MB: Final = 1_000_000
 
 
 def main() -> int:
-    """Build and list the images; an error is one line on stderr and status 1, or 2 for configuration."""
+    """Build and list the images; an error is one line on stderr and status 1, or 2 for
+    configuration.
+    """
     try:
         recipes, missing = _recipes()
         engine = find_engine(ROOT / ".onnxlift")

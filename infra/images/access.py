@@ -1,6 +1,8 @@
-"""What a build needs to reach the package index as this machine does: pip's settings and the certificates it trusts.
+"""What a build needs to reach the package index as this machine does: pip's settings and the
+certificates it trusts.
 
-Both go into a build as secrets, which its layers do not keep: the index's address may hold a password.
+Both go into a build as secrets, which its layers do not keep: the index's address may hold a
+password.
 """
 
 import os
@@ -18,7 +20,9 @@ _LINE: Final = re.compile(r"(?P<scope>[^.]+)\.{1,2}(?P<key>[a-z-]+)='(?P<value>.
 
 
 def build_secrets(folder: Path, environ: Mapping[str, str] | None = None) -> dict[str, Path]:
-    """Files by the name of their secret, written to ``folder`` or read where they lie; none on a plain machine."""
+    """Files by the name of their secret, written to ``folder`` or read where they lie; none on a
+    plain machine.
+    """
     found = pip_settings(_pip_list())
     certificates = _certificates(found, os.environ if environ is None else environ)
     lines = [f"{key} = {value}" for key, value in found.items() if key in SETTINGS]
@@ -32,7 +36,9 @@ def build_secrets(folder: Path, environ: Mapping[str, str] | None = None) -> dic
 
 
 def pip_settings(listed: str) -> dict[str, str]:
-    """The settings that ``pip config list`` shows, of which the last holds; addresses of local folders are left out."""
+    """The settings that ``pip config list`` shows, of which the last holds; addresses of local
+    folders are left out.
+    """
     found = {}
     for line in listed.splitlines():
         if matched := _LINE.fullmatch(line.strip()):
@@ -47,5 +53,7 @@ def _certificates(found: Mapping[str, str], environ: Mapping[str, str]) -> Path 
 
 
 def _pip_list() -> str:
-    done = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+    )
     return done.stdout

@@ -1,4 +1,6 @@
-"""What our images start from: the name in their Dockerfile, and whether it is here or can be fetched."""
+"""What our images start from: the name in their Dockerfile, and whether it is here or can be
+fetched.
+"""
 
 import re
 from pathlib import Path
@@ -20,19 +22,24 @@ def base_of(dockerfile: Path) -> str:
 
 
 def require_base(engine: ContainerEngine, name: str) -> None:
-    """Fetch a base that is not here yet; raises ``ImageFailed`` with the way around a registry out of reach."""
+    """Fetch a base that is not here yet; raises ``ImageFailed`` with the way around a registry out
+    of reach.
+    """
     if engine.has_image(name):
         return
     try:
         engine.run("pull", "--quiet", name)
     except ImageFailed as error:
         raise ImageFailed(
-            f"the base image {name} is not here and cannot be fetched; where no registry can be reached, "
+            f"the base image {name} is not here and cannot be fetched; where no registry can be "
+            f"reached, "
             f"`make stand-ins` makes an image for tests that stands for it ({error})"
         ) from error
 
 
 def is_stand_in(engine: ContainerEngine, name: str) -> bool:
-    """Whether an image, or what it starts from, is one that we made to stand for a base: good for tests alone."""
+    """Whether an image, or what it starts from, is one that we made to stand for a base: good for
+    tests alone.
+    """
     label = f'{{{{index .Config.Labels "{STAND_IN}"}}}}'
     return engine.run("image", "inspect", "--format", label, name) == "true"

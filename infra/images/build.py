@@ -12,7 +12,8 @@ from infra.images.engine import ContainerEngine
 
 @dataclass(frozen=True, slots=True)
 class ImageRecipe:
-    """What an image is called, the files of its context, which of them is the Dockerfile, and what it starts from.
+    """What an image is called, the files of its context, which of them is the Dockerfile, and what
+    it starts from.
 
     ``base`` is empty for the one that the Dockerfile names; ``platform`` for that of this machine.
     """
@@ -34,6 +35,13 @@ def build_image(engine: ContainerEngine, recipe: ImageRecipe) -> str:
         secrets = [f"--secret=id={name},src={path}" for name, path in build_secrets(folder).items()]
         platform = [f"--platform={recipe.platform}"] if recipe.platform else []
         dockerfile = str(context / recipe.dockerfile)
-        arguments = ["--quiet", "--file", dockerfile, "--tag", recipe.tag, f"--build-arg=BASE={base}"]
+        arguments = [
+            "--quiet",
+            "--file",
+            dockerfile,
+            "--tag",
+            recipe.tag,
+            f"--build-arg=BASE={base}",
+        ]
         engine.run("build", *arguments, *platform, *secrets, str(context))
     return recipe.tag

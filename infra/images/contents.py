@@ -1,4 +1,6 @@
-"""What is in an image, read from its files without running it, so that one for another processor can be read too."""
+"""What is in an image, read from its files without running it, so that one for another processor
+can be read too.
+"""
 
 import re
 import tarfile
@@ -13,17 +15,25 @@ from infra.images.engine import ContainerEngine
 PACKAGES: Final = "opt/python/"
 MODELS: Final = "opt/models/"
 # Engines put these into every container that they make, of whatever image.
-_ENGINES_OWN: Final = re.compile(r"\.dockerenv|(dev|proc|sys|run)(/.*)?|etc/(hostname|hosts|resolv\.conf|mtab)")
+_ENGINES_OWN: Final = re.compile(
+    r"\.dockerenv|(dev|proc|sys|run)(/.*)?|etc/(hostname|hosts|resolv\.conf|mtab)"
+)
 
 
 def list_files(engine: ContainerEngine, image: str) -> dict[str, int]:
-    """The size in bytes of every file of an image by its path, which has no leading slash; links count as nothing."""
+    """The size in bytes of every file of an image by its path, which has no leading slash; links
+    count as nothing.
+    """
     container = engine.run("create", image, "true")
     try:
         with tempfile.NamedTemporaryFile(suffix=".tar") as archive:
             engine.run("export", "--output", archive.name, container)
             with tarfile.open(archive.name) as tar:
-                found = {member.name.removeprefix("./"): member.size for member in tar if not member.isdir()}
+                found = {
+                    member.name.removeprefix("./"): member.size
+                    for member in tar
+                    if not member.isdir()
+                }
     finally:
         engine.attempt("rm", "--force", container)
     return {name: size for name, size in found.items() if not _ENGINES_OWN.fullmatch(name)}
@@ -44,7 +54,9 @@ def package_sizes(files: Mapping[str, int]) -> dict[str, int]:
 
 
 def package_of(name: str) -> str:
-    """The package that a file below ``PACKAGES`` belongs to: ``numpy`` for one in ``numpy.libs``."""
+    """The package that a file below ``PACKAGES`` belongs to: ``numpy`` for one in
+    ``numpy.libs``.
+    """
     folder = Path(name.removeprefix(PACKAGES)).parts[0]
     if folder == "__pycache__":  # of packages that are one file
         folder = Path(name).name

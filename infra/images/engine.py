@@ -22,21 +22,29 @@ ANSWER_TIMEOUT_S: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class ContainerEngine:
-    """A program with docker's command line, and what its environment needs beyond this process's own."""
+    """A program with docker's command line, and what its environment needs beyond this process's
+    own.
+    """
 
     program: str
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, *arguments: str) -> str:
-        """What a command prints; raises ``ImageFailed`` with the engine's last words where it fails."""
+        """What a command prints; raises ``ImageFailed`` with the engine's last words where it
+        fails.
+        """
         done = self.attempt(*arguments)
         if done.returncode:
             told = (done.stderr.strip() or done.stdout.strip()).splitlines()
             shown = " ".join(arguments[:2])
-            raise ImageFailed(f"{self.program} {shown} failed: {' / '.join(told[-3:]) or done.returncode}")
+            raise ImageFailed(
+                f"{self.program} {shown} failed: {' / '.join(told[-3:]) or done.returncode}"
+            )
         return done.stdout.strip()
 
-    def attempt(self, *arguments: str, timeout_s: float | None = None) -> subprocess.CompletedProcess[str]:
+    def attempt(
+        self, *arguments: str, timeout_s: float | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """A command that may fail, with its status and both of its outputs."""
         return subprocess.run(  # noqa: S603
             [self.program, *arguments],
@@ -55,7 +63,8 @@ class ContainerEngine:
 def find_engine(settings_folder: Path) -> ContainerEngine:
     """The engine that ``CDK_DOCKER`` names, or the first that answers; raises ``ToolMissing``.
 
-    ``settings_folder`` is where podman's limits are written, on machines that forbid those it asks for by itself.
+    ``settings_folder`` is where podman's limits are written, on machines that forbid those it asks
+    for by itself.
     """
     silent = []
     chosen = os.environ.get(CHOSEN, "")
@@ -76,11 +85,15 @@ def _why_silent(engine: ContainerEngine) -> str:
     except subprocess.TimeoutExpired:
         return f"no answer within {ANSWER_TIMEOUT_S} s"
     # docker prints its own side, and fails where its server is away.
-    return "" if not done.returncode else (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+    return (
+        "" if not done.returncode else (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+    )
 
 
 def _environment(program: str, folder: Path) -> dict[str, str]:
-    """Limits that podman may set: as root it asks for a million open files, which not every machine grants."""
+    """Limits that podman may set: as root it asks for a million open files, which not every machine
+    grants.
+    """
     granted = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if Path(program).name != "podman" or os.geteuid() or os.environ.get(CONTAINERS_CONF):
         return {}
@@ -89,5 +102,7 @@ def _environment(program: str, folder: Path) -> dict[str, str]:
     path = folder / "containers.conf"
     folder.mkdir(parents=True, exist_ok=True)
     limits = f'"nofile={OPEN_FILES}:{OPEN_FILES}", "nproc={PROCESSES}:{PROCESSES}"'
-    path.write_text(f'[containers]\ndefault_ulimits = [{limits}]\n[engine]\nevents_logger = "file"\n')
+    path.write_text(
+        f'[containers]\ndefault_ulimits = [{limits}]\n[engine]\nevents_logger = "file"\n'
+    )
     return {CONTAINERS_CONF: str(path.resolve())}

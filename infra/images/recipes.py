@@ -12,14 +12,24 @@ PLATFORMS: Final = {"x86_64": "linux/amd64", "arm64": "linux/arm64"}
 
 
 def model_recipe(root: Path, service: str, models: Iterable[DeployedModel]) -> ImageRecipe:
-    """The image of a model's functions; of several models in tests alone, where one container answers for all."""
+    """The image of a model's functions; of several models in tests alone, where one container
+    answers for all.
+    """
     chosen = tuple(models)
     files = {name: path for model in chosen for name, path in image_files(root, model).items()}
     return ImageRecipe(
-        f"{service}/{chosen[0].name}:latest", files, DOCKERFILE, platform=PLATFORMS[chosen[0].architecture]
+        f"{service}/{chosen[0].name}:latest",
+        files,
+        DOCKERFILE,
+        platform=PLATFORMS[chosen[0].architecture],
     )
 
 
 def worker_recipe(root: Path, service: str) -> ImageRecipe:
     """The image of the GPU worker; onnxruntime-gpu is made for x86 alone."""
-    return ImageRecipe(f"{service}/gpu-worker:latest", worker_files(root), WORKER_DOCKERFILE, platform="linux/amd64")
+    return ImageRecipe(
+        f"{service}/gpu-worker:latest",
+        worker_files(root),
+        WORKER_DOCKERFILE,
+        platform="linux/amd64",
+    )

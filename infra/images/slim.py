@@ -1,7 +1,9 @@
-"""Take out of a folder of installed packages what no function of ours ever loads: ``python slim.py FOLDER``.
+"""Take out of a folder of installed packages what no function of ours ever loads: ``python slim.py
+FOLDER``.
 
-Runs inside the build of an image, on the base's own Python: it loads the standard library alone. A pattern that finds
-nothing ends the build, because a package was renamed or is gone, and what was to be left out may now be in.
+Runs inside the build of an image, on the base's own Python: it loads the standard library alone. A
+pattern that finds nothing ends the build, because a package was renamed or is gone, and what was to
+be left out may now be in.
 """
 
 import shutil
@@ -12,7 +14,8 @@ from typing import Final
 
 MB: Final = 1_000_000
 
-# Patterns below the folder, and why nothing there is needed. Licences and the packages' metadata stay.
+# Patterns below the folder, and why nothing there is needed. Licences and the packages' metadata
+# stay.
 LEFT_OUT: Final = {
     "aws_lambda_powertools/event_handler": "answers requests; ours do that themselves",
     "aws_lambda_powertools/metrics/provider/datadog": "metrics go to CloudWatch",
@@ -29,7 +32,8 @@ LEFT_OUT: Final = {
     "numpy/random/_examples": "for compiling against it",
     "numpy/random/lib": "for compiling against it",
     "onnxruntime/backend": "the runner of ONNX's own tests",
-    "onnxruntime/capi/libonnxruntime.so.*": "the C library; Python's module holds all of it a second time",
+    "onnxruntime/capi/libonnxruntime.so.*": "the C library; Python's module holds all of it a "
+    "second time",
     "onnxruntime/datasets": "example models",
     "onnxruntime/quantization": "compresses models, on the laptop",
     "onnxruntime/tools": "converts models, on the laptop",
@@ -50,15 +54,18 @@ LEFT_OUT: Final = {
     "pillow.libs/libwebp*": "of PIL/_webp",
     "boto3/examples": "documentation",
 }
-# botocore describes 400 services, each in a folder of its own; these are the ones that a function or worker calls.
+# botocore describes 400 services, each in a folder of its own; these are the ones that a function
+# or worker calls.
 SERVICE_DATA: Final = "botocore/data"
 SERVICES: Final = ("dynamodb", "ecs", "events", "s3", "secretsmanager", "sns", "sqs", "sts")
 
 
 def slim(folder: Path) -> dict[str, int]:
-    """Remove what ``LEFT_OUT`` names and the services that are not called; returns the bytes that each pattern took.
+    """Remove what ``LEFT_OUT`` names and the services that are not called; returns the bytes that
+    each pattern took.
 
-    Raises ``FileNotFoundError`` for a pattern that finds nothing, or a service that botocore does not describe.
+    Raises ``FileNotFoundError`` for a pattern that finds nothing, or a service that botocore does
+    not describe.
     """
     removed = {pattern: _remove(_found(folder, pattern)) for pattern in LEFT_OUT}
     return {**removed, SERVICE_DATA: _remove(_other_services(folder / SERVICE_DATA))}
@@ -80,7 +87,9 @@ def _found(folder: Path, pattern: str) -> list[Path]:
 def _other_services(data: Path) -> Iterator[Path]:
     if unknown := [name for name in SERVICES if not (data / name).is_dir()]:
         raise FileNotFoundError(f"botocore does not describe {', '.join(unknown)}")
-    yield from (path for path in sorted(data.iterdir()) if path.is_dir() and path.name not in SERVICES)
+    yield from (
+        path for path in sorted(data.iterdir()) if path.is_dir() and path.name not in SERVICES
+    )
 
 
 def _remove(paths: Iterator[Path] | list[Path]) -> int:

@@ -1,1 +1,3 @@
-"""The units of deployment: a stack composes constructs and grants, and names what other stacks must find."""
+"""The units of deployment: a stack composes constructs and grants, and names what other stacks must
+find.
+"""

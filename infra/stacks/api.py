@@ -34,8 +34,8 @@ CONTROL_MEMORY_MB: Final = 512
 class ApiStack(NestedStack):
     """The REST API, the ``control`` function, and the permission to call each model's function.
 
-    ``missing`` names models without an artifact, with what to do about each. ``code`` and ``layer`` are the folders of
-    the function and its layer.
+    ``missing`` names models without an artifact, with what to do about each. ``code`` and ``layer``
+    are the folders of the function and its layer.
     """
 
     def __init__(
@@ -69,7 +69,10 @@ class ApiStack(NestedStack):
         aliases = {model.name: self._alias_arn(model) for model in models if model.on_lambda}
         answering = self._uri(control.alias.function_arn)
         # A model that has no functions of its own is answered for by the service's.
-        uris = {model.name: self._uri(aliases[model.name]) if model.on_lambda else answering for model in models}
+        uris = {
+            model.name: self._uri(aliases[model.name]) if model.on_lambda else answering
+            for model in models
+        }
         targets = Targets(answering, uris)
         document = _document(config, models, targets)
         gateway = Gateway(self, "Gateway", name=config.service, document=document, api=config.api)
@@ -102,14 +105,17 @@ class ApiStack(NestedStack):
             permissions.objects(READ, layout.UPLOADS_PREFIX),
             permissions.absence(),
             permissions.objects(WRITE, layout.UPLOADS_PREFIX, layout.PAYLOADS_PREFIX),
-            permissions.queues((*SEND, "sqs:GetQueueAttributes"), *permissions.job_queues(self._settings)),
+            permissions.queues(
+                (*SEND, "sqs:GetQueueAttributes"), *permissions.job_queues(self._settings)
+            ),
             *permissions.waking(self._settings, *config.models),
         )
 
     def _add_sweep(self, control: ZipFunction) -> None:
         """Look for lost jobs; a look that fails is not repeated, the next one comes soon.
 
-        Both have to be told: EventBridge tries again to hand its event to Lambda, and Lambda to run what it was handed.
+        Both have to be told: EventBridge tries again to hand its event to Lambda, and Lambda to run
+        what it was handed.
         """
         events.Rule(
             self,
@@ -125,19 +131,28 @@ class ApiStack(NestedStack):
                 )
             ],
         )
-        control.alias.configure_async_invoke(retry_attempts=0, max_event_age=Duration.seconds(SWEEP_EVERY_S))
+        control.alias.configure_async_invoke(
+            retry_attempts=0, max_event_age=Duration.seconds(SWEEP_EVERY_S)
+        )
 
     def _alias_arn(self, model: DeployedModel) -> str:
-        """The alias by its name: an import from the model's stack would forbid that the model ever moves or goes."""
+        """The alias by its name: an import from the model's stack would forbid that the model ever
+        moves or goes.
+        """
         name = f"{model.function_name}:{LIVE}"
         return self.format_arn(
-            service="lambda", resource="function", resource_name=name, arn_format=ArnFormat.COLON_RESOURCE_NAME
+            service="lambda",
+            resource="function",
+            resource_name=name,
+            arn_format=ArnFormat.COLON_RESOURCE_NAME,
         )
 
     def _uri(self, alias_arn: str) -> str:
         """Where API Gateway invokes a function."""
         return self.format_arn(
-            service="apigateway", account="lambda", resource=f"path/2015-03-31/functions/{alias_arn}/invocations"
+            service="apigateway",
+            account="lambda",
+            resource=f"path/2015-03-31/functions/{alias_arn}/invocations",
         )
 
     def _allow(self, id: str, alias_arn: str, gateway: Gateway) -> None:  # noqa: A002
@@ -147,7 +162,9 @@ class ApiStack(NestedStack):
             action="lambda:InvokeFunction",
             function_name=alias_arn,
             principal="apigateway.amazonaws.com",
-            source_arn=gateway.api.arn_for_execute_api(stage=gateway.api.deployment_stage.stage_name),
+            source_arn=gateway.api.arn_for_execute_api(
+                stage=gateway.api.deployment_stage.stage_name
+            ),
         )
 
     def _warn(self, document: Document, missing: Mapping[str, str]) -> None:
@@ -158,11 +175,14 @@ class ApiStack(NestedStack):
         if resources > MAX_RESOURCES:
             notes.add_warning_v2(
                 "onnxlift:resources",
-                f"the API takes {resources} resources, an account has {MAX_RESOURCES} for each until it asks for more",
+                f"the API takes {resources} resources, an account has {MAX_RESOURCES} for each "
+                f"until it asks for more",
             )
 
 
 def _document(config: Config, models: Sequence[DeployedModel], targets: Targets) -> Document:
     catalog = Catalog.of(manifest for model in models for manifest in model.manifests)
-    document = describe(catalog, title=config.service, api_key_required=config.api.api_key_required, jobs=True)
+    document = describe(
+        catalog, title=config.service, api_key_required=config.api.api_key_required, jobs=True
+    )
     return gateway_document(document, targets, config.api.throttle, Limits())

@@ -1,4 +1,6 @@
-"""What outlives every deployment: the table of jobs, the bucket, the secret, and where ended jobs are told."""
+"""What outlives every deployment: the table of jobs, the bucket, the secret, and where ended jobs
+are told.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -22,7 +24,8 @@ SECRET_CHARACTERS: Final = 48
 MAX_BUCKET_NAME: Final = 63
 ACCOUNT_DIGITS: Final = 12
 LONGEST_REGION: Final = len("ap-northeast-1")
-# A first deployment that fails takes them back: what it left would be in the way of the next one, by its name.
+# A first deployment that fails takes them back: what it left would be in the way of the next one,
+# by its name.
 KEPT: Final = RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
 SUFFIX: Final = "-data"
 
@@ -30,10 +33,11 @@ SUFFIX: Final = "-data"
 class DataStack(Stack):
     """The resources that hold data; table, bucket and secret stay when the stack goes.
 
-    They have names of their own, so that the stacks of models find them without an export. Every other stack is
-    deployed after this one: where ``missing`` names models without an artifact, with what to do about each, the
-    template synthesises, and CloudFormation refuses to deploy it and so everything else. Raises ``ConfigInvalid``
-    where the service's name leaves no room in the bucket's, or is another's stack.
+    They have names of their own, so that the stacks of models find them without an export. Every
+    other stack is deployed after this one: where ``missing`` names models without an artifact, with
+    what to do about each, the template synthesises, and CloudFormation refuses to deploy it and so
+    everything else. Raises ``ConfigInvalid`` where the service's name leaves no room in the
+    bucket's, or is another's stack.
     """
 
     def __init__(
@@ -68,11 +72,16 @@ class DataStack(Stack):
         self.bus = events.EventBus(self, "Bus", event_bus_name=layout.bus_name(config.service))
 
     def _refuse_deployment(self, missing: Mapping[str, str]) -> None:
-        """Make CloudFormation stop before it creates anything, with the same words; a rule asks about a parameter."""
+        """Make CloudFormation stop before it creates anything, with the same words; a rule asks
+        about a parameter.
+        """
         names = ",".join(missing)
         parameter = CfnParameter(self, "NotCompressed", default=names, allowed_values=[names])
         condition = Fn.condition_equals(parameter.value_as_string, "")
-        assertions = [CfnRuleAssertion(assert_=condition, assert_description=text) for text in missing.values()]
+        assertions = [
+            CfnRuleAssertion(assert_=condition, assert_description=text)
+            for text in missing.values()
+        ]
         CfnRule(self, "EveryModelIsCompressed", assertions=assertions)
 
     def _add_table(self, config: Config) -> dynamodb.Table:
@@ -80,7 +89,9 @@ class DataStack(Stack):
             self,
             "Jobs",
             table_name=layout.table_name(config.service),
-            partition_key=dynamodb.Attribute(name=layout.TABLE_KEY, type=dynamodb.AttributeType.STRING),
+            partition_key=dynamodb.Attribute(
+                name=layout.TABLE_KEY, type=dynamodb.AttributeType.STRING
+            ),
             billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
             time_to_live_attribute=layout.TABLE_TTL,
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
@@ -93,7 +104,9 @@ class DataStack(Stack):
             table.add_global_secondary_index(
                 index_name=index,
                 partition_key=dynamodb.Attribute(name=key, type=dynamodb.AttributeType.STRING),
-                sort_key=dynamodb.Attribute(name=layout.TABLE_SORT, type=dynamodb.AttributeType.NUMBER),
+                sort_key=dynamodb.Attribute(
+                    name=layout.TABLE_SORT, type=dynamodb.AttributeType.NUMBER
+                ),
                 projection_type=dynamodb.ProjectionType.INCLUDE,
                 non_key_attributes=list(layout.TABLE_INCLUDES[index]),
             )
@@ -113,11 +126,14 @@ class DataStack(Stack):
             lifecycle_rules=_lifecycle(config.jobs.keep_days),
             removal_policy=KEPT,
         )
-        # By hand: the CDK's own way puts a function into the account that changes the bucket afterwards.
+        # By hand: the CDK's own way puts a function into the account that changes the bucket
+        # afterwards.
         plain = bucket.node.default_child
         assert isinstance(plain, s3.CfnBucket)
         plain.notification_configuration = s3.CfnBucket.NotificationConfigurationProperty(
-            event_bridge_configuration=s3.CfnBucket.EventBridgeConfigurationProperty(event_bridge_enabled=True)
+            event_bridge_configuration=s3.CfnBucket.EventBridgeConfigurationProperty(
+                event_bridge_enabled=True
+            )
         )
         return bucket
 
@@ -154,15 +170,19 @@ def data_stack_name(service: str) -> str:
 
 
 def _check_name(service: str) -> None:
-    """Refuse a name that leaves no room in the bucket's, and one whose stack would be that of another's data."""
+    """Refuse a name that leaves no room in the bucket's, and one whose stack would be that of
+    another's data.
+    """
     if service.endswith(SUFFIX):
         raise ConfigInvalid(
-            f"service {service!r} would be deployed over the data of a service {service.removesuffix(SUFFIX)!r}, whose "
+            f"service {service!r} would be deployed over the data of a service "
+            f"{service.removesuffix(SUFFIX)!r}, whose "
             f"stack has that name; choose one that does not end in {SUFFIX!r}"
         )
     room = MAX_BUCKET_NAME - ACCOUNT_DIGITS - LONGEST_REGION - len("--")
     if len(service) > room:
         raise ConfigInvalid(
-            f"service {service!r} has {len(service)} characters; the bucket's name, which holds the account and the "
+            f"service {service!r} has {len(service)} characters; the bucket's name, which holds "
+            f"the account and the "
             f"region too, leaves room for {room}"
         )

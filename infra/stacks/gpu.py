@@ -15,7 +15,9 @@ from onnxlift_runtime import layout
 
 
 class GpuStack(NestedStack):
-    """The network, and the cluster with its machines, or those of Lambda functions; none of them runs by itself."""
+    """The network, and the cluster with its machines, or those of Lambda functions; none of them
+    runs by itself.
+    """
 
     @property
     def availability_zones(self) -> list[str]:
@@ -45,9 +47,17 @@ class GpuStack(NestedStack):
             container_insights_v2=ecs.ContainerInsights.DISABLED,
         )
         if gpu.capacity == "managed":
-            ManagedCapacity(self, "Machines", service=service, gpu=gpu, cluster=cluster, network=network)
+            ManagedCapacity(
+                self, "Machines", service=service, gpu=gpu, cluster=cluster, network=network
+            )
         else:
             most = gpu.max_tasks * len(models)
             GroupCapacity(
-                self, "Machines", service=service, gpu=gpu, cluster=cluster, network=network, max_machines=most
+                self,
+                "Machines",
+                service=service,
+                gpu=gpu,
+                cluster=cluster,
+                network=network,
+                max_machines=most,
             )

@@ -28,8 +28,8 @@ CACHE: Final = f"{SCRATCH}/models"
 class GpuModelStack(NestedStack):
     """The queue of a model's jobs for the GPU, and who works on it.
 
-    ``context`` is the folder that the image is built from; ``scratch`` holds the index of the model's files, and must
-    live until synthesis.
+    ``context`` is the folder that the image is built from; ``scratch`` holds the index of the
+    model's files, and must live until synthesis.
     """
 
     def __init__(
@@ -42,7 +42,9 @@ class GpuModelStack(NestedStack):
         context: str,
         scratch: Path,
     ) -> None:
-        super().__init__(scope, id, description=f"onnxlift: model {model.name} of {config.service} on a GPU")
+        super().__init__(
+            scope, id, description=f"onnxlift: model {model.name} of {config.service} on a GPU"
+        )
         self._config, self._model, self._context = config, model, context
         self._source = gpu_source(config, model.name)
         self._permissions = Permissions(self, config)
@@ -82,12 +84,21 @@ class GpuModelStack(NestedStack):
             memory_mb=self._model.memory_mb,
             retention_days=self._config.api.log_retention_days,
         )
-        task.allow(*self._permissions.working(self._source.queue), self._permissions.protection(), weights.reading())
+        task.allow(
+            *self._permissions.working(self._source.queue),
+            self._permissions.protection(),
+            weights.reading(),
+        )
         return task
 
     def _add_fleets(self, task: WorkerTask, queue: FeedingQueue) -> None:
-        """The model's workers; and, where they are on spot machines, one that stands in while there are none."""
-        gpu, name = self._config.gpu, layout.gpu_service_name(self._config.service, self._model.name)
+        """The model's workers; and, where they are on spot machines, one that stands in while there
+        are none.
+        """
+        gpu, name = (
+            self._config.gpu,
+            layout.gpu_service_name(self._config.service, self._model.name),
+        )
         common: dict[str, Any] = {
             "cluster": layout.gpu_cluster_name(self._config.service),
             "definition": task.definition,

@@ -1,4 +1,6 @@
-"""How jobs come in by bucket and by queue, how webhooks go out, and what becomes of jobs that nobody could do."""
+"""How jobs come in by bucket and by queue, how webhooks go out, and what becomes of jobs that
+nobody could do.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -27,7 +29,8 @@ ESCALATE_MEMORY_MB: Final = 256
 
 
 class JobsStack(NestedStack):
-    """The queues of the service and their functions: ``ingest`` makes jobs, ``notify`` delivers webhooks.
+    """The queues of the service and their functions: ``ingest`` makes jobs, ``notify`` delivers
+    webhooks.
 
     ``escalate`` takes the dead letters of every model's jobs.
 
@@ -44,12 +47,19 @@ class JobsStack(NestedStack):
         code: Mapping[str, str],
         layer: str,
     ) -> None:
-        super().__init__(scope, id, description=f"onnxlift: jobs of {config.service} by queue and bucket")
+        super().__init__(
+            scope, id, description=f"onnxlift: jobs of {config.service} by queue and bucket"
+        )
         self._config, self._models, self._code, self._layer = config, models, code, layer
         self._settings = function_settings(config, models, CODE_FOLDER / SHIPPED_MODELS)
-        self._permissions, self._alarms = Permissions(self, config), Alarms(self, "Alarms", config=config)
+        self._permissions, self._alarms = (
+            Permissions(self, config),
+            Alarms(self, "Alarms", config=config),
+        )
         public, dropped, webhooks = service_sources(config)
-        ingest = self._add_function(dropped, "Makes jobs of dropped objects and of messages", INGEST_MEMORY_MB)
+        ingest = self._add_function(
+            dropped, "Makes jobs of dropped objects and of messages", INGEST_MEMORY_MB
+        )
         self._allow_ingesting(ingest, public, dropped)
         notify = self._add_function(webhooks, "Delivers webhooks", NOTIFY_MEMORY_MB)
         self._allow_notifying(notify, webhooks)
@@ -57,8 +67,15 @@ class JobsStack(NestedStack):
         self._add_rule(self._add_queue("Dropped", dropped, ingest))
         self._add_queue("Webhooks", webhooks, notify)
         self._add_escalation(escalations(config, [model.name for model in models], tiers(models)))
-        add_output(self, "JobsQueue", value=queue.queue.queue_url, description="Where callers send jobs")
-        add_output(self, "DataBucket", value=bucket_name(config.service), description="Where callers drop objects")
+        add_output(
+            self, "JobsQueue", value=queue.queue.queue_url, description="Where callers send jobs"
+        )
+        add_output(
+            self,
+            "DataBucket",
+            value=bucket_name(config.service),
+            description="Where callers drop objects",
+        )
 
     def _add_function(self, source: Source, description: str, memory_mb: int) -> ZipFunction:
         name = source.function.capitalize()
@@ -104,10 +121,14 @@ class JobsStack(NestedStack):
         )
 
     def _add_escalation(self, dead: Sequence[Source]) -> None:
-        """Feed it by the queues' names: they are in the stacks of models, each of which may move or go."""
+        """Feed it by the queues' names: they are in the stacks of models, each of which may move or
+        go.
+        """
         if not dead:
             return
-        escalate = self._add_function(dead[0], "Sends jobs on that nobody could do, or ends them", ESCALATE_MEMORY_MB)
+        escalate = self._add_function(
+            dead[0], "Sends jobs on that nobody could do, or ends them", ESCALATE_MEMORY_MB
+        )
         self._allow_escalating(escalate, dead)
         for source in dead:
             lambda_.EventSourceMapping(
@@ -137,7 +158,9 @@ class JobsStack(NestedStack):
             "Rule",
             description="Objects dropped below in/",
             event_pattern=events.EventPattern(
-                source=pattern["source"], detail_type=pattern["detail-type"], detail=pattern["detail"]
+                source=pattern["source"],
+                detail_type=pattern["detail-type"],
+                detail=pattern["detail"],
             ),
             targets=[targets.SqsQueue(dropped.queue)],
         )

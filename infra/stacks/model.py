@@ -16,7 +16,9 @@ from onnxlift_runtime import layout
 
 
 class ModelStack(NestedStack):
-    """The functions of one model and the queue of its jobs; ``context`` is the folder its image is built from."""
+    """The functions of one model and the queue of its jobs; ``context`` is the folder its image is
+    built from.
+    """
 
     def __init__(
         self,
@@ -33,10 +35,15 @@ class ModelStack(NestedStack):
         source = job_source(config, model.name)
         answers = f"Answers for model {model.name}"
         predict = self._add_function(
-            "predict", description=answers, timeout_ms=API_TIMEOUT_MS, physical_name=model.function_name
+            "predict",
+            description=answers,
+            timeout_ms=API_TIMEOUT_MS,
+            physical_name=model.function_name,
         )
         batch = self._add_function(
-            source.function, description=f"Works on jobs of model {model.name}", timeout_ms=source.timeout_s * 1000
+            source.function,
+            description=f"Works on jobs of model {model.name}",
+            timeout_ms=source.timeout_s * 1000,
         )
         self._allow_submitting(predict)
         batch.allow(*Permissions(self, config).working(source.queue))
@@ -71,6 +78,8 @@ class ModelStack(NestedStack):
             permissions.objects(READ, layout.UPLOADS_PREFIX, layout.RESULTS_PREFIX),
             permissions.absence(),
             permissions.objects(WRITE, layout.PAYLOADS_PREFIX),
-            permissions.queues((*SEND, "sqs:GetQueueAttributes"), *permissions.model_queues(self._settings, name)),
+            permissions.queues(
+                (*SEND, "sqs:GetQueueAttributes"), *permissions.model_queues(self._settings, name)
+            ),
             *permissions.waking(self._settings, name),
         )

@@ -1,13 +1,15 @@
 """The command line: ``onnxlift COMMAND``.
 
-To add a command, write ``onnxlift/cli/<name>.py`` with a click command called ``command`` (shared options are in
-``options``) and add one line to ``COMMANDS``: its name and the first line of its help. A command's file is imported
-when the command runs, so that ``onnxlift --help`` loads none of the heavy libraries.
+To add a command, write ``onnxlift/cli/<name>.py`` with a click command called ``command`` (shared
+options are in ``options``) and add one line to ``COMMANDS``: its name and the first line of its
+help. A command's file is imported when the command runs, so that ``onnxlift --help`` loads none of
+the heavy libraries.
 
-This is also the third edge where errors are translated: a command lets every ``OnnxliftError`` through, and the user
-sees its message on stderr and exit code 1, or 2 for ``ConfigInvalid``. So it is with what the system refuses, such as a
-file that cannot be written. Ctrl-C, SIGTERM and the end of the terminal arrive as ``KeyboardInterrupt``, so a command
-cleans up in ``finally`` blocks, and exits with 130.
+This is also the third edge where errors are translated: a command lets every ``OnnxliftError``
+through, and the user sees its message on stderr and exit code 1, or 2 for ``ConfigInvalid``. So it
+is with what the system refuses, such as a file that cannot be written. Ctrl-C, SIGTERM and the end
+of the terminal arrive as ``KeyboardInterrupt``, so a command cleans up in ``finally`` blocks, and
+exits with 130.
 """
 
 import errno
@@ -75,7 +77,9 @@ class CommandLine(click.Group):
 @click.version_option(__version__, prog_name="onnxlift")
 def main() -> None:
     """Compress a trained model, put it behind one HTTPS API on AWS, run no servers."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # not every terminal has arrows, and not every file name is text
+    if isinstance(
+        sys.stdout, io.TextIOWrapper
+    ):  # not every terminal has arrows, and not every file name is text
         sys.stdout.reconfigure(errors="replace")
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
@@ -94,5 +98,9 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _is_interruption(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is at the bottom of an error: C libraries that are being imported turn it into an ImportError."""
-    return isinstance(error, KeyboardInterrupt) or (error is not None and _is_interruption(error.__cause__))
+    """Whether Ctrl-C is at the bottom of an error: C libraries that are being imported turn it into
+    an ImportError.
+    """
+    return isinstance(error, KeyboardInterrupt) or (
+        error is not None and _is_interruption(error.__cause__)
+    )

@@ -19,10 +19,24 @@ from onnxlift_runtime.errors import OnnxliftError
 
 @click.command(short_help="Compress models as hard as their quality limit allows.")
 @click.argument("model", required=False)
-@click.option("--recipe", metavar="NAME", help="Use this recipe instead of the configured one; auto searches.")
-@click.option("--budget", type=click.FloatRange(0, min_open=True), metavar="S", help="Seconds that a search may take.")
-@click.option("--explain", is_flag=True, help="Tell of every recipe what was predicted, measured and decided.")
-@click.option("--compare", nargs=2, metavar="A B", help="Try two recipes, show them side by side, write nothing.")
+@click.option(
+    "--recipe", metavar="NAME", help="Use this recipe instead of the configured one; auto searches."
+)
+@click.option(
+    "--budget",
+    type=click.FloatRange(0, min_open=True),
+    metavar="S",
+    help="Seconds that a search may take.",
+)
+@click.option(
+    "--explain", is_flag=True, help="Tell of every recipe what was predicted, measured and decided."
+)
+@click.option(
+    "--compare",
+    nargs=2,
+    metavar="A B",
+    help="Try two recipes, show them side by side, write nothing.",
+)
 @config_option
 @json_option
 def command(
@@ -36,23 +50,32 @@ def command(
 ) -> None:
     """Compress MODEL, or every configured model, as hard as its quality limit allows.
 
-    Each recipe is judged on the held-out samples against the fp32 model, on every instruction set it may be served on;
-    the smallest (or fastest, or cheapest) that passes becomes the artifact in the configuration's artifacts folder,
-    with its report. Where none passes, nothing is written and the exit code is 1. A search that was interrupted goes on
-    where it was.
+    Each recipe is judged on the held-out samples against the fp32 model, on every instruction set
+    it may be served on; the smallest (or fastest, or cheapest) that passes becomes the artifact in
+    the configuration's artifacts folder, with its report. Where none passes, nothing is written and
+    the exit code is 1. A search that was interrupted goes on where it was.
     """
     if compare and recipe:
         raise click.UsageError("--compare names two recipes itself; leave --recipe out")
     if compare and pipeline.AUTO in compare:
-        raise click.UsageError(f"--compare takes the names of two recipes; {pipeline.AUTO} is a search, not a recipe")
+        raise click.UsageError(
+            f"--compare takes the names of two recipes; {pipeline.AUTO} is a search, not a recipe"
+        )
     config = load_config(config_path)
     answers = []
     for name in [model] if model else sorted(config.models):
-        with _named(name, needed=len(config.models) > 1 and not model), heard_by(name, quiet=as_json) as heard:
+        with (
+            _named(name, needed=len(config.models) > 1 and not model),
+            heard_by(name, quiet=as_json) as heard,
+        ):
             if compare:
-                shown, data = _compared(pipeline.compare(config, name, compare, heard, budget), name)
+                shown, data = _compared(
+                    pipeline.compare(config, name, compare, heard, budget), name
+                )
             else:
-                shown, data = _compressed(config, name, pipeline.compress(config, name, heard, recipe, budget), explain)
+                shown, data = _compressed(
+                    config, name, pipeline.compress(config, name, heard, recipe, budget), explain
+                )
         answers.append(data)
         if not as_json:
             screen.show(shown)
@@ -64,10 +87,14 @@ def _compressed(
     config: Config, name: str, outcome: pipeline.Outcome, explain: bool
 ) -> tuple[RenderableType, dict[str, object]]:
     placement = place(outcome.manifest, config.models[name].placement)
-    return summary.as_tables(outcome, placement, explain=explain), summary.as_json(outcome, placement)
+    return summary.as_tables(outcome, placement, explain=explain), summary.as_json(
+        outcome, placement
+    )
 
 
-def _compared(comparison: pipeline.Comparison, name: str) -> tuple[RenderableType, dict[str, object]]:
+def _compared(
+    comparison: pipeline.Comparison, name: str
+) -> tuple[RenderableType, dict[str, object]]:
     return summary.side_by_side(comparison, name), summary.comparison_as_json(comparison, name)
 
 

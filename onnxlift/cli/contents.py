@@ -48,7 +48,12 @@ def _values(found: Inspection) -> Table:
     table = _table("", "name", "datatype", "shape")
     for role, values in (("input", found.inputs), ("output", found.outputs)):
         for value in values:
-            table.add_row(role, _name(value.name), value.datatype.lower(), Text(_shape(value), overflow="fold"))
+            table.add_row(
+                role,
+                _name(value.name),
+                value.datatype.lower(),
+                Text(_shape(value), overflow="fold"),
+            )
     return table
 
 
@@ -60,17 +65,26 @@ def _shares(shares: Sequence[Share], head: str, counted: str, whole: int) -> Tab
     table = _table(head, f">{counted}", ">size", "", ">")
     for share in shares[:_MOST_ROWS]:
         part = share.size_bytes / whole if whole else 0.0
-        table.add_row(_name(share.name), str(share.count), size(share.size_bytes), _bar(part), f"{part:.0%}")
+        table.add_row(
+            _name(share.name), str(share.count), size(share.size_bytes), _bar(part), f"{part:.0%}"
+        )
     if rest := shares[_MOST_ROWS:]:
-        count, size_bytes = sum(share.count for share in rest), sum(share.size_bytes for share in rest)
+        count, size_bytes = (
+            sum(share.count for share in rest),
+            sum(share.size_bytes for share in rest),
+        )
         label = Text(f"… {len(rest)} more", "dim")
-        table.add_row(label, str(count), size(size_bytes), _bar(size_bytes / whole if whole else 0.0), "")
+        table.add_row(
+            label, str(count), size(size_bytes), _bar(size_bytes / whole if whole else 0.0), ""
+        )
     return table
 
 
 def _estimates(found: Inspection) -> RenderableType:
     if not found.estimates:
-        return Text("Nothing that the recipes store otherwise; structured pruning may still help.", "dim")
+        return Text(
+            "Nothing that the recipes store otherwise; structured pruning may still help.", "dim"
+        )
     table = _table("stored as", ">weights", ">now", ">model", ">", ">weight error")
     for item in found.estimates:
         table.add_row(*_estimate(item, found.size_bytes))
@@ -97,7 +111,9 @@ def _table(*heads: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for head in heads:
         right = head.startswith(">")
-        table.add_column(head.lstrip(">"), justify="right" if right else "left", no_wrap=right, overflow="fold")
+        table.add_column(
+            head.lstrip(">"), justify="right" if right else "left", no_wrap=right, overflow="fold"
+        )
     return table
 
 

@@ -1,4 +1,6 @@
-"""What ``onnxlift plan`` tells: for each model its limits and its costs, then what the service costs as a whole."""
+"""What ``onnxlift plan`` tells: for each model its limits and its costs, then what the service
+costs as a whole.
+"""
 
 from collections.abc import Iterator
 from typing import Final
@@ -27,7 +29,8 @@ def as_tables(plan: Plan) -> RenderableType:
 
 
 _OMITTED: Final = (
-    "US dollars a month in {region}, for requests of one row; without free tiers, cold starts and transfer. "
+    "US dollars a month in {region}, for requests of one row; without free tiers, cold starts and "
+    "transfer. "
     "GPU: at most, because its work is counted as one processor's"
 )
 
@@ -41,13 +44,16 @@ def _networks(plan: Plan) -> str:
 
 
 def _model(model: ModelPlan) -> Iterator[RenderableType]:
-    yield Text.assemble((model.name, "bold"), f" → {' + '.join(model.placement.tiers)}: {model.placement.reason}")
+    yield Text.assemble(
+        (model.name, "bold"), f" → {' + '.join(model.placement.tiers)}: {model.placement.reason}"
+    )
     yield _margins(model)
     yield _traffic(model)
     yield Text(_break_even(model))
     idle = model.estimate.idle
     yield Text(
-        f"a month without a request: {_usd(idle.model_usd)} for the model, {_usd(idle.service_usd)} for the service"
+        f"a month without a request: {_usd(idle.model_usd)} for the model, "
+        f"{_usd(idle.service_usd)} for the service"
     )
 
 
@@ -57,7 +63,9 @@ def _margins(model: ModelPlan) -> Table:
         column.justify = "right"
     for item in model.margins:
         left = Text("broken", "red") if item.broken else Text(f"{item.left:.0%}")
-        table.add_row(item.limit, f"{item.needed:,.4g} {item.unit}", f"{item.allowed:,.0f} {item.unit}", left)
+        table.add_row(
+            item.limit, f"{item.needed:,.4g} {item.unit}", f"{item.allowed:,.0f} {item.unit}", left
+        )
     return table
 
 
@@ -68,16 +76,24 @@ def _traffic(model: ModelPlan) -> Table:
         column.justify = "right"
     for level in model.estimate.traffic:
         on_lambda = NOTHING if level.lambda_usd is None else _usd(level.lambda_usd)
-        table.add_row(f"{level.requests:,}", on_lambda, _usd(level.gpu_even_usd), _usd(level.gpu_daily_usd))
+        table.add_row(
+            f"{level.requests:,}", on_lambda, _usd(level.gpu_even_usd), _usd(level.gpu_daily_usd)
+        )
     return table
 
 
 def _break_even(model: ModelPlan) -> str:
     found = model.estimate
-    hour = f"{found.machine} at {_usd(found.machine_hour_usd)} an hour, {BOOT_MINUTES:.0f} minutes from sleep to work"
+    hour = (
+        f"{found.machine} at {_usd(found.machine_hour_usd)} an hour, {BOOT_MINUTES:.0f} "
+        f"minutes from sleep to work"
+    )
     if found.break_even_rps is None:
         return f"{hour}; there is no other tier to compare with"
-    return f"{hour}; Lambda is cheaper below {found.break_even_rps:,.3g} requests a second, if the GPU sustains as many"
+    return (
+        f"{hour}; Lambda is cheaper below {found.break_even_rps:,.3g} requests a second, if "
+        f"the GPU sustains as many"
+    )
 
 
 def _usd(amount: float) -> str:

@@ -14,7 +14,8 @@ from onnxlift.cli.options import json_option
 def command(file: Path, as_json: bool) -> None:
     """Show what is in a model FILE, and what may be compressed.
 
-    Nothing is run and nothing is written. The sizes after compression are estimates; `onnxlift compress` measures.
+    Nothing is run and nothing is written. The sizes after compression are estimates; `onnxlift
+    compress` measures.
     """
     from dataclasses import asdict
 

@@ -44,12 +44,25 @@ def _show(record: JobRecord, *, as_json: bool) -> None:
 
 @command.command("list")
 @click.option("--model", default="", help="Only jobs of this model.")
-@click.option("--status", type=click.Choice(STATUSES, case_sensitive=False), default=None, help="Only jobs like this.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many at most.")
+@click.option(
+    "--status",
+    type=click.Choice(STATUSES, case_sensitive=False),
+    default=None,
+    help="Only jobs like this.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 10_000),
+    default=20,
+    show_default=True,
+    help="How many at most.",
+)
 @url_option
 @api_key_option
 @json_option
-def list_jobs(model: str, status: str | None, limit: int, url: str, api_key: str | None, as_json: bool) -> None:
+def list_jobs(
+    model: str, status: str | None, limit: int, url: str, api_key: str | None, as_json: bool
+) -> None:
     """List your jobs, the newest first."""
     from onnxlift.cli import records
 
@@ -74,7 +87,13 @@ def show(job_id: str, url: str, api_key: str | None, as_json: bool) -> None:
 
 @command.command()
 @job_argument
-@click.option("-o", "--output", "path", type=click.Path(path_type=Path, dir_okay=False), help="Write it to this file.")
+@click.option(
+    "-o",
+    "--output",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write it to this file.",
+)
 @url_option
 @api_key_option
 @json_option

@@ -18,9 +18,17 @@ config_option: Final = click.option(
 )
 LOCAL_URL: Final = "http://127.0.0.1:8080"
 url_option: Final = click.option(
-    "--url", default=LOCAL_URL, show_default=True, envvar="ONNXLIFT_URL", help="The service, stage included."
+    "--url",
+    default=LOCAL_URL,
+    show_default=True,
+    envvar="ONNXLIFT_URL",
+    help="The service, stage included.",
 )
 api_key_option: Final = click.option(
-    "--api-key", envvar="ONNXLIFT_API_KEY", help="Sent as x-api-key; better set as ONNXLIFT_API_KEY."
+    "--api-key",
+    envvar="ONNXLIFT_API_KEY",
+    help="Sent as x-api-key; better set as ONNXLIFT_API_KEY.",
 )
-json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs, nothing else.")
+json_option: Final = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON for programs, nothing else."
+)

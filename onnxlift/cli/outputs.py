@@ -19,19 +19,28 @@ def show(answer: Answer, *, as_classes: bool) -> None:
     console = Console()
     for name in answer.outputs:
         title = f"{answer.model} version {answer.version}: {name}"
-        console.print(_class_table(answer, name, title) if as_classes else _value_table(answer, name, title))
+        console.print(
+            _class_table(answer, name, title) if as_classes else _value_table(answer, name, title)
+        )
 
 
 def as_json(answer: Answer, *, as_classes: bool) -> str:
-    """One JSON object: outputs by name, as nested lists or as lists of classes; NaN and infinities are ``null``."""
+    """One JSON object: outputs by name, as nested lists or as lists of classes; NaN and infinities
+    are ``null``.
+    """
     outputs = {name: _plain(answer, name, as_classes=as_classes) for name in answer.outputs}
-    return encode_json({"model": answer.model, "version": answer.version, "outputs": outputs}).decode()
+    return encode_json(
+        {"model": answer.model, "version": answer.version, "outputs": outputs}
+    ).decode()
 
 
 def _plain(answer: Answer, name: str, *, as_classes: bool) -> Any:
     if as_classes:
         found = answer.classes(name)
-        return [[{"label": one.label, "index": one.index, "score": one.score} for one in row] for row in found]
+        return [
+            [{"label": one.label, "index": one.index, "score": one.score} for one in row]
+            for row in found
+        ]
     array = answer.outputs[name]
     if array.dtype != object:
         return array.tolist()
@@ -43,7 +52,9 @@ def _class_table(answer: Answer, name: str, title: str) -> Table:
     rows = answer.classes(name)
     for sample, row in enumerate(rows[:MAX_ROWS]):
         for rank, found in enumerate(row, start=1):
-            table.add_row(str(sample), str(rank), found.label or str(found.index), f"{found.score:.4g}")
+            table.add_row(
+                str(sample), str(rank), found.label or str(found.index), f"{found.score:.4g}"
+            )
     return _with_rest(table, len(rows))
 
 

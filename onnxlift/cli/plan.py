@@ -21,21 +21,26 @@ LEVELS = (10_000, 1_000_000, 10_000_000)
     multiple=True,
     default=LEVELS,
     metavar="NUMBER",
-    help="Requests a month to count with; give it several times.  [default: 10000, 1000000, 10000000]",
+    help="Requests a month to count with; give it several times.  [default: 10000, 1000000, "
+    "10000000]",
 )
 @json_option
-def command(models: tuple[str, ...], config_path: Path, levels: tuple[int, ...], as_json: bool) -> None:
+def command(
+    models: tuple[str, ...], config_path: Path, levels: tuple[int, ...], as_json: bool
+) -> None:
     """Show where each model runs, why, and what it costs a month.
 
-    Everything is worked out on this machine, from what was measured when the models were compressed and from a dated
-    file of prices. Nothing is deployed and nobody is asked.
+    Everything is worked out on this machine, from what was measured when the models were compressed
+    and from a dated file of prices. Nothing is deployed and nobody is asked.
     """
     from datetime import UTC, datetime
 
     from onnxlift.cost.plan import make_plan  # `--help` reads no manifest
     from onnxlift.cost.prices import read_prices
 
-    found = make_plan(load_config(config_path), models, read_prices(), levels, datetime.now(UTC).date())
+    found = make_plan(
+        load_config(config_path), models, read_prices(), levels, datetime.now(UTC).date()
+    )
     if as_json:
         click.echo(json.dumps(found.as_document(), indent=2))
         return

@@ -17,7 +17,9 @@ LINE_EVERY_S: Final = 15.0
 
 @contextlib.contextmanager
 def heard_by(model: str, *, quiet: bool) -> Iterator[search.Heard]:
-    """Whoever is told of each step of a search: a bar on a terminal, or else a line now and then, as a log wants."""
+    """Whoever is told of each step of a search: a bar on a terminal, or else a line now and then,
+    as a log wants.
+    """
     console = Console(stderr=True)
     if quiet:
         yield lambda _state: None
@@ -61,7 +63,10 @@ def _lines(model: str) -> search.Heard:
             return
         told_s = monotonic()
         spent = " ".join(filter(None, (f"{told_s - began_s:.0f} s", _budget(state))))
-        click.echo(f"{model}: {state.done} of {state.total} after {spent}: {state.doing}{_best(state)}", err=True)
+        click.echo(
+            f"{model}: {state.done} of {state.total} after {spent}: {state.doing}{_best(state)}",
+            err=True,
+        )
 
     return tell
 

@@ -50,12 +50,16 @@ def one_as_json(record: JobRecord) -> str:
 
 @contextmanager
 def status_line() -> Iterator[Callable[[JobRecord], None]]:
-    """A line on stderr that says where a job is; where stderr is no terminal, one line for each change."""
+    """A line on stderr that says where a job is; where stderr is no terminal, one line for each
+    change.
+    """
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     started, last = time.monotonic(), ""
     if console.is_terminal:
         with console.status("submitting") as line:
-            yield lambda record: line.update(f"{describe(record)}, {time.monotonic() - started:.1f} s")
+            yield lambda record: line.update(
+                f"{describe(record)}, {time.monotonic() - started:.1f} s"
+            )
         return
 
     def tell(record: JobRecord) -> None:
@@ -76,7 +80,11 @@ def describe(record: JobRecord) -> str:
 
 def _plain(record: JobRecord) -> dict[str, object]:
     """What is known of a job: a position of 0 is, it is the next one."""
-    return {item.name: value for item in fields(record) if (value := getattr(record, item.name)) != item.default}
+    return {
+        item.name: value
+        for item in fields(record)
+        if (value := getattr(record, item.name)) != item.default
+    }
 
 
 def _fact(name: str, value: object) -> str:

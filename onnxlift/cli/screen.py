@@ -11,7 +11,9 @@ PIPED_COLUMNS: Final = 200
 
 
 def show(renderable: RenderableType, piped_columns: int = PIPED_COLUMNS) -> None:
-    """Print tables as wide as the terminal; into a file or a pipe ``piped_columns`` wide, without blanks at the end."""
+    """Print tables as wide as the terminal; into a file or a pipe ``piped_columns`` wide, without
+    blanks at the end.
+    """
     console = Console(highlight=False)
     if console.is_terminal:
         console.width = max(console.width, FEWEST_COLUMNS)

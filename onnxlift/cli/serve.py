@@ -18,12 +18,25 @@ from onnxlift_runtime.layout import SWEEP_EVENT
 @config_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
-    "--port", type=click.IntRange(0, 65_535), default=8080, show_default=True, help="The port; 0 takes a free one."
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8080,
+    show_default=True,
+    help="The port; 0 takes a free one.",
 )
-@click.option("--threads", type=click.IntRange(0), default=0, help="Threads of one inference; 0 is one per processor.")
+@click.option(
+    "--threads",
+    type=click.IntRange(0),
+    default=0,
+    help="Threads of one inference; 0 is one per processor.",
+)
 @click.option("--quiet", is_flag=True, help="Write no line for each request.")
 @click.option(
-    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that work on queued jobs."
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Processes that work on queued jobs.",
 )
 @click.option(
     "--persist",
@@ -53,8 +66,9 @@ def command(
 ) -> None:
     """Serve all compressed models on a local HTTP port.
 
-    The same functions as in AWS answer, with the same limits. Jobs run on S3, SQS, DynamoDB and EventBridge of this
-    machine, whose address is told for `aws --endpoint-url`. Ctrl-C or SIGTERM ends it.
+    The same functions as in AWS answer, with the same limits. Jobs run on S3, SQS, DynamoDB and
+    EventBridge of this machine, whose address is told for `aws --endpoint-url`. Ctrl-C or SIGTERM
+    ends it.
     """
     from onnxlift.local.cloud import open_cloud  # `--help` loads no server and no runtime
     from onnxlift.local.gateway import Gateway
@@ -65,7 +79,9 @@ def command(
     from onnxlift.local.worker import Workers
 
     config = load_config(config_path)
-    read_placements(config)  # what cannot be placed is told before there are processes that stumble over it too
+    read_placements(
+        config
+    )  # what cannot be placed is told before there are processes that stumble over it too
     _log_to_stderr(quiet)
     with (
         tempfile.TemporaryDirectory(prefix="onnxlift-") as scratch,
@@ -76,7 +92,10 @@ def command(
         for line in (*inventory.lines(), *cloud.lines(config.service)):
             click.echo(line)
         sweep = Schedule(wiring.handlers["control"], SWEEP_EVENT, sweep_every_s)
-        with Workers(workers, [str(config_path)], os.environ) as started, gpu_workers(config, Path(scratch)) as on_gpu:
+        with (
+            Workers(workers, [str(config_path)], os.environ) as started,
+            gpu_workers(config, Path(scratch)) as on_gpu,
+        ):
 
             def ready() -> None:
                 click.echo(f"listening on {address(sock)}")

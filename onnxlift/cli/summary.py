@@ -1,4 +1,6 @@
-"""What ``onnxlift compress`` tells: a table before and after, a row for every candidate, or JSON."""
+"""What ``onnxlift compress`` tells: a table before and after, a row for every candidate, or
+JSON.
+"""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -26,16 +28,25 @@ def as_tables(outcome: Outcome, placement: Placement, *, explain: bool = False) 
     manifest, report = outcome.manifest, outcome.report
     title = Text.assemble((f"{manifest.name} {manifest.version}", "bold"), f" → {outcome.folder}")
     measured = manifest.measurements
-    origin = f"measured with {measured.threads} thread, onnxruntime {measured.onnxruntime}, {measured.cpu}"
+    origin = (
+        f"measured with {measured.threads} thread, onnxruntime {measured.onnxruntime}, "
+        f"{measured.cpu}"
+    )
     parts: list[RenderableType] = [title, "", _before_and_after(outcome), ""]
     parts += [_candidates(outcome.candidates, report.limits[0]), ""]
     if explain:
-        parts += [*(line for row in outcome.candidates for line in _explained(row, report.limits)), ""]
+        parts += [
+            *(line for row in outcome.candidates for line in _explained(row, report.limits)),
+            "",
+        ]
     if outcome.kept_fp32 and len(outcome.candidates) > 1:
         parts.append(Text(_why_fp32(outcome), "yellow"))
     if manifest.verified_on:
         parts.append(Text(f"answers agree on {_agreements(manifest.verified_on.items())}"))
-    parts += [Text(f"not verified on {name}: {why}", "yellow") for name, why in manifest.not_verified_on.items()]
+    parts += [
+        Text(f"not verified on {name}: {why}", "yellow")
+        for name, why in manifest.not_verified_on.items()
+    ]
     return Group(*parts, Text(origin, "dim"), f"placement: {placement}\n")
 
 
@@ -58,8 +69,13 @@ def side_by_side(comparison: Comparison, name: str) -> RenderableType:
     table.add_row("size", *(size(row.size_bytes) if row.size_bytes else NOTHING for row in rows))
     for limit in comparison.limits:
         worst = [row.worst(limit) for row in rows]
-        table.add_row(limit.metric, *(_number(item.measured if item else None, "{:.6g}") for item in worst))
-        table.add_row(f"{limit.metric}, bound", *(_number(item.bound if item else None, "{:.6g}") for item in worst))
+        table.add_row(
+            limit.metric, *(_number(item.measured if item else None, "{:.6g}") for item in worst)
+        )
+        table.add_row(
+            f"{limit.metric}, bound",
+            *(_number(item.bound if item else None, "{:.6g}") for item in worst),
+        )
     for batch in sorted({item.batch_size for row in rows for item in row.latency}):
         table.add_row(f"p50, batch {batch}", *(_p50_at(row, batch) for row in rows))
     table.add_row("load", *(_number(row.load_ms, "{:.1f} ms") for row in rows))
@@ -74,7 +90,11 @@ def side_by_side(comparison: Comparison, name: str) -> RenderableType:
 def comparison_as_json(comparison: Comparison, name: str) -> dict[str, Any]:
     """The same for a program."""
     limits = [asdict(limit) for limit in comparison.limits]
-    return {"model": name, "limits": limits, "candidates": [plain(asdict(row)) for row in comparison.rows]}
+    return {
+        "model": name,
+        "limits": limits,
+        "candidates": [plain(asdict(row)) for row in comparison.rows],
+    }
 
 
 def _before_and_after(outcome: Outcome) -> Table:
@@ -82,12 +102,23 @@ def _before_and_after(outcome: Outcome) -> Table:
     before, after = outcome.source, manifest.measurements
     ratio = manifest.size_bytes / manifest.source.size_bytes
     table = _table("", "fp32", manifest.recipe, "change")
-    table.add_row("size", size(manifest.source.size_bytes), size(manifest.size_bytes), f"× {ratio:.2f}")
+    table.add_row(
+        "size", size(manifest.source.size_bytes), size(manifest.size_bytes), f"× {ratio:.2f}"
+    )
     for quality in (manifest.quality, *manifest.further_quality):
-        table.add_row(quality.metric, f"{quality.reference:.4f}", f"{quality.measured:.4f}", _change(quality))
-    table.add_row(f"p50, batch {before.latency[0].batch_size}", _p50(before), _p50(after), _times(before, after))
+        table.add_row(
+            quality.metric, f"{quality.reference:.4f}", f"{quality.measured:.4f}", _change(quality)
+        )
+    table.add_row(
+        f"p50, batch {before.latency[0].batch_size}",
+        _p50(before),
+        _p50(after),
+        _times(before, after),
+    )
     table.add_row("load", f"{before.load_ms:.1f} ms", f"{after.load_ms:.1f} ms", "")
-    table.add_row("peak memory", f"{before.peak_memory_mb:.0f} MB", f"{after.peak_memory_mb:.0f} MB", "")
+    table.add_row(
+        "peak memory", f"{before.peak_memory_mb:.0f} MB", f"{after.peak_memory_mb:.0f} MB", ""
+    )
     return table
 
 
@@ -109,25 +140,35 @@ def _candidates(candidates: Sequence[CandidateRow], limit: Limit) -> Table:
 
 
 def _explained(row: CandidateRow, limits: Sequence[Limit]) -> Iterable[Text]:
-    """A paragraph for one candidate: its steps, what was predicted and measured, and the decision."""
+    """A paragraph for one candidate: its steps, what was predicted and measured, and the
+    decision.
+    """
     yield Text.assemble((row.recipe, "bold"), f" · {row.status} · {row.reason}")
     if row.steps:
         yield Text(f"  steps: {'; '.join(row.steps)}", "dim")
     if row.predicted_error is not None:
-        yield Text(f"  predicted error: {row.predicted_error:.3g} (half the squared relative error, 1 − cosine)")
+        yield Text(
+            f"  predicted error: {row.predicted_error:.3g} (half the squared relative error, 1 − "
+            f"cosine)"
+        )
     for limit in limits:
         for figure in (item for item in row.figures if item.metric == limit.metric):
             loss, allowed = limit.loss(figure.bound), abs(limit.reference - limit.allowed)
             yield Text(
-                f"  {figure.metric} on {figure.instruction_set}, batch {figure.batch_size}: {figure.measured:.6g}, "
-                f"loses {max(loss, 0):.3g} at most with {limit.confidence:.0%} confidence, {allowed:.3g} is allowed"
+                f"  {figure.metric} on {figure.instruction_set}, batch {figure.batch_size}: "
+                f"{figure.measured:.6g}, "
+                f"loses {max(loss, 0):.3g} at most with {limit.confidence:.0%} confidence, "
+                f"{allowed:.3g} is allowed"
             )
     if row.agreement:
-        yield Text(f"  agreement: {_agreements((item.instruction_set, item.measured) for item in row.agreement)}")
+        pairs = ((item.instruction_set, item.measured) for item in row.agreement)
+        yield Text(f"  agreement: {_agreements(pairs)}")
     if row.cost_usd_per_1000 is not None:
         yield Text(f"  1,000 requests: ${row.cost_usd_per_1000:.6f} on Lambda")
     if row.seconds:
-        yield Text(f"  took {row.seconds:.1f} s{', in an earlier run' if row.cached else ''}", "dim")
+        yield Text(
+            f"  took {row.seconds:.1f} s{', in an earlier run' if row.cached else ''}", "dim"
+        )
 
 
 def _why_fp32(outcome: Outcome) -> str:
@@ -166,7 +207,9 @@ def _p50(measured: Measurements) -> str:
 
 
 def _p50_at(row: CandidateRow, batch: int) -> str:
-    return _number(next((item.p50_ms for item in row.latency if item.batch_size == batch), None), "{:.3f} ms")
+    return _number(
+        next((item.p50_ms for item in row.latency if item.batch_size == batch), None), "{:.3f} ms"
+    )
 
 
 def _times(before: Measurements, after: Measurements) -> str:

@@ -1,8 +1,10 @@
-"""Call a service from Python: local or deployed, over the Open Inference Protocol or TensorFlow Serving's REST API.
+"""Call a service from Python: local or deployed, over the Open Inference Protocol or TensorFlow
+Serving's REST API.
 
 ::
 
-    text or files ─ values ─▶ arrays ─ Client.infer ─▶ Answer: arrays by output name, and classes with their labels
+    text or files ─ values ─▶ arrays ─ Client.infer ─▶ Answer: arrays by output name, and classes
+    with their labels
                                      ├ Client.predict ─▶ nested lists
                                      └ Jobs.submit ─▶ JobRecord, followed and fetched later
 """

@@ -43,23 +43,31 @@ class Answer:
     datatypes: Mapping[str, str]
 
     def classes(self, output: str) -> list[list[ScoredClass]]:
-        """The classes of an output that was asked for with ``classes``, one list per sample, best first."""
+        """The classes of an output that was asked for with ``classes``, one list per sample, best
+        first.
+        """
         rows = np.atleast_2d(self.outputs[output])
         return [[ScoredClass.from_text(item) for item in row] for row in rows]
 
 
 def decode_answer(body: bytes, headers: Mapping[str, str]) -> Answer:
-    """Read the body of an inference answer, JSON or binary; raises ``ServiceUnreachable`` where it is neither."""
+    """Read the body of an inference answer, JSON or binary; raises ``ServiceUnreachable`` where it
+    is neither.
+    """
     try:
         return _decode(body, headers.get(HEADER_LENGTH) or headers.get(HEADER_LENGTH.lower()))
     except (OnnxliftError, ValueError, KeyError, TypeError) as error:
-        raise ServiceUnreachable(f"the answer is not the Open Inference Protocol's: {error}") from error
+        raise ServiceUnreachable(
+            f"the answer is not the Open Inference Protocol's: {error}"
+        ) from error
 
 
 def _decode(body: bytes, header_length: str | None) -> Answer:
     json_length = len(body) if header_length is None else int(header_length)
     document = expect_mapping(decode_json(body[:json_length]), "the answer")
-    tensors = _read_tensors(expect(document.get("outputs"), list, "'outputs'"), memoryview(body)[json_length:])
+    tensors = _read_tensors(
+        expect(document.get("outputs"), list, "'outputs'"), memoryview(body)[json_length:]
+    )
     return Answer(
         model=document["model_name"],
         version=document.get("model_version", ""),

@@ -9,7 +9,13 @@ from urllib.parse import quote
 import httpx
 
 from onnxlift.client.answer import Answer, decode_answer
-from onnxlift_runtime.errors import ConfigInvalid, InputMismatch, OnnxliftError, ServiceRefused, ServiceUnreachable
+from onnxlift_runtime.errors import (
+    ConfigInvalid,
+    InputMismatch,
+    OnnxliftError,
+    ServiceRefused,
+    ServiceUnreachable,
+)
 from onnxlift_runtime.http import JSON, OCTET_STREAM
 from onnxlift_runtime.manifest import TensorSpec
 from onnxlift_runtime.oip import HEADER_LENGTH, encode_request
@@ -23,8 +29,9 @@ _CLIENT_ERROR: Final = 400
 class Terms(TypedDict, total=False):
     """How an inference is asked for.
 
-    ``version`` is the newest when absent; ``binary``, true when absent, sends and asks for raw tensors instead of JSON;
-    ``classes`` asks for the best k classes of the outputs it names instead of tensors.
+    ``version`` is the newest when absent; ``binary``, true when absent, sends and asks for raw
+    tensors instead of JSON; ``classes`` asks for the best k classes of the outputs it names instead
+    of tensors.
     """
 
     version: str | None
@@ -53,8 +60,9 @@ class ModelMetadata:
 class Client:
     """Calls to one service, which may lie below a base path such as API Gateway's stage.
 
-    Every call raises ``ServiceUnreachable`` where nothing answers or the answer is foreign, and ``ServiceRefused``
-    with the service's own words for an error it tells; an API key that no header carries is a ``ConfigInvalid``.
+    Every call raises ``ServiceUnreachable`` where nothing answers or the answer is foreign, and
+    ``ServiceRefused`` with the service's own words for an error it tells; an API key that no header
+    carries is a ``ConfigInvalid``.
     """
 
     def __init__(
@@ -66,16 +74,23 @@ class Client:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         if api_key and not (api_key.isascii() and api_key.isprintable()):
-            raise ConfigInvalid("the API key has characters that no header carries; it was expected in plain ASCII")
+            raise ConfigInvalid(
+                "the API key has characters that no header carries; it was expected in plain ASCII"
+            )
         headers = {"x-api-key": api_key} if api_key else {}
         self.url = url.rstrip("/")
-        self._http = httpx.Client(headers=headers, timeout=timeout_s, transport=transport, trust_env=False)
+        self._http = httpx.Client(
+            headers=headers, timeout=timeout_s, transport=transport, trust_env=False
+        )
 
     def __enter__(self) -> "Client":
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._http.close()
 
@@ -92,15 +107,21 @@ class Client:
         document = read_document(self.call("GET", model_path(model, version)))
         try:
             inputs, outputs = map(_specs, (document["inputs"], document["outputs"]))
-            return ModelMetadata(document["name"], tuple(document.get("versions", ())), inputs, outputs)
+            return ModelMetadata(
+                document["name"], tuple(document.get("versions", ())), inputs, outputs
+            )
         except (KeyError, TypeError) as error:
-            raise ServiceUnreachable(f"{self.url} tells no metadata of model {model!r}: {error!r}") from error
+            raise ServiceUnreachable(
+                f"{self.url} tells no metadata of model {model!r}: {error!r}"
+            ) from error
 
-    def infer(self, model: str, inputs: Mapping[str, tuple[str, Array]], **terms: Unpack[Terms]) -> Answer:
+    def infer(
+        self, model: str, inputs: Mapping[str, tuple[str, Array]], **terms: Unpack[Terms]
+    ) -> Answer:
         """Run a model over the Open Inference Protocol.
 
-        ``inputs`` maps a name to (datatype, array with the batch dimension). A request that the service makes a job of
-        is followed to its end, as long as an answer is waited for.
+        ``inputs`` maps a name to (datatype, array with the batch dimension). A request that the
+        service makes a job of is followed to its end, as long as an answer is waited for.
         """
         answer = self.ask(model, inputs, {}, **terms)
         if answer.status_code == httpx.codes.ACCEPTED:
@@ -114,14 +135,24 @@ class Client:
         headers: Mapping[str, str],
         **terms: Unpack[Terms],
     ) -> httpx.Response:
-        """What the service answers to an inference request with further ``headers``: the outputs, or a job."""
-        body, own = encode_inference(inputs, binary=terms.get("binary", True), classes=terms.get("classes") or {})
-        return self.call("POST", model_path(model, terms.get("version")) + "/infer", body, {**own, **headers})
+        """What the service answers to an inference request with further ``headers``: the outputs,
+        or a job.
+        """
+        body, own = encode_inference(
+            inputs, binary=terms.get("binary", True), classes=terms.get("classes") or {}
+        )
+        return self.call(
+            "POST", model_path(model, terms.get("version")) + "/infer", body, {**own, **headers}
+        )
 
     def predict(self, model: str, instances: Any) -> Any:
-        """Run a model over TensorFlow Serving's REST API in row format; returns its ``predictions``."""
+        """Run a model over TensorFlow Serving's REST API in row format; returns its
+        ``predictions``.
+        """
         body = encode_json({"instances": instances})
-        answer = self.call("POST", f"/v1/models/{quote(model, safe='')}:predict", body, {"Content-Type": JSON})
+        answer = self.call(
+            "POST", f"/v1/models/{quote(model, safe='')}:predict", body, {"Content-Type": JSON}
+        )
         return read_document(answer, "predictions")["predictions"]
 
     def call(
@@ -156,7 +187,9 @@ class Client:
         try:
             return self._http.request(method, self.url + path, content=body, headers=headers)
         except httpx.TimeoutException as error:
-            raise ServiceUnreachable(f"{self.url} did not answer in time: {type(error).__name__}") from error
+            raise ServiceUnreachable(
+                f"{self.url} did not answer in time: {type(error).__name__}"
+            ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             why = str(error).rstrip(".")
             raise ServiceUnreachable(
@@ -168,7 +201,9 @@ def encode_inference(
     inputs: Mapping[str, tuple[str, Array]], *, binary: bool, classes: Mapping[str, int]
 ) -> tuple[bytes, dict[str, str]]:
     """The body of an inference request and the headers that give it meaning."""
-    tensors = [encode(array, name, datatype, binary=binary) for name, (datatype, array) in inputs.items()]
+    tensors = [
+        encode(array, name, datatype, binary=binary) for name, (datatype, array) in inputs.items()
+    ]
     body, json_length = encode_request(tensors, binary_output=binary, classes=classes)
     if binary:
         return body, {"Content-Type": OCTET_STREAM, HEADER_LENGTH: str(json_length)}
@@ -182,7 +217,9 @@ def model_path(model: str, version: str | None) -> str:
 
 
 def read_document(answer: httpx.Response, *names: str) -> Mapping[str, Any]:
-    """The JSON object of an answer, known to have ``names``; raises ``ServiceUnreachable`` for any other body."""
+    """The JSON object of an answer, known to have ``names``; raises ``ServiceUnreachable`` for any
+    other body.
+    """
     try:
         document = decode_json(answer.content)
     except OnnxliftError as error:
@@ -204,4 +241,6 @@ def _told(answer: httpx.Response) -> str:
 
 
 def _specs(entries: Any) -> tuple[TensorSpec, ...]:
-    return tuple(TensorSpec(entry["name"], entry["datatype"], tuple(entry["shape"])) for entry in entries)
+    return tuple(
+        TensorSpec(entry["name"], entry["datatype"], tuple(entry["shape"])) for entry in entries
+    )

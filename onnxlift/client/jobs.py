@@ -21,7 +21,8 @@ SLOWEST_LOOK_S: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """A job as the service tells it; times are milliseconds since the epoch, 0 and "" where there is nothing yet.
+    """A job as the service tells it; times are milliseconds since the epoch, 0 and "" where there
+    is nothing yet.
 
     ``position`` counts the jobs ahead of one that is queued; -1 for any other.
     """
@@ -54,7 +55,9 @@ class JobRecord:
     def of(cls, document: Mapping[str, Any]) -> "JobRecord":
         """Read the service's form; raises ``ServiceUnreachable`` for any other."""
         try:
-            return cls(**{item.name: document[item.name] for item in fields(cls) if item.name in document})
+            return cls(
+                **{item.name: document[item.name] for item in fields(cls) if item.name in document}
+            )
         except TypeError as error:
             raise ServiceUnreachable(
                 "the answer is not a job, which has an id, a model, a version and a status"
@@ -62,15 +65,24 @@ class JobRecord:
 
 
 class Jobs:
-    """The jobs of one caller at the service of ``client``; every call raises what the client's do."""
+    """The jobs of one caller at the service of ``client``; every call raises what the client's
+    do.
+    """
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     def submit(
-        self, model: str, inputs: Mapping[str, tuple[str, Array]], *, key: str = "", **terms: Unpack[Terms]
+        self,
+        model: str,
+        inputs: Mapping[str, tuple[str, Array]],
+        *,
+        key: str = "",
+        **terms: Unpack[Terms],
     ) -> JobRecord:
-        """Ask for an inference that is answered later; submitting again under the same ``key`` gives the same job."""
+        """Ask for an inference that is answered later; submitting again under the same ``key``
+        gives the same job.
+        """
         asked = {"Prefer": "respond-async", "Idempotency-Key": key or str(uuid.uuid4())}
         return JobRecord.of(read_document(self._client.ask(model, inputs, asked, **terms)))
 
@@ -82,7 +94,12 @@ class Jobs:
         """Jobs, the newest first, ``limit`` at most."""
         cursor, left = "", limit
         while left > 0:
-            given = {"model": model, "status": status, "limit": str(min(left, 100)), "cursor": cursor}
+            given = {
+                "model": model,
+                "status": status,
+                "limit": str(min(left, 100)),
+                "cursor": cursor,
+            }
             query = urlencode({name: value for name, value in given.items() if value})
             page = read_document(self._client.call("GET", f"/v2/jobs?{query}"), "jobs")
             found = [JobRecord.of(item) for item in page["jobs"]]
@@ -105,16 +122,23 @@ class Jobs:
         return decode_answer(body, headers)
 
     def result_bytes(self, job_id: str) -> tuple[bytes, Mapping[str, str]]:
-        """The result as it was written, with its headers; a large one is fetched from where it lies."""
+        """The result as it was written, with its headers; a large one is fetched from where it
+        lies.
+        """
         answer = self._client.call("GET", _path(job_id) + "/result")
         if answer.status_code != httpx.codes.SEE_OTHER:
             return answer.content, answer.headers
         stored = self._client.fetch(answer.headers["Location"])
-        # How the result divides into JSON and tensors stands in the redirect: the bucket does not know it.
+        # How the result divides into JSON and tensors stands in the redirect: the bucket does not
+        # know it.
         return stored.content, httpx.Headers({**stored.headers, **answer.headers, **_type(stored)})
 
-    def wait(self, job_id: str, timeout_s: float, told: Callable[[JobRecord], None] = lambda _: None) -> JobRecord:
-        """Follow a job until it ends, or as it is after ``timeout_s``; ``told`` is called with every look."""
+    def wait(
+        self, job_id: str, timeout_s: float, told: Callable[[JobRecord], None] = lambda _: None
+    ) -> JobRecord:
+        """Follow a job until it ends, or as it is after ``timeout_s``; ``told`` is called with
+        every look.
+        """
         until, look_s = time.monotonic() + timeout_s, FIRST_LOOK_S
         while True:
             record = self.show(job_id)

@@ -26,11 +26,13 @@ _NUMBERS: Final = "biuf"
 
 
 def read_input(text: str, spec: TensorSpec) -> Array:
-    """The array that ``text`` means for the input ``spec``, with the datatype and the dimensions the model takes.
+    """The array that ``text`` means for the input ``spec``, with the datatype and the dimensions
+    the model takes.
 
-    ``text`` is a number, a nested list in JSON, plain text for BYTES, or ``@file`` of type .npy, .npz (the array with
-    the input's name, or the only one), .json, or any file for one BYTES element. ``@file[3]`` and ``@file[0:8]`` take
-    rows. A missing batch dimension is added. Raises the ``InputMismatch`` family and ``MalformedRequest``.
+    ``text`` is a number, a nested list in JSON, plain text for BYTES, or ``@file`` of type .npy,
+    .npz (the array with the input's name, or the only one), .json, or any file for one BYTES
+    element. ``@file[3]`` and ``@file[0:8]`` take rows. A missing batch dimension is added. Raises
+    the ``InputMismatch`` family and ``MalformedRequest``.
     """
     array = _read_file(text[1:], spec) if text.startswith("@") else _from_text(text, spec)
     return _fit_shape(array, spec)
@@ -43,7 +45,8 @@ def _from_text(text: str, spec: TensorSpec) -> Array:
         document = decode_json(text.encode(), allow_nan=True)
     except MalformedRequest as error:
         raise MalformedRequest(
-            f"input {spec.name!r} is {text[:40]!r}, expected a number, a nested list such as [[1,2]], or @FILE"
+            f"input {spec.name!r} is {text[:40]!r}, expected a number, a nested list such as "
+            f"[[1,2]], or @FILE"
         ) from error
     return _from_document(document, spec)
 
@@ -62,9 +65,13 @@ def _read_file(name: str, spec: TensorSpec) -> Array:
     try:
         array = reader(path, spec)
     except OSError as error:
-        raise InputMismatch(f"input {spec.name!r}: cannot read {path}: {error.strerror or error}") from error
+        raise InputMismatch(
+            f"input {spec.name!r}: cannot read {path}: {error.strerror or error}"
+        ) from error
     except ValueError as error:
-        raise InputMismatch(f"input {spec.name!r}: {path} is not a readable {path.suffix} file: {error}") from error
+        raise InputMismatch(
+            f"input {spec.name!r}: {path} is not a readable {path.suffix} file: {error}"
+        ) from error
     return _take_rows(array, match, spec) if match else array
 
 
@@ -82,7 +89,9 @@ def _read_npz(path: Path, spec: TensorSpec) -> Array:
         names = list(arrays)
         name = spec.name if spec.name in names else names[0] if len(names) == 1 else None
         if name is None:
-            raise ValueError(f"no array is called {spec.name!r}; it has: {', '.join(names) or 'none'}")
+            raise ValueError(
+                f"no array is called {spec.name!r}; it has: {', '.join(names) or 'none'}"
+            )
         return _cast(arrays[name], spec)
 
 
@@ -90,7 +99,9 @@ def _read_json(path: Path, spec: TensorSpec) -> Array:
     document = decode_json(path.read_bytes(), allow_nan=True)
     if isinstance(document, dict):
         if spec.name not in document:
-            raise ValueError(f"no key is called {spec.name!r}; it has: {', '.join(document) or 'none'}")
+            raise ValueError(
+                f"no key is called {spec.name!r}; it has: {', '.join(document) or 'none'}"
+            )
         document = document[spec.name]
     return _from_document(document, spec)
 
@@ -98,7 +109,8 @@ def _read_json(path: Path, spec: TensorSpec) -> Array:
 def _read_bytes(path: Path, spec: TensorSpec) -> Array:
     if spec.datatype != "BYTES":
         raise DatatypeMismatch(
-            f"input {spec.name!r} has datatype {spec.datatype}, which is read from: {', '.join(_READERS)}; got {path}"
+            f"input {spec.name!r} has datatype {spec.datatype}, which is read from: "
+            f"{', '.join(_READERS)}; got {path}"
         )
     array = np.empty((), dtype=object)
     array[()] = path.read_bytes()
@@ -114,11 +126,15 @@ _READERS: Final[dict[str, Callable[[Path, TensorSpec], Array]]] = {
 
 def _take_rows(array: Array, match: re.Match[str], spec: TensorSpec) -> Array:
     if not array.ndim:
-        raise ShapeMismatch(f"input {spec.name!r}: {match['path']} holds one value, there are no rows to take")
+        raise ShapeMismatch(
+            f"input {spec.name!r}: {match['path']} holds one value, there are no rows to take"
+        )
     start = int(match["start"] or 0)
     stop = (int(match["stop"]) if match["stop"] else len(array)) if match["range"] else start + 1
     if not match["range"] and start >= len(array):
-        raise ShapeMismatch(f"input {spec.name!r}: {match['path']} has rows 0 to {len(array) - 1}, not {start}")
+        raise ShapeMismatch(
+            f"input {spec.name!r}: {match['path']} has rows 0 to {len(array) - 1}, not {start}"
+        )
     return array[start:stop]
 
 
@@ -128,14 +144,18 @@ def _cast(array: Array, spec: TensorSpec) -> Array:
     if found.kind == "bytes":
         return _to_bytes(array, spec)
     if array.dtype.kind not in _NUMBERS or (found.kind == "bool") != (array.dtype.kind == "b"):
-        raise DatatypeMismatch(f"input {spec.name!r} has an array of {array.dtype}, the model takes {spec.datatype}")
+        raise DatatypeMismatch(
+            f"input {spec.name!r} has an array of {array.dtype}, the model takes {spec.datatype}"
+        )
     with np.errstate(over="ignore", invalid="ignore"):
         if found.name == "BF16":
             return float32_to_bfloat16(array.astype(np.float32))
         cast = array.astype(found.numpy)
     exact = np.array_equal(cast, array) if found.kind != "float" else _finite_alike(cast, array)
     if not exact:
-        raise ValueOutOfRange(f"input {spec.name!r} has an array of {array.dtype} with values {spec.datatype} lacks")
+        raise ValueOutOfRange(
+            f"input {spec.name!r} has an array of {array.dtype} with values {spec.datatype} lacks"
+        )
     return cast
 
 
@@ -145,9 +165,13 @@ def _finite_alike(cast: Array, array: Array) -> bool:
 
 def _to_bytes(array: Array, spec: TensorSpec) -> Array:
     if array.dtype.kind not in "SU":
-        raise DatatypeMismatch(f"input {spec.name!r} has an array of {array.dtype}, the model takes text (BYTES)")
+        raise DatatypeMismatch(
+            f"input {spec.name!r} has an array of {array.dtype}, the model takes text (BYTES)"
+        )
     items = np.empty(array.size, dtype=object)
-    items[:] = [item.encode() if isinstance(item, str) else bytes(item) for item in array.ravel().tolist()]
+    items[:] = [
+        item.encode() if isinstance(item, str) else bytes(item) for item in array.ravel().tolist()
+    ]
     return items.reshape(array.shape)
 
 

@@ -18,8 +18,8 @@ def observe(
 ) -> Iterator[dict[str, np.ndarray]]:
     """Run the samples and yield the named inner values of each run.
 
-    Text models run one sample at a time without its padding, because an int8 range is taken per run and padding would
-    widen it. Raises ``SamplesInvalid`` when there are no samples.
+    Text models run one sample at a time without its padding, because an int8 range is taken per run
+    and padding would widen it. Raises ``SamplesInvalid`` when there are no samples.
     """
     session = ort.InferenceSession(_exposed(model, names).SerializeToString(), _options())
     for feed in feeds(model, samples):
@@ -29,7 +29,8 @@ def observe(
 def feeds(
     model: onnx.ModelProto, samples: Mapping[str, np.ndarray], rows: int | None = None
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Cut the samples into the runs that the model takes: its fixed batch, else ``rows``, else one for text or 32.
+    """Cut the samples into the runs that the model takes: its fixed batch, else ``rows``, else one
+    for text or 32.
 
     The last run may be smaller, but for a fixed batch.
     """
@@ -37,7 +38,9 @@ def feeds(
     inputs = [value for value in model.graph.input if value.name not in constants]
     missing = [value.name for value in inputs if value.name not in samples]
     if missing or not inputs:
-        raise SamplesInvalid(f"this step needs calibration samples for input {missing[0]!r}; there are none")
+        raise SamplesInvalid(
+            f"this step needs calibration samples for input {missing[0]!r}; there are none"
+        )
     names = [value.name for value in inputs]
     fixed = inputs[0].type.tensor_type.shape.dim[0].dim_value
     step = fixed or rows or (1 if MASK in names else _ROWS)
@@ -52,7 +55,10 @@ def unpadded(feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     if mask is None or mask.ndim != 2 or not mask.any():
         return dict(feed)
     last = int(np.flatnonzero(mask.any(axis=0))[-1]) + 1
-    return {name: value[:, :last] if value.shape[:2] == mask.shape else value for name, value in feed.items()}
+    return {
+        name: value[:, :last] if value.shape[:2] == mask.shape else value
+        for name, value in feed.items()
+    }
 
 
 def _exposed(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
@@ -66,6 +72,7 @@ def _exposed(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
 def _options() -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    # Several candidates run at once; threads that wait by spinning would take the processors from each other.
+    # Several candidates run at once; threads that wait by spinning would take the processors from
+    # each other.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options

@@ -31,12 +31,14 @@ def file_entries(folder: Path) -> tuple[FileEntry, ...]:
 def write_artifact(
     target: Path, files: Path, manifest: Manifest, texts: Mapping[str, str] = MappingProxyType({})
 ) -> None:
-    """Make ``target`` hold the files of folder ``files`` that the manifest names, and the manifest, written last.
+    """Make ``target`` hold the files of folder ``files`` that the manifest names, and the manifest,
+    written last.
 
     ``texts`` are further files by name, which are never served.
 
-    Everything is written and flushed to disk beside ``target`` and takes its place in one step; until then, and after
-    any failure or interruption, ``target`` is what it was before. Raises ``ArtifactError`` where the disk refuses.
+    Everything is written and flushed to disk beside ``target`` and takes its place in one step;
+    until then, and after any failure or interruption, ``target`` is what it was before. Raises
+    ``ArtifactError`` where the disk refuses.
     """
     writing = target.parent / WRITING
     staging = writing / f"{target.name}-{secrets.token_hex(4)}"
@@ -79,12 +81,16 @@ def _take_place(staging: Path, target: Path, aside: Path) -> None:
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Let two folders trade names in one step; False where the system cannot (Linux alone can, man renameat2)."""
+    """Let two folders trade names in one step; False where the system cannot (Linux alone can, man
+    renameat2).
+    """
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
     except AttributeError:
         return False
-    return bool(rename(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) == 0)
+    return bool(
+        rename(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) == 0
+    )
 
 
 def _flush(path: Path) -> None:

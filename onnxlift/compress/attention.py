@@ -1,8 +1,10 @@
-"""Attention as one node: onnxruntime's MultiHeadAttention in place of the dozen nodes that exporters write for it.
+"""Attention as one node: onnxruntime's MultiHeadAttention in place of the dozen nodes that
+exporters write for it.
 
-``softmax(query @ key.T * scale + mask) @ value`` with the heads split before and merged after it. The kernel does the
-same sums in the same order, so the answers stay the same bits; it saves the copies that turn heads around, and every
-node less opens the session a tenth of a millisecond sooner.
+``softmax(query @ key.T * scale + mask) @ value`` with the heads split before and merged after it.
+The kernel does the same sums in the same order, so the answers stay the same bits; it saves the
+copies that turn heads around, and every node less opens the session a tenth of a millisecond
+sooner.
 """
 
 from collections.abc import Sequence
@@ -20,7 +22,8 @@ _SPLIT_KEY: Final = (0, 2, 3, 1)
 _TURN: Final = (0, 1, 3, 2)
 # What an exporter adds to scores that must not count: at least this far below.
 _FAR_BELOW: Final = -1e4
-# Rows of a table in few bits have float16 scales and are cast to float32 before anything is computed with them.
+# Rows of a table in few bits have float16 scales and are cast to float32 before anything is
+# computed with them.
 _LOOKUP: Final = "GatherBlockQuantized"
 
 
@@ -35,7 +38,9 @@ class _Heads:
 
 @dataclass(frozen=True)
 class _Mask:
-    """Which tokens count, [batch, tokens] of ones and zeros, and what is added to the scores of the others."""
+    """Which tokens count, [batch, tokens] of ones and zeros, and what is added to the scores of the
+    others.
+    """
 
     value: str
     below: float
@@ -52,11 +57,15 @@ class _Attention:
 
 
 def merge_attention(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a model whose masked float32 self-attention is one node each; what is written otherwise stays."""
+    """Return a model whose masked float32 self-attention is one node each; what is written
+    otherwise stays.
+    """
     graph = Graph(model)
     if _is_foreign(graph):
         return model
-    found = [item for node in graph.nodes if node.op_type == "Softmax" and (item := _match(graph, node))]
+    found = [
+        item for node in graph.nodes if node.op_type == "Softmax" and (item := _match(graph, node))
+    ]
     masks: dict[str, str] = {}
     for item in found:
         _replace(graph, item, masks)
@@ -65,16 +74,30 @@ def merge_attention(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _is_foreign(graph: Graph) -> bool:
     """The kernel knows float32 alone, and graphs inside nodes may read what would be taken away."""
-    halves = {tensor.name for tensor in graph.model.graph.initializer if tensor.data_type == TensorProto.FLOAT16}
-    computed = any(halves.intersection(node.input) for node in graph.nodes if node.op_type != _LOOKUP)
-    return computed or any(item.HasField("g") or item.graphs for node in graph.nodes for item in node.attribute)
+    halves = {
+        tensor.name
+        for tensor in graph.model.graph.initializer
+        if tensor.data_type == TensorProto.FLOAT16
+    }
+    computed = any(
+        halves.intersection(node.input) for node in graph.nodes if node.op_type != _LOOKUP
+    )
+    return computed or any(
+        item.HasField("g") or item.graphs for node in graph.nodes for item in node.attribute
+    )
 
 
 def _match(graph: Graph, softmax: onnx.NodeProto) -> _Attention | None:
     mix, back = _sole_reader(graph, softmax, "MatMul"), None
-    if mix is not None and mix.input[0] == softmax.output[0] and attributes(softmax).get("axis", -1) in (-1, 3):
+    if (
+        mix is not None
+        and mix.input[0] == softmax.output[0]
+        and attributes(softmax).get("axis", -1) in (-1, 3)
+    ):
         back = _sole_reader(graph, mix, "Transpose")
-    merge = None if back is None or not _turns(back, _SPLIT) else _sole_reader(graph, back, "Reshape")
+    merge = (
+        None if back is None or not _turns(back, _SPLIT) else _sole_reader(graph, back, "Reshape")
+    )
     masked = graph.producers.get(softmax.input[0])
     if mix is None or merge is None or masked is None or masked.op_type != "Add":
         return None
@@ -112,7 +135,11 @@ def _key(graph: Graph, value: str) -> _Heads | None:
 
 def _heads(graph: Graph, value: str, orders: Sequence[tuple[int, ...]]) -> _Heads | None:
     node = graph.producers.get(value)
-    if node is None or node.op_type != "Transpose" or not any(_turns(node, order) for order in orders):
+    if (
+        node is None
+        or node.op_type != "Transpose"
+        or not any(_turns(node, order) for order in orders)
+    ):
         return None
     split = graph.producers.get(node.input[0])
     if split is None or split.op_type != "Reshape":
@@ -131,12 +158,27 @@ def _alike(query: _Heads, key: _Heads, value: _Heads) -> bool:
 
 
 def _shape_tail(graph: Graph, name: str, length: int, count: int) -> tuple[int, ...] | None:
-    """The last ``count`` numbers of a shape of ``length``, which is a constant or put together from numbers."""
+    """The last ``count`` numbers of a shape of ``length``, which is a constant or put together from
+    numbers.
+    """
     shape, node = graph.constant(name), graph.producers.get(name)
-    if shape is None and node is not None and node.op_type == "Concat" and len(node.input) == length:
+    if (
+        shape is None
+        and node is not None
+        and node.op_type == "Concat"
+        and len(node.input) == length
+    ):
         parts = [graph.constant(item) for item in node.input[-count:]]
-        return tuple(int(part.item()) for part in parts if part is not None) if all(map(_is_one, parts)) else None
-    return None if shape is None or len(shape) != length else tuple(int(number) for number in shape[-count:])
+        return (
+            tuple(int(part.item()) for part in parts if part is not None)
+            if all(map(_is_one, parts))
+            else None
+        )
+    return (
+        None
+        if shape is None or len(shape) != length
+        else tuple(int(number) for number in shape[-count:])
+    )
 
 
 def _is_one(part: np.ndarray | None) -> bool:
@@ -144,17 +186,24 @@ def _is_one(part: np.ndarray | None) -> bool:
 
 
 def _mask(graph: Graph, value: str) -> _Mask | None:
-    """``(1 - mask) * far below``, as BERT and its kin write it, with ``mask`` [batch, tokens] spread over heads."""
+    """``(1 - mask) * far below``, as BERT and its kin write it, with ``mask`` [batch, tokens]
+    spread over heads.
+    """
     value, outer = _unspread(graph, value)
     found = _with_number(graph, value, "Mul")
     if found is None or found[1] > _FAR_BELOW:
         return None
     absent = graph.producers.get(found[0])
-    one = graph.constant(absent.input[0]) if absent is not None and absent.op_type == "Sub" else None
+    one = (
+        graph.constant(absent.input[0]) if absent is not None and absent.op_type == "Sub" else None
+    )
     if absent is None or one is None or one.size != 1 or one.item() != 1:
         return None
     source, inner = _unspread(graph, absent.input[1])
-    flat = any(item.name == source and len(item.type.tensor_type.shape.dim) == 2 for item in graph.model.graph.input)
+    flat = any(
+        item.name == source and len(item.type.tensor_type.shape.dim) == 2
+        for item in graph.model.graph.input
+    )
     return _Mask(source, found[1]) if flat and sorted(inner + outer) == [1, 2] else None
 
 
@@ -173,7 +222,10 @@ def _with_number(graph: Graph, value: str, operator: str) -> tuple[str, float] |
 def _unspread(graph: Graph, value: str) -> tuple[str, list[int]]:
     """What casts and ``Unsqueeze`` made ``value`` of, and the axes they inserted."""
     axes: list[int] = []
-    while (node := graph.producers.get(value)) is not None and node.op_type in ("Cast", "Unsqueeze"):
+    while (node := graph.producers.get(value)) is not None and node.op_type in (
+        "Cast",
+        "Unsqueeze",
+    ):
         if node.op_type == "Unsqueeze":
             found = graph.constant(node.input[1]) if len(node.input) > 1 else None
             axes += [] if found is None else found.tolist()

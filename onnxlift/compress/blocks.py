@@ -1,7 +1,9 @@
-"""Numbers in small blocks with one scale each: how MatMulNBits and GatherBlockQuantized store 2, 4 and 8 bits.
+"""Numbers in small blocks with one scale each: how MatMulNBits and GatherBlockQuantized store 2, 4
+and 8 bits.
 
-A value is ``(whole - zero) * scale`` with ``whole`` from 0 to ``2**bits - 1``. A symmetric grid has its zero in the
-middle and may have a negative scale, so that the one value more on its low side falls where the block reaches further.
+A value is ``(whole - zero) * scale`` with ``whole`` from 0 to ``2**bits - 1``. A symmetric grid has
+its zero in the middle and may have a negative scale, so that the one value more on its low side
+falls where the block reaches further.
 """
 
 from collections.abc import Iterator
@@ -43,7 +45,9 @@ class Grid:
 
 @dataclass(frozen=True)
 class Blocks:
-    """A stored matrix: ``whole`` uint8 [rows, columns padded to blocks], ``scale`` and ``zero`` [rows, blocks]."""
+    """A stored matrix: ``whole`` uint8 [rows, columns padded to blocks], ``scale`` and ``zero``
+    [rows, blocks].
+    """
 
     whole: np.ndarray
     scale: np.ndarray
@@ -69,24 +73,40 @@ def cut(matrix: np.ndarray, block: int) -> np.ndarray:
     return padded.reshape(len(matrix), -1, block)
 
 
-def quantize(matrix: np.ndarray, grid: Grid, fit: Fit = "searched", importance: np.ndarray | None = None) -> Blocks:
-    """Store ``matrix`` [rows, columns] on ``grid``; ``importance`` [columns] weighs the squared errors.
+def quantize(
+    matrix: np.ndarray, grid: Grid, fit: Fit = "searched", importance: np.ndarray | None = None
+) -> Blocks:
+    """Store ``matrix`` [rows, columns] on ``grid``; ``importance`` [columns] weighs the squared
+    errors.
 
-    "nearest" spans each block's range, "searched" tries smaller spans for the least error (as llama.cpp's k-quants do),
-    "hqq" places the zero by half-quadratic splitting (Badri & Shaji, 2023), less moved by single large errors.
+    "nearest" spans each block's range, "searched" tries smaller spans for the least error (as
+    llama.cpp's k-quants do), "hqq" places the zero by half-quadratic splitting (Badri & Shaji,
+    2023), less moved by single large errors.
     """
     weights = np.ones(matrix.shape[1]) if importance is None else importance
     weights = cut(weights[None].astype(np.float32), grid.block)
-    parts = [_quantize(part, grid, fit, weights) for part in _chunks(cut(matrix.astype(np.float32), grid.block))]
-    return Blocks(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("whole", "scale", "zero")))
+    parts = [
+        _quantize(part, grid, fit, weights)
+        for part in _chunks(cut(matrix.astype(np.float32), grid.block))
+    ]
+    return Blocks(
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("whole", "scale", "zero")
+        )
+    )
 
 
 def pack(whole: np.ndarray, bits: int) -> np.ndarray:
-    """Whole numbers uint8 [..., count] as bytes with the first number in the lowest bits; count is padded to a byte."""
+    """Whole numbers uint8 [..., count] as bytes with the first number in the lowest bits; count is
+    padded to a byte.
+    """
     per_byte = 8 // bits
     padding = [(0, 0)] * (whole.ndim - 1) + [(0, -whole.shape[-1] % per_byte)]
     lanes = np.pad(whole, padding).reshape(*whole.shape[:-1], -1, per_byte)
-    packed: np.ndarray = np.bitwise_or.reduce(lanes << (np.arange(per_byte, dtype=np.uint8) * np.uint8(bits)), axis=-1)
+    packed: np.ndarray = np.bitwise_or.reduce(
+        lanes << (np.arange(per_byte, dtype=np.uint8) * np.uint8(bits)), axis=-1
+    )
     return packed
 
 
@@ -127,7 +147,9 @@ def _spans(blocks: np.ndarray, grid: Grid, fit: Fit) -> Iterator[tuple[np.ndarra
 
 
 def _grid(low: np.ndarray, high: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and zero whose grid covers ``low`` to ``high``; a symmetric one may cut the shorter side."""
+    """Scale and zero whose grid covers ``low`` to ``high``; a symmetric one may cut the shorter
+    side.
+    """
     if grid.symmetric:
         scale = np.where(-low >= high, -low, -high) / grid.middle
         zero = np.full_like(scale, grid.middle)
@@ -150,7 +172,9 @@ def _restore(found: _Found) -> np.ndarray:
 
 
 def _move_zero(blocks: np.ndarray, grid: Grid, found: _Found) -> _Found:
-    """Half-quadratic splitting: shrink the error towards sparsity, then set the zero by the rest."""
+    """Half-quadratic splitting: shrink the error towards sparsity, then set the zero by the
+    rest.
+    """
     _, scale, zero = found
     wide, weight = scale.astype(np.float32)[..., None], np.float32(10.0)
     for _ in range(_HQQ_STEPS):

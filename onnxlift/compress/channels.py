@@ -1,8 +1,10 @@
-"""Channels that only some layers see: where they are made, what carries them, and which layers read them.
+"""Channels that only some layers see: where they are made, what carries them, and which layers read
+them.
 
-A channel group can be made narrower without touching anything else: one layer makes it, operators that keep channels
-apart carry it, and every reader at its end is a layer whose weights can be cut. Whatever else reads one of its values,
-such as a residual sum, a normalisation over channels or an output of the model, means that there is no group.
+A channel group can be made narrower without touching anything else: one layer makes it, operators
+that keep channels apart carry it, and every reader at its end is a layer whose weights can be cut.
+Whatever else reads one of its values, such as a residual sum, a normalisation over channels or an
+output of the model, means that there is no group.
 """
 
 import math
@@ -19,13 +21,38 @@ from onnxlift_runtime.errors import RecipeInvalid
 
 _UNARY: Final = frozenset(
     (
-        *("Abs", "Celu", "Clip", "Dropout", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "Identity"),
-        *("LeakyRelu", "Mish", "Neg", "QuickGelu", "Relu", "Selu", "Sigmoid", "Softplus", "Softsign", "Sqrt"),
+        *(
+            "Abs",
+            "Celu",
+            "Clip",
+            "Dropout",
+            "Elu",
+            "Erf",
+            "Exp",
+            "Gelu",
+            "HardSigmoid",
+            "HardSwish",
+            "Identity",
+        ),
+        *(
+            "LeakyRelu",
+            "Mish",
+            "Neg",
+            "QuickGelu",
+            "Relu",
+            "Selu",
+            "Sigmoid",
+            "Softplus",
+            "Softsign",
+            "Sqrt",
+        ),
         *("Swish", "Tanh", "ThresholdedRelu"),
     )
 )
 _BINARY: Final = frozenset(("Add", "Div", "Max", "Min", "Mul", "Pow", "PRelu", "Sub"))
-_POOLS: Final = frozenset(("AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LpPool", "MaxPool"))
+_POOLS: Final = frozenset(
+    ("AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LpPool", "MaxPool")
+)
 _DOMAINS: Final = ("", "ai.onnx", "com.microsoft")
 
 _Shape: TypeAlias = tuple[int | None, ...]
@@ -33,7 +60,9 @@ _Shape: TypeAlias = tuple[int | None, ...]
 
 @dataclass(frozen=True)
 class Span:
-    """Where a value keeps the channels: on which axis, counted from the end, and how many neighbours are one's own."""
+    """Where a value keeps the channels: on which axis, counted from the end, and how many
+    neighbours are one's own.
+    """
 
     axis: int
     block: int = 1
@@ -41,7 +70,9 @@ class Span:
 
 @dataclass(frozen=True)
 class Constant:
-    """A constant input of a node that has an entry, or ``block`` neighbouring ones, for each channel on ``axis``."""
+    """A constant input of a node that has an entry, or ``block`` neighbouring ones, for each
+    channel on ``axis``.
+    """
 
     node: str
     position: int
@@ -51,7 +82,9 @@ class Constant:
 
 @dataclass
 class ChannelGroup:
-    """``size`` channels, the layer that makes them, and the layers that read them with the inputs each has for one."""
+    """``size`` channels, the layer that makes them, and the layers that read them with the inputs
+    each has for one.
+    """
 
     producer: Layer
     size: int
@@ -67,7 +100,8 @@ class ChannelGroup:
 
 
 class Channels:
-    """The channel groups of a graph; narrowing some leaves what is known about its shapes true enough for the others.
+    """The channel groups of a graph; narrowing some leaves what is known about its shapes true
+    enough for the others.
 
     A group whose producer or a reader is among the ``exclude`` nodes is none.
     """
@@ -84,7 +118,9 @@ class Channels:
         return [group for group in groups if group is not None]
 
     def group(self, name: str) -> ChannelGroup:
-        """The group that this layer makes, with the weights as they are now; raises ``RecipeInvalid`` without one."""
+        """The group that this layer makes, with the weights as they are now; raises
+        ``RecipeInvalid`` without one.
+        """
         found = {layer.name: layer for layer in layers(self._graph, self._exclude)}
         group = self._group(found[name], found) if name in found else None
         if group is None:
@@ -98,14 +134,21 @@ class Channels:
 
 
 def narrow(graph: Graph, group: ChannelGroup, channels: np.ndarray) -> None:
-    """Leave only ``channels`` of a group in its producer and in what carries it; its readers are cut by the caller."""
+    """Leave only ``channels`` of a group in its producer and in what carries it; its readers are
+    cut by the caller.
+    """
     producer = graph.node(group.producer.name)
     replace(graph, producer, 1, group.producer.stored(group.producer.weight[:, :, channels]))
     for item in group.constants:
         node = graph.node(item.node)
         array = graph.constant(node.input[item.position])
         assert array is not None
-        replace(graph, node, item.position, np.take(array, entries(channels, item.block), axis=item.axis))
+        replace(
+            graph,
+            node,
+            item.position,
+            np.take(array, entries(channels, item.block), axis=item.axis),
+        )
     for name in group.depthwise:
         _set_group(graph.node(name), len(channels))
     for name, block in group.reshapes:
@@ -122,7 +165,9 @@ def entries(channels: np.ndarray, block: int) -> np.ndarray:
 
 
 class _Walk:
-    """Follows the channels of one layer through the nodes that carry them, until layers read them."""
+    """Follows the channels of one layer through the nodes that carry them, until layers read
+    them.
+    """
 
     def __init__(
         self,
@@ -151,7 +196,9 @@ class _Walk:
         return len(node.input) < 3 or not node.input[2] or self._constant(node, 2, Span(-1))
 
     def _follow(self, node: onnx.NodeProto) -> bool:
-        """Let the node's output carry the channels, or make it a reader; false where it can do neither."""
+        """Let the node's output carry the channels, or make it a reader; false where it can do
+        neither.
+        """
         span = self._spans.get(node.input[0])
         if node.domain not in _DOMAINS or len(node.output) > 1:
             return False
@@ -191,7 +238,9 @@ class _Walk:
         return all(self._constant(node, position, span) for position in others)
 
     def _constant(self, node: onnx.NodeProto, position: int, span: Span) -> bool:
-        """Note a constant that has entries for the channels; false for what is none or has another number of them."""
+        """Note a constant that has entries for the channels; false for what is none or has another
+        number of them.
+        """
         array = self._graph.constant(node.input[position])
         if array is None:
             return False
@@ -206,19 +255,34 @@ class _Walk:
         rank = len(self._shapes.get(node.input[0], ()))
         if rank != 1 - span.axis:
             return None
-        return span if all(self._constant(node, position, Span(-1, span.block)) for position in range(1, 5)) else None
+        return (
+            span
+            if all(self._constant(node, position, Span(-1, span.block)) for position in range(1, 5))
+            else None
+        )
 
     def _depthwise(self, node: onnx.NodeProto, span: Span) -> Span | None:
         """A Conv with one kernel for each channel and no sums over them."""
         weight = self._graph.constant(node.input[1])
-        if weight is None or weight.shape[:2] != (self._group.size, 1) or span != Span(1 - weight.ndim):
+        if (
+            weight is None
+            or weight.shape[:2] != (self._group.size, 1)
+            or span != Span(1 - weight.ndim)
+        ):
             return None
-        if attributes(node).get("group", 1) != self._group.size or len(self._graph.consumers[node.input[1]]) > 1:
+        if (
+            attributes(node).get("group", 1) != self._group.size
+            or len(self._graph.consumers[node.input[1]]) > 1
+        ):
             return None
         self._group.depthwise.append(node.name)
         biases = [2] if len(node.input) > 2 and node.input[2] else []
         kernels = self._constant(node, 1, Span(-weight.ndim))
-        return span if kernels and all(self._constant(node, position, Span(-1)) for position in biases) else None
+        return (
+            span
+            if kernels and all(self._constant(node, position, Span(-1)) for position in biases)
+            else None
+        )
 
     def _flatten(self, node: onnx.NodeProto, span: Span) -> Span | None:
         block = self._flat_block(node.input[0], span)
@@ -243,12 +307,18 @@ class _Walk:
         found = attributes(node)
         axes = self._graph.constant(node.input[1]) if len(node.input) > 1 else found.get("axes")
         rank = 1 - span.axis
-        if axes is None or {int(axis) % rank for axis in np.ravel(axes)} != set(range(2, rank)) or span.axis == -1:
+        if (
+            axes is None
+            or {int(axis) % rank for axis in np.ravel(axes)} != set(range(2, rank))
+            or span.axis == -1
+        ):
             return None
         return span if found.get("keepdims", 1) else Span(-1, span.block)
 
     def _flat_block(self, value: str, span: Span) -> int | None:
-        """How many neighbours belong to one channel when all axes but the first become one; None where unknown."""
+        """How many neighbours belong to one channel when all axes but the first become one; None
+        where unknown.
+        """
         shape = self._shapes.get(value, ())
         inner = shape[len(shape) + span.axis + 1 :]
         if len(shape) != 1 - span.axis or any(size is None for size in inner):
@@ -277,7 +347,8 @@ def _shapes(model: onnx.ModelProto) -> dict[str, _Shape]:
     inferred = onnx.shape_inference.infer_shapes(model).graph
     return {
         value.name: tuple(
-            dim.dim_value if dim.HasField("dim_value") else None for dim in value.type.tensor_type.shape.dim
+            dim.dim_value if dim.HasField("dim_value") else None
+            for dim in value.type.tensor_type.shape.dim
         )
         for value in [*inferred.input, *inferred.value_info, *inferred.output]
     }

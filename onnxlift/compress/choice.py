@@ -16,18 +16,24 @@ WORTH: Final = 0.1
 NOISE: Final = 0.05
 
 
-def choose(rows: Sequence[CandidateRow], optimize_for: Goal = "size") -> tuple[CandidateRow, tuple[CandidateRow, ...]]:
+def choose(
+    rows: Sequence[CandidateRow], optimize_for: Goal = "size"
+) -> tuple[CandidateRow, tuple[CandidateRow, ...]]:
     """Choose among the rows that nothing speaks against, and give every other its reason.
 
-    Rows come in order of preference. For "size" one that is less than a tenth larger than the smallest wins over those
-    behind it, so that the outcome never depends on timings; for "latency" and "cost" the smallest of those within a
-    twentieth of the best; for "preference" the first. Raises ``QualityGateFailed`` with each row's reason where none is
-    left.
+    Rows come in order of preference. For "size" one that is less than a tenth larger than the
+    smallest wins over those behind it, so that the outcome never depends on timings; for "latency"
+    and "cost" the smallest of those within a twentieth of the best; for "preference" the first.
+    Raises ``QualityGateFailed`` with each row's reason where none is left.
     """
     able = [row for row in rows if usable(row) and _VALUES[optimize_for](row) is not None]
     if not able:
-        reasons = "; ".join(f"{row.recipe}: {row.reason or f'its {optimize_for} was not measured'}" for row in rows)
-        raise QualityGateFailed(f"no recipe keeps the model within its quality limit, nothing was written: {reasons}")
+        reasons = "; ".join(
+            f"{row.recipe}: {row.reason or f'its {optimize_for} was not measured'}" for row in rows
+        )
+        raise QualityGateFailed(
+            f"no recipe keeps the model within its quality limit, nothing was written: {reasons}"
+        )
     winner = _winner(able, optimize_for)
     return replace(winner, status="chosen", reason=_gain(able, optimize_for)), tuple(
         replace(row, status="chosen", reason=_gain(able, optimize_for))
@@ -56,7 +62,10 @@ def _smallest(able: Sequence[CandidateRow]) -> CandidateRow:
 def _best(able: Sequence[CandidateRow], optimize_for: str) -> CandidateRow:
     values = [(_VALUES[optimize_for](row) or 0.0, row) for row in able]
     least = min(value for value, _ in values)
-    return min((row for value, row in values if value * (1 - NOISE) <= least), key=lambda row: row.size_bytes)
+    return min(
+        (row for value, row in values if value * (1 - NOISE) <= least),
+        key=lambda row: row.size_bytes,
+    )
 
 
 def _latency(row: CandidateRow) -> float | None:
@@ -73,7 +82,12 @@ _VALUES: Final[Mapping[str, Callable[[CandidateRow], float | None]]] = {
 
 
 def _gain(able: Sequence[CandidateRow], optimize_for: str) -> str:
-    word = {"size": "smallest", "latency": "fastest", "cost": "cheapest", "preference": "preferred"}[optimize_for]
+    word = {
+        "size": "smallest",
+        "latency": "fastest",
+        "cost": "cheapest",
+        "preference": "preferred",
+    }[optimize_for]
     return f"the {word} of {len(able)} that pass" if len(able) > 1 else "the only one that passes"
 
 

@@ -1,7 +1,9 @@
-"""Elimination: which inputs of a layer it can do without, and what each costs when the others take over.
+"""Elimination: which inputs of a layer it can do without, and what each costs when the others take
+over.
 
-Hassibi and Stork, "Optimal Brain Surgeon", NeurIPS 1992, for blocks of inputs: with V the inverse second moment of the
-inputs, leaving out the block c of the weight W costs ``tr(W_cᵀ (V_cc)⁻¹ W_c)`` once all others are fitted again.
+Hassibi and Stork, "Optimal Brain Surgeon", NeurIPS 1992, for blocks of inputs: with V the inverse
+second moment of the inputs, leaving out the block c of the weight W costs ``tr(W_cᵀ (V_cc)⁻¹ W_c)``
+once all others are fitted again.
 """
 
 from collections.abc import Sequence
@@ -14,7 +16,9 @@ from onnxlift.compress.reconstruction import Statistics, solve
 
 @dataclass
 class Reader:
-    """A layer that reads the channels, ``block`` inputs for each: its inverse moment V and its fitted weight W."""
+    """A layer that reads the channels, ``block`` inputs for each: its inverse moment V and its
+    fitted weight W.
+    """
 
     inverse: np.ndarray
     weight: np.ndarray
@@ -23,7 +27,9 @@ class Reader:
 
     @classmethod
     def of(cls, statistics: Statistics, weight: np.ndarray, block: int) -> "Reader":
-        """A reader with ``weight`` [1, inputs, outputs] fitted to the statistics of its one group."""
+        """A reader with ``weight`` [1, inputs, outputs] fitted to the statistics of its one
+        group.
+        """
         inverse = np.linalg.inv(statistics.damped()[0])
         return cls(inverse, solve(statistics, weight)[0], block, max(statistics.energy, 1e-30))
 
@@ -32,7 +38,9 @@ class Reader:
         rows = np.arange(len(self.weight)).reshape(-1, self.block)
         weight = self.weight[rows]
         inner = self.inverse[rows[:, :, None], rows[:, None, :]]
-        costs: np.ndarray = np.sum(weight * np.linalg.solve(inner, weight), axis=(1, 2)) / self.energy
+        costs: np.ndarray = (
+            np.sum(weight * np.linalg.solve(inner, weight), axis=(1, 2)) / self.energy
+        )
         return costs
 
     def drop(self, position: int) -> None:
@@ -45,7 +53,9 @@ class Reader:
 
 
 def eliminate(readers: Sequence[Reader], channels: int, count: int) -> list[tuple[int, float]]:
-    """The first ``count`` of the channels to leave out, each the cheapest of those left, and what it costs then."""
+    """The first ``count`` of the channels to leave out, each the cheapest of those left, and what
+    it costs then.
+    """
     alive = np.arange(channels)
     order: list[tuple[int, float]] = []
     for _ in range(count):

@@ -1,7 +1,9 @@
-"""How much smaller a model may become, estimated from its weights alone: no samples, nothing written, nothing run.
+"""How much smaller a model may become, estimated from its weights alone: no samples, nothing
+written, nothing run.
 
-A family of recipes stores some kinds of weights in another form. Sizes follow from shapes; the error is measured by
-storing a few rows of every weight as the steps do. What answers lose is for ``compress`` to find out.
+A family of recipes stores some kinds of weights in another form. Sizes follow from shapes; the
+error is measured by storing a few rows of every weight as the steps do. What answers lose is for
+``compress`` to find out.
 """
 
 from collections.abc import Callable, Iterable
@@ -31,8 +33,8 @@ _FLOAT: Final = onnx.TensorProto.FLOAT
 class Estimate:
     """What one family of recipes would make of the model.
 
-    ``touched_bytes`` is what its weights take now, ``size_bytes`` the model's files afterwards. ``error`` is the
-    relative root mean square error of those weights, not of the answers.
+    ``touched_bytes`` is what its weights take now, ``size_bytes`` the model's files afterwards.
+    ``error`` is the relative root mean square error of those weights, not of the answers.
     """
 
     family: str
@@ -59,7 +61,9 @@ class _Totals:
     signal: float = 0.0
 
     def __add__(self, other: "_Totals") -> "_Totals":
-        return _Totals(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+        return _Totals(
+            *(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__)
+        )
 
 
 def kind(weight: Weight) -> Kind | None:
@@ -72,12 +76,15 @@ def kind(weight: Weight) -> Kind | None:
     if node.op_type == "Conv" and weight.position == 1:
         return "kernel"
     large = len(tensor.dims) == 2 and weight.size_bytes >= _SMALLEST_TABLE_BYTES
-    along_rows = node.op_type == "Gather" and weight.position == 0 and attributes(node).get("axis", 0) == 0
+    along_rows = (
+        node.op_type == "Gather" and weight.position == 0 and attributes(node).get("axis", 0) == 0
+    )
     return "table" if large and along_rows and tensor.dims[1] % _TABLE_BLOCKS[-1] == 0 else None
 
 
 def estimates(found: Iterable[Weight], size_bytes: int, folder: Path) -> tuple[Estimate, ...]:
-    """One estimate for each family that has anything to store otherwise; ``folder`` is where the model lies.
+    """One estimate for each family that has anything to store otherwise; ``folder`` is where the
+    model lies.
 
     Raises ``ModelRefused`` where a weight's bytes do not fit its shape.
     """
@@ -87,9 +94,20 @@ def estimates(found: Iterable[Weight], size_bytes: int, folder: Path) -> tuple[E
         sample = _sample(weight, folder) if forms else np.zeros((0, 0))
         for part, form in forms.items():
             totals[part] = totals.get(part, _Totals()) + _measure(weight, sample, form)
-    made = [_estimate(name, [totals[part] for part in parts if part in totals], size_bytes) for name, parts in FAMILIES]
-    several = {name for name, parts in FAMILIES if len(parts) > 1 and not all(part in totals for part in parts)}
-    worth = (item for item in made if item.family not in several and item.size_bytes < _WORTH * size_bytes)
+    made = [
+        _estimate(name, [totals[part] for part in parts if part in totals], size_bytes)
+        for name, parts in FAMILIES
+    ]
+    several = {
+        name
+        for name, parts in FAMILIES
+        if len(parts) > 1 and not all(part in totals for part in parts)
+    }
+    worth = (
+        item
+        for item in made
+        if item.family not in several and item.size_bytes < _WORTH * size_bytes
+    )
     return tuple(worth)
 
 
@@ -111,11 +129,16 @@ FAMILIES: Final = (
 def _forms(weight: Weight) -> dict[str, _Form]:
     found = kind(weight)
     # A single number, such as what masks attention, may lie far beyond float16 and weighs nothing.
-    forms = {"float16": _HALF} if weight.tensor.data_type == _FLOAT and weight.size_bytes > 4 else {}
+    forms = (
+        {"float16": _HALF} if weight.tensor.data_type == _FLOAT and weight.size_bytes > 4 else {}
+    )
     if found == "kernel":
         forms["int8 kernels"] = _CHANNELS
     elif found == "matrix":
-        forms |= {"int8 matrices": _CHANNELS, "4-bit matrices": _blocks(Grid(4, 32, symmetric=False))}
+        forms |= {
+            "int8 matrices": _CHANNELS,
+            "4-bit matrices": _blocks(Grid(4, 32, symmetric=False)),
+        }
     elif found == "table":
         widest = next(block for block in _TABLE_BLOCKS[1:] if weight.tensor.dims[1] % block == 0)
         forms["8-bit tables"] = _blocks(Grid(8, widest, True, np.float16))
@@ -132,7 +155,9 @@ def _blocks(grid: Grid) -> _Form:
         zero_bytes = 0 if grid.symmetric else -(-count * grid.bits // 8)
         return rows * (count * (grid.block * grid.bits + scale_bits) // 8 + zero_bytes)
 
-    return _Form(size, lambda values: quantize(values, grid, "nearest").restore()[:, : values.shape[1]])
+    return _Form(
+        size, lambda values: quantize(values, grid, "nearest").restore()[:, : values.shape[1]]
+    )
 
 
 def _to_int8(values: np.ndarray) -> np.ndarray:
@@ -151,7 +176,9 @@ _CHANNELS: Final = _Form(lambda rows, columns: rows * (columns + 4), _to_int8)
 
 
 def _measure(weight: Weight, sample: np.ndarray, form: _Form) -> _Totals:
-    """Size and error of one weight in another form; the error of the sampled rows stands for all."""
+    """Size and error of one weight in another form; the error of the sampled rows stands for
+    all.
+    """
     rows, columns = _shape(weight)
     if not sample.size:
         return _Totals(1, weight.size_bytes, form.size(rows, columns))
@@ -170,7 +197,9 @@ def _sample(weight: Weight, folder: Path) -> np.ndarray:
 
 
 def _shape(weight: Weight) -> tuple[int, int]:
-    """Rows that share a scale, and their length: the outputs of a matrix or kernel, the entries of a table."""
+    """Rows that share a scale, and their length: the outputs of a matrix or kernel, the entries of
+    a table.
+    """
     dims = tuple(weight.tensor.dims)
     if kind(weight) == "matrix" and not _is_transposed(weight.node):
         return dims[1], dims[0]
@@ -193,7 +222,11 @@ def _values(weight: Weight, folder: Path) -> np.ndarray:
         if tensor.data_location == onnx.TensorProto.EXTERNAL and weight.size_bytes:
             entries = {entry.key: entry.value for entry in tensor.external_data}
             return np.memmap(
-                folder / entries["location"], np.dtype("<f4"), "r", int(entries.get("offset") or 0), shape=dims or (1,)
+                folder / entries["location"],
+                np.dtype("<f4"),
+                "r",
+                int(entries.get("offset") or 0),
+                shape=dims or (1,),
             )
         return np.asarray(numpy_helper.to_array(tensor))
     except (ValueError, TypeError, OSError) as error:
@@ -202,7 +235,11 @@ def _values(weight: Weight, folder: Path) -> np.ndarray:
 
 def _is_plain(node: onnx.NodeProto) -> bool:
     found = attributes(node)
-    return found.get("alpha", 1.0) == 1.0 and found.get("beta", 1.0) == 1.0 and not found.get("transA", 0)
+    return (
+        found.get("alpha", 1.0) == 1.0
+        and found.get("beta", 1.0) == 1.0
+        and not found.get("transA", 0)
+    )
 
 
 def _is_transposed(node: onnx.NodeProto) -> bool:
@@ -212,4 +249,6 @@ def _is_transposed(node: onnx.NodeProto) -> bool:
 def _estimate(family: str, parts: Iterable[_Totals], size_bytes: int) -> Estimate:
     total = sum(parts, _Totals())
     error = float(np.sqrt(total.noise / total.signal)) if total.signal > 0 else 0.0
-    return Estimate(family, total.weights, total.before, size_bytes - total.before + total.after, error)
+    return Estimate(
+        family, total.weights, total.before, size_bytes - total.before + total.after, error
+    )

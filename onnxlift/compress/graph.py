@@ -1,4 +1,6 @@
-"""A working copy of one model that steps read and change: producers, consumers, constants, projections."""
+"""A working copy of one model that steps read and change: producers, consumers, constants,
+projections.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +17,9 @@ MICROSOFT: Final = "com.microsoft"
 
 @dataclass(frozen=True)
 class Projection:
-    """A MatMul or Gemm with a constant matrix: ``weight`` is [inputs, outputs], whichever way the node stores it."""
+    """A MatMul or Gemm with a constant matrix: ``weight`` is [inputs, outputs], whichever way the
+    node stores it.
+    """
 
     name: str
     input: str
@@ -45,7 +49,9 @@ class Graph:
         self.model = onnx.ModelProto()
         self.model.CopyFrom(model)
         self._tensors = {tensor.name: tensor for tensor in self.model.graph.initializer}
-        self._taken = set(self._tensors) | {name for node in self.nodes for name in [*node.input, *node.output]}
+        self._taken = set(self._tensors) | {
+            name for node in self.nodes for name in [*node.input, *node.output]
+        }
         self._taken |= {value.name for value in [*self.model.graph.input, *self.model.graph.output]}
         self._node_names: set[str] = set()
         for index, node in enumerate(self.nodes):
@@ -88,7 +94,9 @@ class Graph:
         return str(tensor.name)
 
     def set_constant(self, name: str, array: np.ndarray, users: Iterable[onnx.NodeProto]) -> str:
-        """Give ``users`` another value for the constant ``name``; where others use it too, they keep the old one."""
+        """Give ``users`` another value for the constant ``name``; where others use it too, they
+        keep the old one.
+        """
         users = list(users)
         fresh = self.add_constant(name, array)
         for node in users:
@@ -103,7 +111,12 @@ class Graph:
         return _free(wish, self._taken)
 
     def add_node(
-        self, operator: str, inputs: Sequence[str], outputs: Sequence[str], domain: str = "", **attributes: Any
+        self,
+        operator: str,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        domain: str = "",
+        **attributes: Any,
     ) -> onnx.NodeProto:
         """Append a node named after its first output; ``finish`` sorts it into its place."""
         name = _free(outputs[0], self._node_names)
@@ -141,12 +154,18 @@ class Graph:
         if array is None or array.ndim != 2 or array.dtype != np.float32:
             return None
         found = attributes(node)
-        if found.get("alpha", 1.0) != 1.0 or found.get("beta", 1.0) != 1.0 or found.get("transA", 0):
+        if (
+            found.get("alpha", 1.0) != 1.0
+            or found.get("beta", 1.0) != 1.0
+            or found.get("transA", 0)
+        ):
             return None
         transposed = bool(found.get("transB", 0))
         bias = node.input[2] if len(node.input) > 2 else None
         weight = array.T if transposed else array
-        return Projection(node.name, node.input[0], node.output[0], node.input[1], weight, transposed, bias)
+        return Projection(
+            node.name, node.input[0], node.output[0], node.input[1], weight, transposed, bias
+        )
 
     def node(self, name: str) -> onnx.NodeProto:
         """The node of this name; raises ``RecipeInvalid`` when there is none."""
@@ -168,7 +187,9 @@ class Graph:
         return found
 
     def add_bias(self, projection: Projection, bias: np.ndarray) -> None:
-        """Add [outputs] to what a projection gives: in the bias after it where there is one, else by a new Add."""
+        """Add [outputs] to what a projection gives: in the bias after it where there is one, else
+        by a new Add.
+        """
         node = self.node(projection.name)
         holder, position = (node, 2) if projection.bias_name else self._bias_after(projection)
         old = None if holder is None else self.constant(holder.input[position])
@@ -184,7 +205,11 @@ class Graph:
     def _bias_after(self, projection: Projection) -> tuple[onnx.NodeProto | None, int]:
         """The Add that alone reads the projection, and which of its inputs is the constant."""
         readers = self.consumers.get(projection.output, [])
-        if len(readers) == 1 and readers[0].op_type == "Add" and projection.output not in self.outputs:
+        if (
+            len(readers) == 1
+            and readers[0].op_type == "Add"
+            and projection.output not in self.outputs
+        ):
             return readers[0], 1 - list(readers[0].input).index(projection.output)
         return None, 0
 
@@ -197,7 +222,11 @@ class Graph:
         kept = [tensor for tensor in self.model.graph.initializer if tensor.name in used]
         del self.model.graph.initializer[:]
         self.model.graph.initializer.extend(kept)
-        declared = [value for value in self.model.graph.input if value.name in used or value.name not in self._tensors]
+        declared = [
+            value
+            for value in self.model.graph.input
+            if value.name in used or value.name not in self._tensors
+        ]
         del self.model.graph.input[:]
         self.model.graph.input.extend(declared)
         del self.model.graph.value_info[:]
@@ -225,7 +254,9 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
 
 
 def _free(wish: str, taken: set[str]) -> str:
-    """``wish``, or it with the first number that makes it a name of its own; it is taken from then on."""
+    """``wish``, or it with the first number that makes it a name of its own; it is taken from then
+    on.
+    """
     name, count = wish, 0
     while name in taken:
         count += 1
@@ -245,7 +276,9 @@ def _read_names(graph: onnx.GraphProto) -> Iterator[str]:
 
 
 def _sorted(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """Topological order that keeps the given order wherever it is already right (depth first from each node)."""
+    """Topological order that keeps the given order wherever it is already right (depth first from
+    each node).
+    """
     producers = {name: index for index, node in enumerate(nodes) for name in node.output if name}
     done: set[int] = set()
     ordered: list[onnx.NodeProto] = []
@@ -259,7 +292,9 @@ def _sorted(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
                 done.add(index)
                 stack.append((index, True))
                 needed = (producers[name] for name in _needs(nodes[index]) if name in producers)
-                stack.extend((other, False) for other in reversed(list(needed)) if other not in done)
+                stack.extend(
+                    (other, False) for other in reversed(list(needed)) if other not in done
+                )
     return ordered
 
 

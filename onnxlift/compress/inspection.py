@@ -1,4 +1,6 @@
-"""What is inside a model file, and how much smaller it may become; large files are mapped, not loaded."""
+"""What is inside a model file, and how much smaller it may become; large files are mapped, not
+loaded.
+"""
 
 import math
 from collections import Counter
@@ -15,7 +17,9 @@ from onnxlift.compress.weights import Weight, datatype, weights
 
 @dataclass(frozen=True)
 class Value:
-    """An input or output: ONNX's datatype, and a shape whose variable dimensions keep their names."""
+    """An input or output: ONNX's datatype, and a shape whose variable dimensions keep their
+    names.
+    """
 
     name: str
     datatype: str
@@ -24,7 +28,9 @@ class Value:
 
 @dataclass(frozen=True)
 class Share:
-    """What one operator, layer or datatype holds: how many nodes or tensors, and the bytes of their weights."""
+    """What one operator, layer or datatype holds: how many nodes or tensors, and the bytes of their
+    weights.
+    """
 
     name: str
     count: int
@@ -59,7 +65,9 @@ class Inspection:
 
 
 def inspect(path: Path) -> Inspection:
-    """Read a model file and say what is in it; raises ``ModelRefused`` where it is broken, foreign or unsafe."""
+    """Read a model file and say what is in it; raises ``ModelRefused`` where it is broken, foreign
+    or unsafe.
+    """
     graph = read_graph(path)
     proto = graph.proto
     found = tuple(weights(proto))
@@ -76,7 +84,9 @@ def inspect(path: Path) -> Inspection:
         operators=_operators(proto, found),
         layers=_shares((weight.layer, weight.size_bytes) for weight in found),
         datatypes=_shares((datatype(weight.tensor), weight.size_bytes) for weight in found),
-        files=tuple(Beside(str(data.relative_to(path.parent)), data.stat().st_size) for data in graph.beside),
+        files=tuple(
+            Beside(str(data.relative_to(path.parent)), data.stat().st_size) for data in graph.beside
+        ),
         estimates=estimates(found, graph.size_bytes, path.parent),
     )
 
@@ -85,7 +95,11 @@ def _value(item: onnx.ValueInfoProto) -> Value:
     tensor = item.type.tensor_type
     if not item.type.HasField("tensor_type"):
         return Value(item.name, str(item.type.WhichOneof("value") or "undefined"), ())
-    return Value(item.name, _type_name(tensor.elem_type), tuple(_dimension(size) for size in tensor.shape.dim))
+    return Value(
+        item.name,
+        _type_name(tensor.elem_type),
+        tuple(_dimension(size) for size in tensor.shape.dim),
+    )
 
 
 def _type_name(number: int) -> str:
@@ -97,7 +111,9 @@ def _dimension(size: onnx.TensorShapeProto.Dimension) -> int | str:
 
 
 def _operators(proto: onnx.ModelProto, found: Iterable[Weight]) -> tuple[Share, ...]:
-    """Operators by the bytes of the weights that their nodes read first, then by how many nodes there are."""
+    """Operators by the bytes of the weights that their nodes read first, then by how many nodes
+    there are.
+    """
     nodes = Counter(_operator(node) for node in walk(proto, onnx.NodeProto))
     held: Counter[str] = Counter()
     for weight in found:

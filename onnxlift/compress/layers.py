@@ -1,6 +1,8 @@
-"""Layers: MatMul, Gemm and Conv nodes as the matrix product that each computes on rows of its input.
+"""Layers: MatMul, Gemm and Conv nodes as the matrix product that each computes on rows of its
+input.
 
-A row of a Conv is one patch of its input: what the kernel lies on at one position, channel by channel.
+A row of a Conv is one patch of its input: what the kernel lies on at one position, channel by
+channel.
 """
 
 import math
@@ -19,10 +21,12 @@ _OPERATORS: Final = ("Conv", "Gemm", "MatMul")
 
 @dataclass(frozen=True)
 class Layer:
-    """One node's constant weight [groups, inputs, outputs] of float32; all but grouped Convs have one group.
+    """One node's constant weight [groups, inputs, outputs] of float32; all but grouped Convs have
+    one group.
 
-    ``kernel`` is the spatial shape of a Conv's kernel and empty for a matrix. ``bias`` tells which node reads the
-    constant [outputs] that is added to the product, and where: the layer itself, or an Add behind it.
+    ``kernel`` is the spatial shape of a Conv's kernel and empty for a matrix. ``bias`` tells which
+    node reads the constant [outputs] that is added to the product, and where: the layer itself, or
+    an Add behind it.
     """
 
     name: str
@@ -40,7 +44,9 @@ class Layer:
         return bool(self.kernel)
 
     def stored(self, weight: np.ndarray) -> np.ndarray:
-        """A weight [groups, inputs, outputs] in the shape and datatype in which the node keeps its own."""
+        """A weight [groups, inputs, outputs] in the shape and datatype in which the node keeps its
+        own.
+        """
         groups, inputs, outputs = weight.shape
         if self.is_conv:
             shape = (groups * outputs, inputs // math.prod(self.kernel), *self.kernel)
@@ -58,9 +64,17 @@ def layers(graph: Graph, exclude: Iterable[str] = ()) -> Iterator[Layer]:
     skipped = set(exclude)
     projections = {item.name: item for item in graph.projections(skipped)}
     for node in graph.nodes:
-        if node.name in skipped or node.op_type not in _OPERATORS or node.domain not in ("", "ai.onnx"):
+        if (
+            node.name in skipped
+            or node.op_type not in _OPERATORS
+            or node.domain not in ("", "ai.onnx")
+        ):
             continue
-        if len(graph.consumers[node.input[1]]) > 1 or node.input[1] in graph.outputs or node.input[0] == node.input[1]:
+        if (
+            len(graph.consumers[node.input[1]]) > 1
+            or node.input[1] in graph.outputs
+            or node.input[0] == node.input[1]
+        ):
             continue
         if node.name in projections:
             item = projections[node.name]
@@ -81,11 +95,15 @@ def _layer(
     transposed: bool = False,
 ) -> Layer:
     bias = _bias(graph, node, weight.shape[0] * weight.shape[2])
-    return Layer(node.name, node.input[0], node.output[0], node.input[1], weight, kernel, transposed, bias)
+    return Layer(
+        node.name, node.input[0], node.output[0], node.input[1], weight, kernel, transposed, bias
+    )
 
 
 def _bias(graph: Graph, node: onnx.NodeProto, outputs: int) -> tuple[str, int] | None:
-    """The node's own bias, or that of the Add which alone reads a product, where it is a constant [outputs]."""
+    """The node's own bias, or that of the Add which alone reads a product, where it is a constant
+    [outputs].
+    """
     holder, position = node, 2
     if len(node.input) < 3 or not node.input[2]:
         readers = graph.consumers.get(node.output[0], [])
@@ -98,8 +116,11 @@ def _bias(graph: Graph, node: onnx.NodeProto, outputs: int) -> tuple[str, int] |
     return (holder.name, position) if array is not None and array.shape == (outputs,) else None
 
 
-def store(graph: Graph, layer: Layer, weight: np.ndarray, intercept: np.ndarray | None = None) -> None:
-    """Give a layer another weight [groups, inputs, outputs] and, where it has a bias, the ``intercept`` [outputs].
+def store(
+    graph: Graph, layer: Layer, weight: np.ndarray, intercept: np.ndarray | None = None
+) -> None:
+    """Give a layer another weight [groups, inputs, outputs] and, where it has a bias, the
+    ``intercept`` [outputs].
 
     The intercept takes the place of the layer's own bias, or is added to that of the Add behind it.
     """
@@ -108,7 +129,12 @@ def store(graph: Graph, layer: Layer, weight: np.ndarray, intercept: np.ndarray 
         holder, position = graph.node(layer.bias[0]), layer.bias[1]
         old = graph.constant(holder.input[position])
         assert old is not None
-        replace(graph, holder, position, (intercept + old * (holder.name != layer.name)).astype(old.dtype))
+        replace(
+            graph,
+            holder,
+            position,
+            (intercept + old * (holder.name != layer.name)).astype(old.dtype),
+        )
 
 
 def replace(graph: Graph, node: onnx.NodeProto, position: int, array: np.ndarray) -> None:
@@ -116,7 +142,11 @@ def replace(graph: Graph, node: onnx.NodeProto, position: int, array: np.ndarray
     old = node.input[position]
     graph.set_constant(old, array, [node])
     producer = graph.producers.get(old)
-    if producer is not None and old not in graph.consumers and old not in graph.outputs | read_inside(graph.nodes):
+    if (
+        producer is not None
+        and old not in graph.consumers
+        and old not in graph.outputs | read_inside(graph.nodes)
+    ):
         graph.remove_node(producer.name)
 
 
@@ -124,19 +154,29 @@ def read_inside(nodes: Iterable[onnx.NodeProto]) -> frozenset[str]:
     """The values that graphs inside nodes, such as the branches of an If, may read from outside."""
     inner = [item for node in nodes for item in node.attribute]
     read = {name for item in inner for node in walk(item, onnx.NodeProto) for name in node.input}
-    given = {value.name for item in inner for found in walk(item, onnx.GraphProto) for value in found.output}
+    given = {
+        value.name
+        for item in inner
+        for found in walk(item, onnx.GraphProto)
+        for value in found.output
+    }
     return frozenset(read | given)
 
 
 def expose_rows(
     model: onnx.ModelProto, found: Sequence[Layer], side: Literal["inputs", "outputs"]
 ) -> tuple[onnx.ModelProto, list[str]]:
-    """A copy of ``model`` up to the layers, and the names of their rows [..., groups * inputs] or [..., outputs].
+    """A copy of ``model`` up to the layers, and the names of their rows [..., groups * inputs] or
+    [..., outputs].
 
-    A Conv's patches are cut by a Conv of one-hot kernels with the same paddings, strides and dilations.
+    A Conv's patches are cut by a Conv of one-hot kernels with the same paddings, strides and
+    dilations.
     """
     graph = Graph(model)
-    names = [_input_rows(graph, layer) if side == "inputs" else _output_rows(graph, layer) for layer in found]
+    names = [
+        _input_rows(graph, layer) if side == "inputs" else _output_rows(graph, layer)
+        for layer in found
+    ]
     _stop_at(graph, names)
     return graph.finish(), names
 

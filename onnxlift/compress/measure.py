@@ -1,4 +1,6 @@
-"""What loading and running a model costs, measured in a fresh process for each model so that none pays for another."""
+"""What loading and running a model costs, measured in a fresh process for each model so that none
+pays for another.
+"""
 
 import json
 import subprocess
@@ -20,10 +22,13 @@ TIMEOUT_S: Final = 600
 _MS_DIGITS: Final = 4
 
 
-def measure(folder: Path, manifest: Manifest, samples: Samples, batch_sizes: Sequence[int]) -> Measurements:
+def measure(
+    folder: Path, manifest: Manifest, samples: Samples, batch_sizes: Sequence[int]
+) -> Measurements:
     """Measure the model in ``folder`` as ``manifest`` describes it, on rows of ``samples``.
 
-    Load time and latencies in milliseconds, memory in MiB. Raises ``ModelRefused`` where the process dies of it.
+    Load time and latencies in milliseconds, memory in MiB. Raises ``ModelRefused`` where the
+    process dies of it.
     """
     with tempfile.TemporaryDirectory(prefix="onnxlift-") as scratch:
         stored = Path(scratch) / "samples.npz"
@@ -43,12 +48,20 @@ def _probe(request: dict[str, Any]) -> dict[str, Any]:
     command = [sys.executable, "-m", "onnxlift.compress.probe"]
     try:
         done = subprocess.run(  # noqa: S603 - our own module, the request goes through stdin
-            command, input=json.dumps(request), capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+            command,
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise ModelRefused(f"measuring the model took more than {TIMEOUT_S} s") from error
     if done.returncode < 0:
-        raise ModelRefused(f"the process that ran the model was killed by signal {-done.returncode}; was memory short?")
+        raise ModelRefused(
+            f"the process that ran the model was killed by signal {-done.returncode}; was memory "
+            f"short?"
+        )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise ModelRefused(f"the model cannot be measured: {last}")
@@ -58,7 +71,9 @@ def _probe(request: dict[str, Any]) -> dict[str, Any]:
 
 def _read(answer: dict[str, Any]) -> Measurements:
     latency = tuple(
-        Latency(item["batch_size"], round(item["p50_ms"], _MS_DIGITS), round(item["p95_ms"], _MS_DIGITS))
+        Latency(
+            item["batch_size"], round(item["p50_ms"], _MS_DIGITS), round(item["p95_ms"], _MS_DIGITS)
+        )
         for item in answer["latency"]
     )
     return Measurements(

@@ -1,8 +1,10 @@
-"""What the quality gate measures: figures of two sets of answers, each with a one-sided bootstrap bound.
+"""What the quality gate measures: figures of two sets of answers, each with a one-sided bootstrap
+bound.
 
-A metric looks at every sample once and returns a *statistic*: a function from how often each sample counts to the
-figure. A bootstrap draw is a sample with replacement, hence a vector of counts, so a thousand draws are one matrix
-[draws, samples] and mostly one product (Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13).
+A metric looks at every sample once and returns a *statistic*: a function from how often each sample
+counts to the figure. A bootstrap draw is a sample with replacement, hence a vector of counts, so a
+thousand draws are one matrix [draws, samples] and mostly one product (Efron & Tibshirani, "An
+Introduction to the Bootstrap", 1993, chapter 13).
 """
 
 import importlib
@@ -32,7 +34,8 @@ Metric: TypeAlias = Callable[[Array, Array, Array | None], Statistic]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure, and the bound that the true one is better than with the confidence that was asked for.
+    """A figure, and the bound that the true one is better than with the confidence that was asked
+    for.
 
     ``reference`` is the fp32 model's figure on the same samples.
     """
@@ -42,11 +45,14 @@ class Estimate:
     bound: float
 
 
-def estimate(name: str, reference: Array, answers: Array, labels: Array | None, confidence: float) -> Estimate:
-    """Measure one metric; fp32 and candidate are drawn together, so that what both get wrong cancels out.
+def estimate(
+    name: str, reference: Array, answers: Array, labels: Array | None, confidence: float
+) -> Estimate:
+    """Measure one metric; fp32 and candidate are drawn together, so that what both get wrong
+    cancels out.
 
-    The bound is never better than the measured figure. Raises ``SamplesInvalid`` where the metric does not fit the
-    answers, and ``ConfigInvalid`` where it is a function that cannot be imported.
+    The bound is never better than the measured figure. Raises ``SamplesInvalid`` where the metric
+    does not fit the answers, and ``ConfigInvalid`` where it is a function that cannot be imported.
     """
     metric = find_metric(name)
     before, after = metric(reference, reference, labels), metric(reference, answers, labels)
@@ -61,7 +67,9 @@ def estimate(name: str, reference: Array, answers: Array, labels: Array | None, 
 
 @lru_cache(maxsize=2)
 def draw(samples: int) -> Array:
-    """How often each sample is drawn in each of a thousand draws, float32 [draws, samples]; always the same."""
+    """How often each sample is drawn in each of a thousand draws, float32 [draws, samples]; always
+    the same.
+    """
     random = np.random.default_rng(SEED)
     return random.multinomial(samples, np.full(samples, 1 / samples), size=DRAWS).astype(np.float32)
 
@@ -82,8 +90,12 @@ def accuracy(_reference: Array, answers: Array, labels: Array | None) -> Statist
 
 
 def f1(_reference: Array, answers: Array, labels: Array | None) -> Statistic:
-    """The mean over the classes of the F1 score, which weighs rare classes as much as frequent ones."""
-    found, known = (array.reshape(len(answers), -1) for array in _against_labels("f1", answers, labels))
+    """The mean over the classes of the F1 score, which weighs rare classes as much as frequent
+    ones.
+    """
+    found, known = (
+        array.reshape(len(answers), -1) for array in _against_labels("f1", answers, labels)
+    )
     names = np.unique(np.concatenate([found, known]))
     hits, sizes = np.zeros((2, len(answers), len(names)), np.float32)
     for index, name in enumerate(names):
@@ -103,8 +115,12 @@ def top_agreement(reference: Array, answers: Array, count: int) -> Statistic:
     if count == 1:
         return _mean(_per_sample(classes(answers) == classes(reference)))
     if answers.dtype.kind != "f" or answers.ndim < 2 or answers.shape[-1] <= count:
-        raise SamplesInvalid(f"the metric 'top{count}_agreement' needs more than {count} scores for each sample")
-    best = [np.argsort(-array, axis=-1, kind="stable")[..., :count] for array in (reference, answers)]
+        raise SamplesInvalid(
+            f"the metric 'top{count}_agreement' needs more than {count} scores for each sample"
+        )
+    best = [
+        np.argsort(-array, axis=-1, kind="stable")[..., :count] for array in (reference, answers)
+    ]
     return _mean(_per_sample((best[0][..., :, None] == best[1][..., None, :]).any(axis=-1)))
 
 
@@ -127,7 +143,9 @@ def spearman(reference: Array, answers: Array, _labels: Array | None) -> Statist
     first, second = (_ranks(_columns(array)) for array in (reference, answers))
     varied = np.ptp(first, axis=0) > 0
     if not varied.any():
-        raise SamplesInvalid("the metric 'spearman' needs samples that the fp32 model answers differently")
+        raise SamplesInvalid(
+            "the metric 'spearman' needs samples that the fp32 model answers differently"
+        )
     first, second = first[:, varied], second[:, varied]
 
     def figures(counts: Array) -> Array:
@@ -136,7 +154,9 @@ def spearman(reference: Array, answers: Array, _labels: Array | None) -> Statist
         covariance = share @ (first * second) - means[0] * means[1]
         spread = (share @ first**2 - means[0] ** 2) * (share @ second**2 - means[1] ** 2)
         flat = spread <= 1e-20
-        return np.asarray(np.where(flat, 0.0, covariance / np.sqrt(np.where(flat, 1.0, spread))).mean(axis=1))
+        return np.asarray(
+            np.where(flat, 0.0, covariance / np.sqrt(np.where(flat, 1.0, spread))).mean(axis=1)
+        )
 
     return figures
 
@@ -152,10 +172,14 @@ def max_absolute_error(reference: Array, answers: Array, _labels: Array | None) 
     return lambda counts: np.where(counts > 0, worst, -np.inf).max(axis=1)
 
 
-def nearest_neighbour_agreement(reference: Array, answers: Array, _labels: Array | None) -> Statistic:
+def nearest_neighbour_agreement(
+    reference: Array, answers: Array, _labels: Array | None
+) -> Statistic:
     """The share of samples whose most similar other sample is the one that the fp32 model finds."""
     if len(answers) < 3:
-        raise SamplesInvalid("the metric 'nearest_neighbour_agreement' needs at least three samples")
+        raise SamplesInvalid(
+            "the metric 'nearest_neighbour_agreement' needs at least three samples"
+        )
     return _mean((_neighbours(reference) == _neighbours(answers)).astype(np.float64))
 
 
@@ -172,14 +196,18 @@ METRICS: Final[Mapping[str, Metric]] = {
 
 
 def classes(answers: Array) -> Array:
-    """The class of each sample: where the last dimension is largest, or the answer itself where it is no float.
+    """The class of each sample: where the last dimension is largest, or the answer itself where it
+    is no float.
 
-    Raises ``SamplesInvalid`` for an output with one number per sample, whose classes nobody declared.
+    Raises ``SamplesInvalid`` for an output with one number per sample, whose classes nobody
+    declared.
     """
     if answers.dtype.kind != "f":
         return answers
     if answers.ndim < 2 or answers.shape[-1] < 2:
-        raise SamplesInvalid("the first output has one value for each sample and no classes; use another metric")
+        raise SamplesInvalid(
+            "the first output has one value for each sample and no classes; use another metric"
+        )
     return np.asarray(np.argmax(answers, axis=-1))
 
 
@@ -187,7 +215,10 @@ def cosines(reference: Array, answers: Array) -> Array:
     """Each sample's cosine similarity float64 [samples]; two answers of zeros count as equal."""
     first, second = _flat(reference), _flat(answers)
     if first.shape[1] < 2:
-        raise SamplesInvalid("the metric 'cosine' needs at least two values for each sample; the first output has one")
+        raise SamplesInvalid(
+            "the metric 'cosine' needs at least two values for each sample; the first output has "
+            "one"
+        )
     lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
     both_zero = ~(first.any(axis=1) | second.any(axis=1))
     products = np.einsum("ij,ij->i", first, second)
@@ -209,7 +240,9 @@ def _flat(answers: Array) -> Array:
     if answers.dtype.kind not in "fiub":
         raise SamplesInvalid("this metric compares numbers; the first output is text")
     if not np.isfinite(answers).all():
-        raise SamplesInvalid("this metric compares numbers; the first output is infinite on some held-out samples")
+        raise SamplesInvalid(
+            "this metric compares numbers; the first output is infinite on some held-out samples"
+        )
     return np.asarray(answers.reshape(len(answers), -1), np.float64)
 
 
@@ -245,15 +278,20 @@ def _ranks(values: Array) -> Array:
 def _against_labels(metric: str, answers: Array, labels: Array | None) -> tuple[Array, Array]:
     """The classes found and the true ones, in the same form."""
     if labels is None:
-        raise SamplesInvalid(f"the metric {metric!r} needs labels; name their array with quality.labels")
+        raise SamplesInvalid(
+            f"the metric {metric!r} needs labels; name their array with quality.labels"
+        )
     found = classes(answers)
     if found.shape != labels.shape:
-        raise SamplesInvalid(f"the labels have shape {list(labels.shape)}, the model's classes {list(found.shape)}")
+        raise SamplesInvalid(
+            f"the labels have shape {list(labels.shape)}, the model's classes {list(found.shape)}"
+        )
     return found, np.char.encode(labels, "utf-8") if labels.dtype.kind == "U" else labels
 
 
 def _of_the_user(name: str) -> Metric:
-    """A function of (reference, answers, labels) that returns a score for each sample, higher where it is better.
+    """A function of (reference, answers, labels) that returns a score for each sample, higher where
+    it is better.
 
     Its module is looked for in the current folder too.
     """
@@ -269,7 +307,8 @@ def _of_the_user(name: str) -> Metric:
         found = np.asarray(scores(reference, answers, labels))
         if found.shape != (len(answers),) or found.dtype.kind not in "fiub":
             raise SamplesInvalid(
-                f"metric {name!r} returned {found.dtype} {list(found.shape)}, one number for each sample was expected"
+                f"metric {name!r} returned {found.dtype} {list(found.shape)}, one number for each "
+                f"sample was expected"
             )
         if not all(map(math.isfinite, found)):
             raise SamplesInvalid(f"metric {name!r} returned a score that is no number")

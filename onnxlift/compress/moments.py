@@ -1,4 +1,6 @@
-"""Second moments of what flows into projections: what rounding their weights with compensation goes by."""
+"""Second moments of what flows into projections: what rounding their weights with compensation goes
+by.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,24 +18,39 @@ _FACTORS: Final = 4  # are kept: weights that read the same value come one after
 
 
 class Moments:
-    """The second moments of a model's inner values on samples, and their ``compensation``, found when first asked for.
+    """The second moments of a model's inner values on samples, and their ``compensation``, found
+    when first asked for.
 
     ``int8_noise`` as in ``second_moments``. Several threads may ask.
     """
 
     def __init__(
-        self, model: onnx.ModelProto, values: Sequence[str], samples: Mapping[str, np.ndarray], *, int8_noise: bool
+        self,
+        model: onnx.ModelProto,
+        values: Sequence[str],
+        samples: Mapping[str, np.ndarray],
+        *,
+        int8_noise: bool,
     ) -> None:
-        self._model, self._values, self._samples, self._int8_noise = model, values, samples, int8_noise
+        self._model, self._values, self._samples, self._int8_noise = (
+            model,
+            values,
+            samples,
+            int8_noise,
+        )
         self._moments: dict[str, np.ndarray] = {}
         self._factors: dict[str, np.ndarray] = {}
         self._lock = Lock()
 
     def of(self, value: str) -> tuple[np.ndarray, np.ndarray]:
-        """The moment [channels, channels] of one of the values and its ``compensation``; raises as ``observe`` does."""
+        """The moment [channels, channels] of one of the values and its ``compensation``; raises as
+        ``observe`` does.
+        """
         with self._lock:
             if not self._moments:
-                found = second_moments(self._model, self._values, self._samples, int8_noise=self._int8_noise)
+                found = second_moments(
+                    self._model, self._values, self._samples, int8_noise=self._int8_noise
+                )
                 self._moments.update(found)
             if value not in self._factors:
                 self._factors = dict(list(self._factors.items())[1 - _FACTORS :])
@@ -42,11 +59,17 @@ class Moments:
 
 
 def second_moments(
-    model: onnx.ModelProto, names: Sequence[str], samples: Mapping[str, np.ndarray], *, int8_noise: bool = False
+    model: onnx.ModelProto,
+    names: Sequence[str],
+    samples: Mapping[str, np.ndarray],
+    *,
+    int8_noise: bool = False,
 ) -> dict[str, np.ndarray]:
-    """``X.T @ X`` over all rows of each named value [..., channels], as float64 [channels, channels].
+    """``X.T @ X`` over all rows of each named value [..., channels], as float64 [channels,
+    channels].
 
-    ``int8_noise`` adds what rounding each run's values to 256 levels adds on average: step² / 12 for each row.
+    ``int8_noise`` adds what rounding each run's values to 256 levels adds on average: step² / 12
+    for each row.
     """
     found = {name: _Moment() for name in names}
     for seen in observe(model, names, samples):

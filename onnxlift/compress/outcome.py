@@ -24,7 +24,9 @@ from onnxlift_runtime.manifest import Manifest, Measurements
 
 @dataclass(frozen=True)
 class Outcome:
-    """A written artifact: its folder and manifest, what the fp32 model costs, every candidate, and the report."""
+    """A written artifact: its folder and manifest, what the fp32 model costs, every candidate, and
+    the report.
+    """
 
     folder: Path
     manifest: Manifest
@@ -50,7 +52,8 @@ def manifest_of(
     draft, qualities = bench.ground.draft, bench.gate.qualities(row)
     graph = onnx.load(trial.model_folder / draft.model_file, load_external_data=False)
     verified = {native_name(): 1.0} if native_name() in prepared.model.targets else {}
-    # Scales that are taken from a whole batch make an answer depend on its neighbours, and on what fills them up.
+    # Scales that are taken from a whole batch make an answer depend on its neighbours, and on what
+    # fills them up.
     dependent = depends_on_neighbours(graph)
     verified |= {item.instruction_set: item.measured for item in row.agreement}
     return replace(
@@ -65,7 +68,9 @@ def manifest_of(
         optimize_at_load=trial.optimize_at_load,
         verified_on=verified,
         not_verified_on=dict(bench.missing),
-        max_joined_rows=min(prepared.model.quality.batch_size, draft.max_batch_size) if dependent else 0,
+        max_joined_rows=min(prepared.model.quality.batch_size, draft.max_batch_size)
+        if dependent
+        else 0,
         padding=None if dependent else draft.padding,
     )
 
@@ -90,7 +95,9 @@ def report_of(
         limits=bench.gate.limits,
         optimize_for=model.optimize_for,
         targets=tuple(model.targets),
-        machine=Machine(measured.cpu, platform.machine(), measured.threads, measured.onnxruntime, __version__),
+        machine=Machine(
+            measured.cpu, platform.machine(), measured.threads, measured.onnxruntime, __version__
+        ),
         candidates=tuple(rows),
         sensitivity=tuple(sensitivity),
         layers=layer_sizes(prepared.source.proto, graph),
@@ -104,21 +111,31 @@ def report_of(
 
 
 def _notes(manifest: Manifest, rows: Sequence[CandidateRow]) -> tuple[str, ...]:
-    notes = [f"not verified on {name}: {reason}" for name, reason in manifest.not_verified_on.items()]
+    notes = [
+        f"not verified on {name}: {reason}" for name, reason in manifest.not_verified_on.items()
+    ]
     if manifest.recipe == FP32.name and len(rows) > 1:
         notes.append("the model ships as fp32: no recipe made it better within its quality limit")
     if late := [row for row in rows if row.reason.endswith(TIME_IS_OVER)]:
         notes.append(
-            f"the search's time was over before {len(late)} of {len(rows)} recipes were judged; with more of it "
-            "(search_budget_s, --budget) a better one may be found, and the search goes on where it was"
+            f"the search's time was over before {len(late)} of {len(rows)} recipes were judged; "
+            f"with more of it "
+            "(search_budget_s, --budget) a better one may be found, and the search goes on where "
+            "it was"
         )
     return tuple(notes)
 
 
 def _sample_sets(prepared: Prepared) -> tuple[SampleSet, ...]:
     model, held_out = prepared.model, prepared.bench.held_out
-    sets = [SampleSet("held out", model.quality.samples.name, samples_digest(held_out), len(held_out))]
+    sets = [
+        SampleSet("held out", model.quality.samples.name, samples_digest(held_out), len(held_out))
+    ]
     if model.calibration is not None and prepared.calibration is not None:
         found = prepared.calibration
-        sets.append(SampleSet("calibration", model.calibration.samples.name, samples_digest(found), len(found)))
+        sets.append(
+            SampleSet(
+                "calibration", model.calibration.samples.name, samples_digest(found), len(found)
+            )
+        )
     return tuple(sets)

@@ -1,4 +1,6 @@
-"""One session in which any node can be given another weight, so that looking at many nodes opens one session."""
+"""One session in which any node can be given another weight, so that looking at many nodes opens
+one session.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
@@ -16,13 +18,19 @@ _ERRORS_ONLY: Final = 3
 class Overrides:
     """A model whose weights are inputs that may be left out.
 
-    With ``rounded`` the input of a changed node is rounded to 8 bits as well, one range for each run.
+    With ``rounded`` the input of a changed node is rounded to 8 bits as well, one range for each
+    run.
     """
 
     def __init__(
-        self, model: onnx.ModelProto, nodes: Iterable[str], runs: Sequence[Mapping[str, np.ndarray]], output: str,
-        *, rounded: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        model: onnx.ModelProto,
+        nodes: Iterable[str],
+        runs: Sequence[Mapping[str, np.ndarray]],
+        output: str,
+        *,
+        rounded: bool = False,
+    ) -> None:
         graph = Graph(model)
         self._weights = {name: _opened(graph, name) for name in nodes}
         self._switches = {name: _rounded(graph, name) for name in self._weights} if rounded else {}
@@ -34,8 +42,12 @@ class Overrides:
             graph.finish().SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
 
-    def answers(self, node: str | None = None, weight: np.ndarray | None = None) -> list[np.ndarray]:
-        """The output of every run, with another weight for one node; weights have the shape the node stores."""
+    def answers(
+        self, node: str | None = None, weight: np.ndarray | None = None
+    ) -> list[np.ndarray]:
+        """The output of every run, with another weight for one node; weights have the shape the
+        node stores.
+        """
         changes: dict[str, np.ndarray] = {}
         if node is not None and weight is not None:
             changes[self._weights[node]] = np.ascontiguousarray(weight, np.float32)
@@ -56,10 +68,15 @@ def _opened(graph: Graph, name: str) -> str:
 
 
 def _rounded(graph: Graph, name: str) -> str:
-    """Put ``x + switch * (rounded(x) - x)`` before a node; the switch is an input that is 0 unless it is given."""
+    """Put ``x + switch * (rounded(x) - x)`` before a node; the switch is an input that is 0 unless
+    it is given.
+    """
     node = graph.node(name)
     value = node.input[0]
-    made = {part: graph.fresh(f"{name}/{part}") for part in ("whole", "scale", "zero", "near", "off", "part", "given")}
+    made = {
+        part: graph.fresh(f"{name}/{part}")
+        for part in ("whole", "scale", "zero", "near", "off", "part", "given")
+    }
     switch = graph.add_constant(f"{name}/switch", np.zeros(1, np.float32))
     node.input[0] = made["given"]
     graph.add_node("DynamicQuantizeLinear", [value], [made["whole"], made["scale"], made["zero"]])
@@ -73,4 +90,6 @@ def _rounded(graph: Graph, name: str) -> str:
 
 
 def _declare(graph: Graph, name: str, shape: Sequence[int]) -> None:
-    graph.model.graph.input.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
+    graph.model.graph.input.append(
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+    )

@@ -27,12 +27,16 @@ __all__ = ["Comparison", "Outcome", "compare", "compress"]
 
 AUTO: Final = "auto"
 _COSINES: Final = ("cosine",)
-_NO_SAMPLES: Final = "needs calibration samples; name a file of them in models.{}.calibration.samples"
+_NO_SAMPLES: Final = (
+    "needs calibration samples; name a file of them in models.{}.calibration.samples"
+)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two recipes side by side, the limits they were held to, and the reason where one does not pass."""
+    """Two recipes side by side, the limits they were held to, and the reason where one does not
+    pass.
+    """
 
     rows: tuple[CandidateRow, ...]
     limits: tuple[Limit, ...]
@@ -49,19 +53,27 @@ class _Found:
 
 
 def compress(
-    config: Config, name: str, heard: Heard, recipe_name: str | None = None, budget_s: float | None = None
+    config: Config,
+    name: str,
+    heard: Heard,
+    recipe_name: str | None = None,
+    budget_s: float | None = None,
 ) -> Outcome:
-    """Search the recipes of one model, keep the best that passes the quality gate, and write its artifact.
+    """Search the recipes of one model, keep the best that passes the quality gate, and write its
+    artifact.
 
-    ``recipe_name`` and ``budget_s`` override the configuration's. Raises ``ConfigInvalid``, ``ModelRefused``,
-    ``SamplesInvalid``, ``RecipeInvalid``, ``QualityGateFailed`` or ``ArtifactError``; then nothing was written.
+    ``recipe_name`` and ``budget_s`` override the configuration's. Raises ``ConfigInvalid``,
+    ``ModelRefused``, ``SamplesInvalid``, ``RecipeInvalid``, ``QualityGateFailed`` or
+    ``ArtifactError``; then nothing was written.
     """
     started = monotonic()
     model = _configured(config, name)
     asked = recipe_name or model.recipe
     with _searched(config, name, [asked], heard, budget_s) as found:
         if asked != AUTO and found.rows[0].status == "failed":
-            raise RecipeInvalid(f"recipe {asked!r} cannot be applied, nothing was written: {found.rows[0].reason}")
+            raise RecipeInvalid(
+                f"recipe {asked!r} cannot be applied, nothing was written: {found.rows[0].reason}"
+            )
         winner, explained = choose(found.rows, _goal(model))
         prepared, trial = found.prepared, found.board.trials[winner.recipe]
         ground, held_out = prepared.bench.ground, prepared.bench.held_out
@@ -69,14 +81,20 @@ def compress(
         before = measurements(ground, prepared.bench.fp32, held_out)
         after = measurements(ground, trial, held_out)
         manifest = manifest_of(prepared, trial, winner, before, after)
-        report = report_of(prepared, trial, manifest, explained, found.sensitivity, monotonic() - started)
+        report = report_of(
+            prepared, trial, manifest, explained, found.sensitivity, monotonic() - started
+        )
         target = config.artifact_folder(name)
         write_artifact(target, trial.model_folder, manifest, report_files(report))
     return Outcome(target, manifest, before, report)
 
 
-def compare(config: Config, name: str, names: Sequence[str], heard: Heard, budget_s: float | None = None) -> Comparison:
-    """Try recipes by their names and judge them, write nothing; raises what ``compress`` raises but for the gate's."""
+def compare(
+    config: Config, name: str, names: Sequence[str], heard: Heard, budget_s: float | None = None
+) -> Comparison:
+    """Try recipes by their names and judge them, write nothing; raises what ``compress`` raises but
+    for the gate's.
+    """
     _configured(config, name)
     with _searched(config, name, names, heard, budget_s) as found:
         passed = (replace(row, reason="it passes") if usable(row) else row for row in found.rows)
@@ -85,12 +103,18 @@ def compare(config: Config, name: str, names: Sequence[str], heard: Heard, budge
 
 def _goal(model: Model) -> Goal:
     """What to choose by; a CPU's times say nothing about a GPU's, there the preset's order does."""
-    return "preference" if model.preset == "gpu" and model.optimize_for != "size" else model.optimize_for
+    return (
+        "preference"
+        if model.preset == "gpu" and model.optimize_for != "size"
+        else model.optimize_for
+    )
 
 
 def _configured(config: Config, name: str) -> Model:
     if name not in config.models:
-        raise ConfigInvalid(f"models.{name}: there is no such model; configured: {', '.join(sorted(config.models))}")
+        raise ConfigInvalid(
+            f"models.{name}: there is no such model; configured: {', '.join(sorted(config.models))}"
+        )
     return config.models[name]
 
 
@@ -113,7 +137,9 @@ def _searched(
         hopeless = unpromising(resolved, predictions, _allowed(model)) if AUTO in names else {}
         skipped = {**hopeless, **_impossible(resolved, name, model)}
         able = [item for item in resolved if item.name not in skipped]
-        tried = by_promise(able, predictions, _allowed(model), smallest=model.optimize_for == "size")
+        tried = by_promise(
+            able, predictions, _allowed(model), smallest=model.optimize_for == "size"
+        )
         board = search(prepared.bench, tried, heard, budget, strict=AUTO in names)
         rows = tuple(_row(item, board, skipped, predictions) for item in resolved)
         yield _Found(prepared, board, rows, nodes)
@@ -140,7 +166,9 @@ def _sensitivity(
     heard(Progress("finding the sensitive nodes", 0, 3 * len(wanted), budget_s=budget))
     ground = prepared.bench.ground
     rows, int8 = max(ground.batches), _rounded(wanted)
-    return rank(ground.workspace, prepared.source.proto, prepared.calibration, ground.output, rows, int8)
+    return rank(
+        ground.workspace, prepared.source.proto, prepared.calibration, ground.output, rows, int8
+    )
 
 
 def _rounded(wanted: Sequence[Recipe]) -> MatMulInt8:
@@ -159,7 +187,9 @@ def _predictions(
 
 def _allowed(model: Model) -> float | None:
     """The largest error that can pass, where the gate measures what sensitivity does."""
-    return next((limit.max_drop for limit in model.quality.limits if limit.metric in _COSINES), None)
+    return next(
+        (limit.max_drop for limit in model.quality.limits if limit.metric in _COSINES), None
+    )
 
 
 def _impossible(resolved: Sequence[Recipe], name: str, model: Model) -> dict[str, str]:
@@ -171,12 +201,19 @@ def _impossible(resolved: Sequence[Recipe], name: str, model: Model) -> dict[str
 
 
 def _few(item: Recipe) -> str:
-    return f"not tried: it spares the {item.protect} most sensitive nodes, and no more than that could be ranked"
+    return (
+        f"not tried: it spares the {item.protect} most sensitive nodes, and no more than that "
+        f"could be ranked"
+    )
 
 
-def _row(item: Recipe, board: Board, skipped: dict[str, str], predictions: dict[str, Prediction]) -> CandidateRow:
+def _row(
+    item: Recipe, board: Board, skipped: dict[str, str], predictions: dict[str, Prediction]
+) -> CandidateRow:
     found = board.rows.get(item.name)
-    row = found or CandidateRow(item.name, item.words, "skipped", skipped[item.name], digest=item.digest)
+    row = found or CandidateRow(
+        item.name, item.words, "skipped", skipped[item.name], digest=item.digest
+    )
     expected = predictions.get(item.name)
     return replace(row, predicted_error=expected.error) if expected else row
 

@@ -1,4 +1,6 @@
-"""What a search starts from: the checked model, its samples, the fp32 model's answers, and where all of it lies."""
+"""What a search starts from: the checked model, its samples, the fp32 model's answers, and where
+all of it lies.
+"""
 
 import contextlib
 from collections.abc import Iterator
@@ -38,7 +40,8 @@ class Prepared:
 
 @contextlib.contextmanager
 def prepare(config: Config, name: str, deadline: float) -> Iterator[Prepared]:
-    """Read everything the model's configuration names, and let the fp32 model answer the held-out samples.
+    """Read everything the model's configuration names, and let the fp32 model answer the held-out
+    samples.
 
     Raises ``ConfigInvalid``, ``ModelRefused`` or ``SamplesInvalid``.
     """
@@ -49,25 +52,38 @@ def prepare(config: Config, name: str, deadline: float) -> Iterator[Prepared]:
     draft = _draft(name, model, source, signature)
     require_harmless(model.source, draft, held_out, f"models.{name}.padding")
     quality = model.quality
-    batches = (signature.batch,) if signature.batch else tuple(dict.fromkeys((1, quality.batch_size)))
+    batches = (
+        (signature.batch,) if signature.batch else tuple(dict.fromkeys((1, quality.batch_size)))
+    )
     digests = samples_digest(held_out), samples_digest(calibration)
     key = search_key(source.sha256, *digests, batches, draft.inputs, draft.outputs, model.preset)
     with open_workspace(config.cache, name, key) as workspace:
         _fill(workspace, source, held_out, calibration)
-        ground = Ground(workspace, draft, draft.outputs[0].name, batches, source.size_bytes, model.preset)
+        ground = Ground(
+            workspace, draft, draft.outputs[0].name, batches, source.size_bytes, model.preset
+        )
         fp32 = _answered(ground, quality.samples)
         gate = Gate.of(quality, {rows: fp32.answers(rows) for rows in batches}, held_out.labels)
-        targets, missing = find_targets(model.targets, [spec.datatype for spec in (*draft.inputs, *draft.outputs)])
+        targets, missing = find_targets(
+            model.targets, [spec.datatype for spec in (*draft.inputs, *draft.outputs)]
+        )
         targets, failing = working(targets, ground, fp32, held_out)
         missing = {**missing, **failing, **(_NO_GPU if model.preset == "gpu" else {})}
-        yield Prepared(model, source, calibration, Bench(ground, fp32, gate, held_out, targets, missing, deadline))
+        yield Prepared(
+            model,
+            source,
+            calibration,
+            Bench(ground, fp32, gate, held_out, targets, missing, deadline),
+        )
 
 
 def _samples(model: Model, signature: Signature) -> tuple[Samples, Samples | None]:
     """Held-out and calibration samples, known to share none."""
     quality = model.quality
     needs_labels = {"accuracy", "f1"} & {limit.metric for limit in quality.limits}
-    held_out = load_samples(quality.samples, signature.inputs, labels=quality.labels if needs_labels else None)
+    held_out = load_samples(
+        quality.samples, signature.inputs, labels=quality.labels if needs_labels else None
+    )
     held_out = _whole_batches(held_out, signature.batch)
     if model.calibration is None:
         return held_out, None
@@ -85,8 +101,12 @@ def _whole_batches(samples: Samples, batch: int) -> Samples:
     return samples.take(range(whole))
 
 
-def _fill(workspace: Workspace, source: SourceModel, held_out: Samples, calibration: Samples | None) -> None:
-    """Put model and samples where the processes of the candidates find them; what is there is the same by its key."""
+def _fill(
+    workspace: Workspace, source: SourceModel, held_out: Samples, calibration: Samples | None
+) -> None:
+    """Put model and samples where the processes of the candidates find them; what is there is the
+    same by its key.
+    """
     if (done := workspace.folder / "filled").exists():
         return
     workspace.fp32.mkdir(exist_ok=True)
@@ -101,7 +121,9 @@ def _fill(workspace: Workspace, source: SourceModel, held_out: Samples, calibrat
 
 
 def _answered(ground: Ground, samples: Path) -> Trial:
-    """The fp32 model's trial; raises ``SamplesInvalid`` or ``ModelRefused`` where there are no answers to compare."""
+    """The fp32 model's trial; raises ``SamplesInvalid`` or ``ModelRefused`` where there are no
+    answers to compare.
+    """
     trial = run_trials(ground, [FP32])[FP32.name]
     if trial.reason:
         raise SamplesInvalid(f"{samples}: the model cannot run on these samples: {trial.reason}")
@@ -109,7 +131,9 @@ def _answered(ground: Ground, samples: Path) -> Trial:
         for rows in ground.batches:
             require_numbers(trial.answers(rows))
     except QualityGateFailed as error:
-        raise ModelRefused(f"the fp32 model's output {ground.output!r} is NaN on some of {samples}") from error
+        raise ModelRefused(
+            f"the fp32 model's output {ground.output!r} is NaN on some of {samples}"
+        ) from error
     return trial
 
 
@@ -122,7 +146,9 @@ def _draft(name: str, model: Model, source: SourceModel, signature: Signature) -
         recipe="",
         architecture=model.architecture,
         inputs=signature.inputs,
-        outputs=with_classes(signature.outputs, _class_names(name, model), f"models.{name}.classes"),
+        outputs=with_classes(
+            signature.outputs, _class_names(name, model), f"models.{name}.classes"
+        ),
         files=(),
         source=Source(source.sha256, source.size_bytes),
         quality=Quality(model.quality.metric, 0.0, 0.0, model.quality.allowed_loss, 0),
@@ -135,12 +161,16 @@ def _draft(name: str, model: Model, source: SourceModel, signature: Signature) -
 
 
 def _class_names(name: str, model: Model) -> tuple[str, ...]:
-    """The configured class names, read from their file where one is named; raises ``ConfigInvalid``."""
+    """The configured class names, read from their file where one is named; raises
+    ``ConfigInvalid``.
+    """
     if not isinstance(model.classes, Path):
         return model.classes
     try:
         lines = model.classes.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or error
-        raise ConfigInvalid(f"models.{name}.classes: {model.classes} cannot be read as text: {why}") from error
+        raise ConfigInvalid(
+            f"models.{name}.classes: {model.classes} cannot be read as text: {why}"
+        ) from error
     return tuple(line.strip() for line in lines if line.strip())

@@ -1,6 +1,8 @@
-"""The fresh process that ``measure`` starts: open one artifact, run it, print the figures as one line of JSON.
+"""The fresh process that ``measure`` starts: open one artifact, run it, print the figures as one
+line of JSON.
 
-It imports what the function in AWS imports and nothing of the build side, so that its peak memory is that of serving.
+It imports what the function in AWS imports and nothing of the build side, so that its peak memory
+is that of serving.
 """
 
 import json
@@ -47,11 +49,15 @@ def main() -> None:
 def peak_memory_mb() -> float:
     """The most memory this process held so far, in MiB.
 
-    Linux is asked for VmHWM, because ru_maxrss there starts at the size of the process that started this one.
+    Linux is asked for VmHWM, because ru_maxrss there starts at the size of the process that started
+    this one.
     """
     try:
         status = Path("/proc/self/status").read_text("ascii", "replace")
-        return float(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
+        return (
+            float(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+            / 1024
+        )
     except (OSError, StopIteration):
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak / 2**20 if sys.platform == "darwin" else peak / 1024
@@ -66,7 +72,9 @@ def _samples(path: str, manifest: Manifest) -> dict[str, Array]:
 
 def _rows(samples: Mapping[str, Array], rows: int) -> dict[str, Array]:
     """A batch of ``rows``, repeating the samples where there are fewer."""
-    return {name: np.take(array, range(rows), axis=0, mode="wrap") for name, array in samples.items()}
+    return {
+        name: np.take(array, range(rows), axis=0, mode="wrap") for name, array in samples.items()
+    }
 
 
 def _latency(session: Session, feed: Mapping[str, Array], seconds: float) -> dict[str, Any]:
@@ -84,7 +92,9 @@ def _latency(session: Session, feed: Mapping[str, Array], seconds: float) -> dic
         run_ms()
     started = perf_counter()
     times: list[float] = []
-    while len(times) < FEWEST_RUNS or (perf_counter() - started < seconds and len(times) < MOST_RUNS):
+    while len(times) < FEWEST_RUNS or (
+        perf_counter() - started < seconds and len(times) < MOST_RUNS
+    ):
         times.append(run_ms())
     p50, p95 = np.percentile(times, [50, 95])
     return {"p50_ms": float(p50), "p95_ms": float(p95)}

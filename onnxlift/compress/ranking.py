@@ -1,4 +1,6 @@
-"""What each node of a model loses when it alone is compressed: measured once, kept with the search."""
+"""What each node of a model loses when it alone is compressed: measured once, kept with the
+search.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -56,13 +58,19 @@ class _Case:
 
 
 def rank(
-    workspace: Workspace, model: onnx.ModelProto, calibration: Samples, output: str, rows: int, int8: MatMulInt8
+    workspace: Workspace,
+    model: onnx.ModelProto,
+    calibration: Samples,
+    output: str,
+    rows: int,
+    int8: MatMulInt8,
 ) -> tuple[NodeSensitivity, ...]:
-    """Bring one node after the other to int8, 8 and 4 bits, and compare the first output on a few samples.
+    """Bring one node after the other to int8, 8 and 4 bits, and compare the first output on a few
+    samples.
 
-    ``int8`` says how int8 weights are rounded; they are looked at ``rows`` samples at a time, which share a range of
-    activations. The result is kept in the workspace. Nodes carry the names they have after ``Clean``. Empty where a
-    model cannot be taken apart like this.
+    ``int8`` says how int8 weights are rounded; they are looked at ``rows`` samples at a time, which
+    share a range of activations. The result is kept in the workspace. Nodes carry the names they
+    have after ``Clean``. Empty where a model cannot be taken apart like this.
     """
     path = workspace.folder / _FILE
     if path.exists():
@@ -141,7 +149,9 @@ def _smooth_cases(begun: Beginning, look: _Look) -> list[_Case]:
     """Every projection in int8, its input rounded too, after activations were smoothed."""
     projections = list(Graph(begun.model).projections())
     runs = list(_feeds(begun, look, look.rows))
-    session = Overrides(begun.model, [item.name for item in projections], runs, look.output, rounded=True)
+    session = Overrides(
+        begun.model, [item.name for item in projections], runs, look.output, rounded=True
+    )
     expected = session.answers()
     moments = _moments(begun, projections, int8_noise=True)
 
@@ -149,7 +159,9 @@ def _smooth_cases(begun: Beginning, look: _Look) -> list[_Case]:
         whole, scale = look.int8.store(item, moments, begun.context.stock)
         return _as_stored(item, whole.astype(np.float32) * scale)
 
-    return [_Case(item.name, INT8, partial(in_int8, item), session, expected) for item in projections]
+    return [
+        _Case(item.name, INT8, partial(in_int8, item), session, expected) for item in projections
+    ]
 
 
 def _feeds(begun: Beginning, look: _Look, rows: int | None) -> Iterator[dict[str, np.ndarray]]:
@@ -170,7 +182,9 @@ def _loss(expected: Sequence[np.ndarray], answers: Sequence[np.ndarray]) -> floa
     """Half the mean squared relative error, which is 1 - cosine for small changes of direction."""
     losses = []
     for first, second in zip(expected, answers, strict=True):
-        before, after = (array.reshape(len(array), -1).astype(np.float64) for array in (first, second))
+        before, after = (
+            array.reshape(len(array), -1).astype(np.float64) for array in (first, second)
+        )
         size = np.maximum(np.square(before).sum(axis=1), np.finfo(float).tiny)
         losses += list(np.square(after - before).sum(axis=1) / size / 2)
     return float(np.mean(losses))

@@ -1,4 +1,6 @@
-"""Recipes: ordered steps under a name, as data that can be written down, compared and sent to another process."""
+"""Recipes: ordered steps under a name, as data that can be written down, compared and sent to
+another process.
+"""
 
 import hashlib
 import importlib
@@ -14,7 +16,8 @@ import onnx
 from onnxlift.compress.steps import Context, Step
 from onnxlift_runtime.errors import RecipeInvalid
 
-# Stands in a step's settings for the nodes that lose most at the recipe's precision, which each model has to tell.
+# Stands in a step's settings for the nodes that lose most at the recipe's precision, which each
+# model has to tell.
 WORST: Final = ("<worst>",)
 _INT8: Final = ("MatMulInt8", "Int8Dynamic", "Int8Static")
 # A step of a later stage leaves nothing, or nothing it understands, to one of an earlier stage.
@@ -42,9 +45,10 @@ _TITLES: Final[Mapping[str, str]] = {
 class Recipe:
     """Named steps, applied in order; no steps is the model as it came.
 
-    ``isa_safe``: the answers cannot depend on the instruction set (no sum can saturate). ``batch_stable``: nor on what
-    is in the same batch. ``needs`` and ``unless`` name the ``Traits`` of graphs for which it makes sense. ``protect``
-    is how many nodes stand for ``WORST`` in a step's settings, the worst when all are brought to ``precision``.
+    ``isa_safe``: the answers cannot depend on the instruction set (no sum can saturate).
+    ``batch_stable``: nor on what is in the same batch. ``needs`` and ``unless`` name the ``Traits``
+    of graphs for which it makes sense. ``protect`` is how many nodes stand for ``WORST`` in a
+    step's settings, the worst when all are brought to ``precision``.
     """
 
     name: str
@@ -82,15 +86,17 @@ class Recipe:
         return tuple(_words(step) for step in self.steps)
 
     def resolved(self, worst: Sequence[str]) -> "Recipe":
-        """Put node names, the worst first, in the place of ``WORST``; a recipe without it stays as it is.
+        """Put node names, the worst first, in the place of ``WORST``; a recipe without it stays as
+        it is.
 
-        So does one that protects as many nodes as there are, or more: nothing would be left to compress.
+        So does one that protects as many nodes as there are, or more: nothing would be left to
+        compress.
         """
         if len(worst) <= self.protect or not self.protect:
             return self
         named = tuple(worst[: self.protect])
         steps = tuple(
-            replace(step, **{item.name: named for item in fields(step) if getattr(step, item.name) == WORST})  # type: ignore[type-var, arg-type]
+            replace(step, **dict.fromkeys(_awaiting(step), named))  # type: ignore[type-var]
             for step in self.steps
         )
         return replace(self, steps=steps)
@@ -104,7 +110,8 @@ class Recipe:
     def to_data(self) -> list[dict[str, Any]]:
         """The steps as JSON takes them: each one's class, and its settings."""
         return [
-            {"step": f"{type(step).__module__}:{type(step).__qualname__}", **_settings(step)} for step in self.steps
+            {"step": f"{type(step).__module__}:{type(step).__qualname__}", **_settings(step)}
+            for step in self.steps
         ]
 
 
@@ -113,7 +120,9 @@ def steps_from_data(data: Sequence[Mapping[str, Any]]) -> tuple[Step, ...]:
     steps = []
     for item in data:
         module, _, name = item["step"].partition(":")
-        settings = {key: tuple(value) if isinstance(value, list) else value for key, value in item.items()}
+        settings = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in item.items()
+        }
         del settings["step"]
         steps.append(getattr(importlib.import_module(module), name)(**settings))
     return tuple(steps)
@@ -121,6 +130,11 @@ def steps_from_data(data: Sequence[Mapping[str, Any]]) -> tuple[Step, ...]:
 
 def _settings(step: Step) -> dict[str, Any]:
     return {item.name: getattr(step, item.name) for item in fields(step)}  # type: ignore[arg-type]
+
+
+def _awaiting(step: Step) -> list[str]:
+    """The settings that name nodes once the model's worst are known."""
+    return [name for name, value in _settings(step).items() if value == WORST]
 
 
 def _words(step: Step) -> str:
@@ -153,7 +167,8 @@ def _check_kinds(recipe: str, steps: Sequence[Step]) -> None:
     found = [type(step).__name__ for step in steps if type(step).__name__ in _INT8]
     if len(found) > 1:
         raise RecipeInvalid(
-            f"recipe {recipe!r} quantizes twice ({', '.join(found)}); legal: one of {', '.join(_INT8[:-1])} or "
+            f"recipe {recipe!r} quantizes twice ({', '.join(found)}); legal: one of "
+            f"{', '.join(_INT8[:-1])} or "
             f"{_INT8[-1]}"
         )
 
@@ -162,12 +177,17 @@ def _check_order(recipe: str, steps: Sequence[Step]) -> None:
     for step, following in pairwise(steps):
         first, second = type(step).__name__, type(following).__name__
         if _STAGES.get(first, -1) > _STAGES.get(second, len(_STAGES)):
-            raise RecipeInvalid(f"recipe {recipe!r} has {second} after {first}; legal: {second} before {first}")
+            raise RecipeInvalid(
+                f"recipe {recipe!r} has {second} after {first}; legal: {second} before {first}"
+            )
     for step, following in pairwise(steps):
-        takes_all = type(step).__name__ == "WeightBlocks" and not (_limits(step, "only") or _limits(step, "exclude"))
+        takes_all = type(step).__name__ == "WeightBlocks" and not (
+            _limits(step, "only") or _limits(step, "exclude")
+        )
         if takes_all and type(following).__name__ in ("WeightBlocks", *_INT8):
             raise RecipeInvalid(
-                f"recipe {recipe!r} leaves nothing to {type(following).__name__} after WeightBlocks on every node; "
+                f"recipe {recipe!r} leaves nothing to {type(following).__name__} after "
+                f"WeightBlocks on every node; "
                 "legal: WeightBlocks(only=...) before it"
             )
 

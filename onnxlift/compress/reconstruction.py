@@ -1,7 +1,8 @@
-"""Reconstruction: the weights that bring a changed layer nearest to what it gave before, by least squares.
+"""Reconstruction: the weights that bring a changed layer nearest to what it gave before, by least
+squares.
 
-A layer's inputs are those it sees in the changed model, its targets what it gave in the original one, so that each
-layer takes back what the layers before it lost. No gradients, no labels.
+A layer's inputs are those it sees in the changed model, its targets what it gave in the original
+one, so that each layer takes back what the layers before it lost. No gradients, no labels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,11 +22,12 @@ _CHUNK: Final = 4096
 
 @dataclass(frozen=True)
 class Statistics:
-    """What least squares needs of rows X [rows, inputs] and targets T [rows, outputs], for each group, as float64.
+    """What least squares needs of rows X [rows, inputs] and targets T [rows, outputs], for each
+    group, as float64.
 
-    ``inputs`` is XᵀX [groups, inputs, inputs] and ``targets`` XᵀT [groups, inputs, outputs], around the means
-    ``input_mean`` [groups, inputs] and ``target_mean`` [groups, outputs] where the layer has a bias to hold them, else
-    around 0. ``energy`` is the sum of squares of T, around the same.
+    ``inputs`` is XᵀX [groups, inputs, inputs] and ``targets`` XᵀT [groups, inputs, outputs], around
+    the means ``input_mean`` [groups, inputs] and ``target_mean`` [groups, outputs] where the layer
+    has a bias to hold them, else around 0. ``energy`` is the sum of squares of T, around the same.
     """
 
     inputs: np.ndarray
@@ -41,7 +43,9 @@ class Statistics:
         return damped
 
     def anchored(self, weight: np.ndarray) -> np.ndarray:
-        """The right side of the damped normal equations: what the samples do not tell stays as it is in ``weight``."""
+        """The right side of the damped normal equations: what the samples do not tell stays as it
+        is in ``weight``.
+        """
         anchored: np.ndarray = self.targets + (self.damped() - self.inputs) @ weight
         return anchored
 
@@ -62,9 +66,11 @@ def gather(
     pairs: Sequence[tuple[Layer, Layer]],
     samples: Mapping[str, np.ndarray],
 ) -> list[Statistics]:
-    """Run both models on the samples: what each layer (as it was, as it is now) sees now and gave then.
+    """Run both models on the samples: what each layer (as it was, as it is now) sees now and gave
+    then.
 
-    Raises ``SamplesInvalid`` when there are fewer samples than one run takes, and when they lead to infinite values.
+    Raises ``SamplesInvalid`` when there are fewer samples than one run takes, and when they lead to
+    infinite values.
     """
     first, then = expose_rows(original, [old for old, _ in pairs], "outputs")
     second, now = expose_rows(changed, [new for _, new in pairs], "inputs")
@@ -105,11 +111,17 @@ class _Sums:
             self._squares = self._squares + np.square(t).sum(axis=1)
 
     def check(self, name: str) -> None:
-        """Raise ``SamplesInvalid`` where nothing can be fitted to what was added up for the node ``name``."""
+        """Raise ``SamplesInvalid`` where nothing can be fitted to what was added up for the node
+        ``name``.
+        """
         if not self._rows:
-            raise SamplesInvalid("there are fewer calibration samples than one run of the model takes")
+            raise SamplesInvalid(
+                "there are fewer calibration samples than one run of the model takes"
+            )
         if not np.isfinite(self._inputs).all() or not np.isfinite(self._squares).all():
-            raise SamplesInvalid(f"node {name!r} sees or gives infinite values on the calibration samples")
+            raise SamplesInvalid(
+                f"node {name!r} sees or gives infinite values on the calibration samples"
+            )
 
     def finish(self, centred: bool) -> Statistics:
         """The sums, around the means or around 0."""
@@ -121,26 +133,35 @@ class _Sums:
 
     def _grouped(self, rows: np.ndarray) -> np.ndarray:
         """Rows [rows, groups * width] as float64 [groups, rows, width]."""
-        parts: np.ndarray = rows.astype(np.float64).reshape(len(rows), self._groups, -1).transpose(1, 0, 2)
+        parts: np.ndarray = (
+            rows.astype(np.float64).reshape(len(rows), self._groups, -1).transpose(1, 0, 2)
+        )
         return parts
 
 
 def solve(statistics: Statistics, weight: np.ndarray, kept: np.ndarray | None = None) -> np.ndarray:
-    """The weight nearest to the targets that is 0 where ``kept`` is false, all of shape [groups, inputs, outputs].
+    """The weight nearest to the targets that is 0 where ``kept`` is false, all of shape [groups,
+    inputs, outputs].
 
     ``weight`` is where it starts from: ridge regression towards it, not towards 0.
     """
     found = np.zeros(weight.shape)
     system, right = statistics.damped(), statistics.anchored(weight)
     for group in range(len(weight)):
-        for rows, columns in _supports(np.ones(weight.shape[1:], bool) if kept is None else kept[group]):
+        for rows, columns in _supports(
+            np.ones(weight.shape[1:], bool) if kept is None else kept[group]
+        ):
             inner = system[group][np.ix_(rows, rows)]
-            found[group][np.ix_(rows, columns)] = np.linalg.solve(inner, right[group][np.ix_(rows, columns)])
+            found[group][np.ix_(rows, columns)] = np.linalg.solve(
+                inner, right[group][np.ix_(rows, columns)]
+            )
     return found
 
 
 def _supports(kept: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The different sets of rows that columns of ``kept`` [inputs, outputs] keep, each with its columns."""
+    """The different sets of rows that columns of ``kept`` [inputs, outputs] keep, each with its
+    columns.
+    """
     columns: dict[bytes, list[int]] = {}
     for index in range(kept.shape[1]):
         columns.setdefault(kept[:, index].tobytes(), []).append(index)

@@ -1,7 +1,8 @@
-"""What a compression run found, as plain frozen values: ``report.json``, and the source of ``report.html``.
+"""What a compression run found, as plain frozen values: ``report.json``, and the source of
+``report.html``.
 
-The search fills these values; ``page`` draws them. Sizes are in bytes, times in milliseconds unless the name says
-otherwise, memory in MiB. The report lies beside the manifest and is never served.
+The search fills these values; ``page`` draws them. Sizes are in bytes, times in milliseconds unless
+the name says otherwise, memory in MiB. The report lies beside the manifest and is never served.
 """
 
 import json
@@ -32,9 +33,11 @@ class _Strict:
 
 @dataclass(frozen=True, slots=True)
 class Limit(_Strict):
-    """One condition of the quality gate: the worst figure allowed, and how surely the true one must be better.
+    """One condition of the quality gate: the worst figure allowed, and how surely the true one must
+    be better.
 
-    ``reference`` is the fp32 model's figure, ``confidence`` that of the one-sided bound (0.95), 0 where none is taken.
+    ``reference`` is the fp32 model's figure, ``confidence`` that of the one-sided bound (0.95), 0
+    where none is taken.
     """
 
     metric: str
@@ -48,14 +51,18 @@ class Limit(_Strict):
         return self.reference - figure if self.larger_is_better else figure - self.reference
 
     def worst(self, figures: Iterable["Figure"]) -> "Figure | None":
-        """The figure that decides: the one whose bound lost most, over instruction sets and batch sizes."""
+        """The figure that decides: the one whose bound lost most, over instruction sets and batch
+        sizes.
+        """
         found = (figure for figure in figures if figure.metric == self.metric)
         return max(found, key=lambda figure: self.loss(figure.bound), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Figure(_Strict):
-    """One metric of one candidate; ``bound`` is the confidence bound on its worse side, which the limit is held to."""
+    """One metric of one candidate; ``bound`` is the confidence bound on its worse side, which the
+    limit is held to.
+    """
 
     metric: str
     measured: float
@@ -67,7 +74,9 @@ class Figure(_Strict):
 
 @dataclass(frozen=True, slots=True)
 class Agreement(_Strict):
-    """How closely answers on another instruction set follow this machine's; ``road`` is how it was reached."""
+    """How closely answers on another instruction set follow this machine's; ``road`` is how it was
+    reached.
+    """
 
     instruction_set: str
     measured: float
@@ -78,9 +87,10 @@ class Agreement(_Strict):
 class CandidateRow(_Strict):
     """One recipe's outcome; figures are empty where it gave no model, then ``reason`` says why.
 
-    ``reason`` says for a loser why it lost, and for the chosen one what decided. ``seconds`` is what making and
-    measuring it took; ``cached`` means that an earlier run did. ``predicted_error`` is what the search expected before
-    it measured. ``gzip_bytes`` and ``cost_usd_per_1000`` are None where nobody computed them.
+    ``reason`` says for a loser why it lost, and for the chosen one what decided. ``seconds`` is
+    what making and measuring it took; ``cached`` means that an earlier run did. ``predicted_error``
+    is what the search expected before it measured. ``gzip_bytes`` and ``cost_usd_per_1000`` are
+    None where nobody computed them.
     """
 
     recipe: str
@@ -107,7 +117,9 @@ class CandidateRow(_Strict):
 
 @dataclass(frozen=True, slots=True)
 class PrecisionError(_Strict):
-    """What the answers lose when one node alone is brought to this precision, such as ``int8`` or ``4-bit``."""
+    """What the answers lose when one node alone is brought to this precision, such as ``int8`` or
+    ``4-bit``.
+    """
 
     precision: str
     error: float
@@ -126,7 +138,9 @@ class NodeSensitivity(_Strict):
 
 @dataclass(frozen=True, slots=True)
 class LayerSize(_Strict):
-    """Bytes of weights that one operator type has in one layer, in the model as it came and in the chosen one."""
+    """Bytes of weights that one operator type has in one layer, in the model as it came and in the
+    chosen one.
+    """
 
     layer: str
     operator: str
@@ -159,9 +173,10 @@ class Machine(_Strict):
 class Report(_Strict):
     """Everything a compression run found about one version of one model.
 
-    ``targets`` are the instruction sets that answers were compared on, ``notes`` sentences that a reader must know,
-    such as what was not verified. ``candidates`` keep the search's order. ``opset`` and ``files`` are the artifact's.
-    ``budget_s`` is 0 where the search was not bounded, ``finished_at`` is UTC as ISO 8601.
+    ``targets`` are the instruction sets that answers were compared on, ``notes`` sentences that a
+    reader must know, such as what was not verified. ``candidates`` keep the search's order.
+    ``opset`` and ``files`` are the artifact's. ``budget_s`` is 0 where the search was not bounded,
+    ``finished_at`` is UTC as ISO 8601.
     """
 
     model: str
@@ -189,7 +204,8 @@ class Report(_Strict):
         return next((row for row in self.candidates if row.status == "chosen"), None)
 
     def to_json(self) -> str:
-        """Write stable, indented JSON that ``from_json`` reads back unchanged; NaN and infinities become words.
+        """Write stable, indented JSON that ``from_json`` reads back unchanged; NaN and infinities
+        become words.
 
         Half characters, as file names may hold them, become question marks.
         """
@@ -214,7 +230,9 @@ def report_files(report: Report) -> dict[str, str]:
 
 
 def plain(value: Any) -> Any:
-    """What strict JSON and UTF-8 can hold of a dictionary, a tuple or a single value: NaN and infinities are words."""
+    """What strict JSON and UTF-8 can hold of a dictionary, a tuple or a single value: NaN and
+    infinities are words.
+    """
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, tuple):

@@ -1,7 +1,9 @@
-"""Rounding a matrix to a grid of whole numbers so that its product with typical inputs changes least.
+"""Rounding a matrix to a grid of whole numbers so that its product with typical inputs changes
+least.
 
-Frantar et al., "GPTQ", ICLR 2023 (arXiv 2210.17323): rows are rounded one after another, and what rounding one row adds
-to the output is taken back by the rows still to come. ``moment`` is the second moment of the inputs, ``X.T @ X``.
+Frantar et al., "GPTQ", ICLR 2023 (arXiv 2210.17323): rows are rounded one after another, and what
+rounding one row adds to the output is taken back by the rows still to come. ``moment`` is the
+second moment of the inputs, ``X.T @ X``.
 """
 
 from collections.abc import Callable
@@ -13,13 +15,14 @@ _BLOCK: Final = 64
 _DAMPING: Final = 0.01
 
 Round: TypeAlias = Callable[[int, np.ndarray], np.ndarray]
-"""Takes a row's index and its values [outputs], and returns the values nearest to them on the grid."""
+"""Takes a row's index and its values [outputs]; returns the nearest values on the grid."""
 
 
 def compensate(weight: np.ndarray, factor: np.ndarray, round_row: Round) -> np.ndarray:
     """Round ``weight`` [inputs, outputs] row by row with compensation; returns values on the grid.
 
-    ``factor`` [inputs, inputs] is ``compensation(moment)``, made once for all weights that read the same input.
+    ``factor`` [inputs, inputs] is ``compensation(moment)``, made once for all weights that read the
+    same input.
     """
     left = np.array(weight, np.float64)
     rounded = np.zeros_like(left)
@@ -37,20 +40,24 @@ def compensate(weight: np.ndarray, factor: np.ndarray, round_row: Round) -> np.n
 def compensation(moment: np.ndarray) -> np.ndarray:
     """The upper Cholesky factor of the inverse of the damped moment [inputs, inputs].
 
-    A channel that never carries a value gets an entry of its own: any weight there gives the same output.
+    A channel that never carries a value gets an entry of its own: any weight there gives the same
+    output.
     """
     damped = np.array(moment, np.float64)
     dead = np.diag(damped) == 0
     damped[dead, dead] = 1
     if not dead.all():
         damped[np.diag_indices_from(damped)] += _DAMPING * np.diag(damped)[~dead].mean()
-    # Upwards from the last input, so that one Cholesky factor and its inverse do instead of an inverse and its factor.
+    # Upwards from the last input, so that one Cholesky factor and its inverse do instead of an
+    # inverse and its factor.
     lower = np.linalg.cholesky(np.ascontiguousarray(damped[::-1, ::-1]))
     return np.ascontiguousarray(_inverse(lower)[::-1, ::-1])
 
 
 def _inverse(lower: np.ndarray) -> np.ndarray:
-    """The inverse of a lower triangular matrix, half by half; numpy's own takes it for a full one."""
+    """The inverse of a lower triangular matrix, half by half; numpy's own takes it for a full
+    one.
+    """
     if len(lower) <= _BLOCK:
         return np.tril(np.linalg.inv(lower))
     half = len(lower) // 2

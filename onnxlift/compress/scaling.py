@@ -1,4 +1,6 @@
-"""Give some readers of a value its channels shifted and scaled: before it where exact, else by nodes."""
+"""Give some readers of a value its channels shifted and scaled: before it where exact, else by
+nodes.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,10 +26,14 @@ class _Move:
 def move_channels(
     graph: Graph, value: str, readers: Sequence[Projection], factor: np.ndarray, shift: np.ndarray
 ) -> None:
-    """Let ``readers`` see ``(value - shift) * factor`` [channels, factors positive]; others see what they saw."""
+    """Let ``readers`` see ``(value - shift) * factor`` [channels, factors positive]; others see
+    what they saw.
+    """
     names = {reader.name for reader in readers}
     move, edits = _Move(factor, shift), None
-    if {node.name for node in graph.consumers.get(value, [])} == names and value not in graph.outputs:
+    if {
+        node.name for node in graph.consumers.get(value, [])
+    } == names and value not in graph.outputs:
         edits = _fold(graph, value, move)
     if edits is None:
         _insert(graph, value, names, move, readers[0].weight.dtype)
@@ -51,12 +57,21 @@ def _insert(graph: Graph, value: str, names: set[str], move: _Move, kind: np.dty
 
 
 def _fold(graph: Graph, value: str, move: _Move) -> list[_Edit] | None:
-    """The edits that move ``value`` at its source, or None where its source cannot take the move exactly."""
+    """The edits that move ``value`` at its source, or None where its source cannot take the move
+    exactly.
+    """
     node = graph.producers.get(value)
     if node is None:
         return None
-    if node.op_type == "LayerNormalization" and attributes(node).get("axis", -1) == -1 and len(node.input) == 3:
-        return [_edit(graph, node, 1, _Move(move.factor, move.shift * 0)), _edit(graph, node, 2, move)]
+    if (
+        node.op_type == "LayerNormalization"
+        and attributes(node).get("axis", -1) == -1
+        and len(node.input) == 3
+    ):
+        return [
+            _edit(graph, node, 1, _Move(move.factor, move.shift * 0)),
+            _edit(graph, node, 2, move),
+        ]
     if node.op_type == "Reshape":
         return _fold_attention(graph, node, move)
     if node.op_type == "Add":
@@ -76,7 +91,9 @@ def _fold_bias(graph: Graph, node: onnx.NodeProto, move: _Move) -> list[_Edit] |
     for position in (0, 1):
         array = graph.constant(node.input[position])
         if array is not None and array.shape == move.factor.shape:
-            edits = _fold_source(graph, node.input[1 - position], _Move(move.factor, move.shift * 0))
+            edits = _fold_source(
+                graph, node.input[1 - position], _Move(move.factor, move.shift * 0)
+            )
             return None if edits is None else [*edits, _edit(graph, node, position, move)]
     return None
 
@@ -90,14 +107,19 @@ def _fold_projection(graph: Graph, node: onnx.NodeProto, move: _Move) -> list[_E
     if projection.bias_name is None:
         return None if move.shift.any() else edits
     bias = graph.constant(projection.bias_name)
-    return [*edits, _edit(graph, node, 2, move)] if bias is not None and bias.shape == move.factor.shape else None
+    return (
+        [*edits, _edit(graph, node, 2, move)]
+        if bias is not None and bias.shape == move.factor.shape
+        else None
+    )
 
 
 def _fold_attention(graph: Graph, merge: onnx.NodeProto, move: _Move) -> list[_Edit] | None:
-    """Heads merged after ``softmax @ values`` keep their channels, so the move belongs to the value projection.
+    """Heads merged after ``softmax @ values`` keep their channels, so the move belongs to the value
+    projection.
 
-    [batch, tokens, heads, size] → transposed (0 2 1 3) → mixed over tokens only, with shares that sum to 1, so a shift
-    passes through as well → transposed back → merged.
+    [batch, tokens, heads, size] → transposed (0 2 1 3) → mixed over tokens only, with shares that
+    sum to 1, so a shift passes through as well → transposed back → merged.
     """
     outer = _chain(graph, merge.input[0], ("Transpose", "MatMul"))
     if outer is None or not _swaps_heads(outer[0]):
@@ -113,7 +135,9 @@ def _fold_attention(graph: Graph, merge: onnx.NodeProto, move: _Move) -> list[_E
 
 
 def _chain(graph: Graph, value: str, operators: tuple[str, ...]) -> list[onnx.NodeProto] | None:
-    """The producers of ``value`` and of their first inputs when they are these operators and serve nobody else."""
+    """The producers of ``value`` and of their first inputs when they are these operators and serve
+    nobody else.
+    """
     found: list[onnx.NodeProto] = []
     for operator in operators:
         node = graph.producers.get(value)
@@ -134,6 +158,8 @@ def _edit(graph: Graph, node: onnx.NodeProto, position: int, move: _Move) -> _Ed
     def edit() -> None:
         array = graph.constant(node.input[position])
         assert array is not None
-        graph.set_constant(node.input[position], ((array - move.shift) * move.factor).astype(array.dtype), [node])
+        graph.set_constant(
+            node.input[position], ((array - move.shift) * move.factor).astype(array.dtype), [node]
+        )
 
     return edit

@@ -1,4 +1,6 @@
-"""The search: every recipe in a process of its own, judged on every instruction set, bounded in time, resumable."""
+"""The search: every recipe in a process of its own, judged on every instruction set, bounded in
+time, resumable.
+"""
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +17,16 @@ from onnxlift.compress.samples import Samples
 from onnxlift.compress.targets import Target, cross, native_name
 from onnxlift.compress.timing import timed
 from onnxlift.compress.trials import Ground, Trial, run_trials
-from onnxlift_runtime.errors import InferenceFailed, ModelUnavailable, OnnxliftError, QualityGateFailed, SamplesInvalid
+from onnxlift_runtime.errors import (
+    InferenceFailed,
+    ModelUnavailable,
+    OnnxliftError,
+    QualityGateFailed,
+    SamplesInvalid,
+)
 
-# The share of a search's time for making candidates; the rest is for other instruction sets and for timing.
+# The share of a search's time for making candidates; the rest is for other instruction sets and for
+# timing.
 _MAKING: Final = 0.65
 TIME_IS_OVER: Final = "the search's time was over"
 NO_TIME: Final = f"not tried: {TIME_IS_OVER}"
@@ -44,8 +53,8 @@ Heard: TypeAlias = Callable[[Progress], None]
 class Bench:
     """Everything that candidates are made from and judged by.
 
-    ``fp32`` is the fp32 model's own trial. ``missing`` maps instruction sets that cannot be reached here to the reason;
-    ``deadline`` is monotonic seconds.
+    ``fp32`` is the fp32 model's own trial. ``missing`` maps instruction sets that cannot be reached
+    here to the reason; ``deadline`` is monotonic seconds.
     """
 
     ground: Ground
@@ -79,7 +88,11 @@ class Board:
         passing = [row for row in self.rows.values() if usable(row)]
         best = min(passing, key=lambda row: row.size_bytes, default=None)
         total = 3 * len(self.recipes)
-        self.heard(Progress(doing, min(self.done, total), total, best.recipe if best else "", self.budget_s))
+        self.heard(
+            Progress(
+                doing, min(self.done, total), total, best.recipe if best else "", self.budget_s
+            )
+        )
 
     @property
     def passing(self) -> list[Recipe]:
@@ -88,11 +101,13 @@ class Board:
         return sorted(found, key=lambda recipe: self.rows[recipe.name].size_bytes)
 
 
-def search(bench: Bench, recipes: Sequence[Recipe], heard: Heard, budget_s: float, *, strict: bool) -> Board:
+def search(
+    bench: Bench, recipes: Sequence[Recipe], heard: Heard, budget_s: float, *, strict: bool
+) -> Board:
     """Make, judge and time every recipe's candidate; rows that passed have no reason yet.
 
-    ``strict`` refuses what may saturate where that cannot be looked at; without it a recipe was asked for by name.
-    What the time did not suffice for says so; what failed says why.
+    ``strict`` refuses what may saturate where that cannot be looked at; without it a recipe was
+    asked for by name. What the time did not suffice for says so; what failed says why.
     """
     board = Board(recipes, heard, budget_s, strict)
     for recipe in recipes:
@@ -111,7 +126,15 @@ def search(bench: Bench, recipes: Sequence[Recipe], heard: Heard, budget_s: floa
     _cross_all(bench, board)
     for recipe in board.passing:
         late = monotonic() > bench.deadline and recipe.name != FP32.name
-        board.put(timed(bench.ground, board.trials[recipe.name], bench.held_out, board.rows[recipe.name], skip=late))
+        board.put(
+            timed(
+                bench.ground,
+                board.trials[recipe.name],
+                bench.held_out,
+                board.rows[recipe.name],
+                skip=late,
+            )
+        )
         board.tell(f"timed {recipe.name}")
     return board
 
@@ -122,7 +145,9 @@ def _row(recipe: Recipe, status: str, reason: str) -> CandidateRow:
 
 def _judged(bench: Bench, trial: Trial, *, strict: bool) -> CandidateRow:
     """The row of one trial after this machine's figures."""
-    row = replace(_row(trial.recipe, "failed", trial.reason), cached=trial.cached, seconds=trial.seconds)
+    row = replace(
+        _row(trial.recipe, "failed", trial.reason), cached=trial.cached, seconds=trial.seconds
+    )
     if trial.reason:
         return row
     row = replace(row, size_bytes=trial.size_bytes, gzip_bytes=trial.gzip_bytes, status="lost")
@@ -140,7 +165,9 @@ def _judged(bench: Bench, trial: Trial, *, strict: bool) -> CandidateRow:
 
 
 def _cross_all(bench: Bench, board: Board) -> None:
-    """Judge what passed on the other instruction sets, several at a time; fp32 and the smallest in any case."""
+    """Judge what passed on the other instruction sets, several at a time; fp32 and the smallest in
+    any case.
+    """
     for target in bench.targets:
         names = [recipe.name for recipe in board.passing]
         anyway = {FP32.name, *names[:1]}
@@ -153,15 +180,21 @@ def _cross_all(bench: Bench, board: Board) -> None:
                 pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _crossed(bench: Bench, board: Board, target: Target, anyway: Set[str], name: str) -> CandidateRow:
+def _crossed(
+    bench: Bench, board: Board, target: Target, anyway: Set[str], name: str
+) -> CandidateRow:
     row = board.rows[name]
     if monotonic() > bench.deadline and name not in anyway:
         return replace(row, reason=f"not verified on {target.name}: {TIME_IS_OVER}")
     try:
-        found = cross(target, board.trials[name], bench.ground, bench.held_out, bench.gate, row.figures)
+        found = cross(
+            target, board.trials[name], bench.ground, bench.held_out, bench.gate, row.figures
+        )
     except (InferenceFailed, ModelUnavailable, QualityGateFailed, SamplesInvalid) as error:
         if name == FP32.name:  # then no candidate is to blame
             raise
         return replace(row, reason=str(error))
     figures, agreement = (*row.figures, *found.figures), (*row.agreement, found.agreement)
-    return replace(row, figures=figures, agreement=agreement, reason=bench.gate.obstacle(figures, agreement))
+    return replace(
+        row, figures=figures, agreement=agreement, reason=bench.gate.obstacle(figures, agreement)
+    )

@@ -1,4 +1,6 @@
-"""The first steps of many recipes are the same: each such beginning is made once, by whichever process comes first."""
+"""The first steps of many recipes are the same: each such beginning is made once, by whichever
+process comes first.
+"""
 
 import fcntl
 from collections.abc import Sequence
@@ -22,7 +24,9 @@ _STORING: Final = ("Embeddings", "WeightBlocks", "MatMulInt8")
 
 @dataclass(frozen=True)
 class Beginning:
-    """The model after the steps that only prepare, the steps that are left, and what they may look at."""
+    """The model after the steps that only prepare, the steps that are left, and what they may look
+    at.
+    """
 
     model: onnx.ModelProto
     steps: tuple[Step, ...]
@@ -36,7 +40,9 @@ class Beginning:
         return model
 
 
-def begin(folder: Path, model: onnx.ModelProto, steps: Sequence[Step], context: Context) -> Beginning:
+def begin(
+    folder: Path, model: onnx.ModelProto, steps: Sequence[Step], context: Context
+) -> Beginning:
     """The beginning of a recipe, kept in ``folder`` together with what its other steps store.
 
     Raises what the steps raise; then nothing is kept.
@@ -65,10 +71,14 @@ def _begun(
 
 
 def _keep(model: onnx.ModelProto, path: Path) -> None:
-    """Write under another name first: a process that is killed leaves nothing that looks finished."""
+    """Write under another name first: a process that is killed leaves nothing that looks
+    finished.
+    """
     scratch = path.with_suffix("")
     scratch.mkdir(exist_ok=True)
     save_model(model, scratch / path.name)
-    for written in sorted(scratch.iterdir(), reverse=True):  # the weights beside it before the graph
+    for written in sorted(
+        scratch.iterdir(), reverse=True
+    ):  # the weights beside it before the graph
         written.replace(path.parent / written.name)
     scratch.rmdir()

@@ -1,10 +1,11 @@
-"""Which scale and shift of each channel make an int8 product of activations and weights lose least: pure numbers.
+"""Which scale and shift of each channel make an int8 product of activations and weights lose least:
+pure numbers.
 
-The expected squared error of one product has two parts, each a step² / 12 times what it is multiplied with: the
-activations' rounding, of step ``(max - min) / 255`` over a whole run, times the weights' size; and the weights'
-rounding, of step ``max / 127`` over a column, times the activations' size. A channel's scale trades one for the other,
-a shift (Wei et al., "Outlier Suppression+", arXiv 2304.09145) lowers the first alone. Both are found by gradient
-descent.
+The expected squared error of one product has two parts, each a step² / 12 times what it is
+multiplied with: the activations' rounding, of step ``(max - min) / 255`` over a whole run, times
+the weights' size; and the weights' rounding, of step ``max / 127`` over a column, times the
+activations' size. A channel's scale trades one for the other, a shift (Wei et al., "Outlier
+Suppression+", arXiv 2304.09145) lowers the first alone. Both are found by gradient descent.
 """
 
 from collections.abc import Sequence
@@ -24,7 +25,9 @@ _TINY: Final = 1e-6
 
 @dataclass(frozen=True)
 class Smoothing:
-    """Replace activations ``X`` by ``(X - shift) / scale``; ``error`` is the expected squared error left in all."""
+    """Replace activations ``X`` by ``(X - shift) / scale``; ``error`` is the expected squared error
+    left in all.
+    """
 
     scale: np.ndarray
     shift: np.ndarray
@@ -33,7 +36,9 @@ class Smoothing:
 
 @dataclass(frozen=True)
 class Ranges:
-    """What the error depends on: each run's channel maxima and minima [runs, channels], its rows, and two sums."""
+    """What the error depends on: each run's channel maxima and minima [runs, channels], its rows,
+    and two sums.
+    """
 
     high: np.ndarray
     low: np.ndarray
@@ -54,7 +59,9 @@ class Ranges:
 
 
 def formula(ranges: Ranges, weight: np.ndarray, alpha: float) -> np.ndarray:
-    """SmoothQuant's equation 4: ``max|X|**alpha / max|W|**(1 - alpha)`` for each channel, 1 where one is zero."""
+    """SmoothQuant's equation 4: ``max|X|**alpha / max|W|**(1 - alpha)`` for each channel, 1 where
+    one is zero.
+    """
     widest = np.maximum(ranges.high, -ranges.low).max(axis=0).astype(np.float64)
     largest = np.abs(weight).max(axis=1).astype(np.float64)
     scale = np.maximum(widest, _TINY) ** alpha / np.maximum(largest, _TINY) ** (1 - alpha)
@@ -62,9 +69,11 @@ def formula(ranges: Ranges, weight: np.ndarray, alpha: float) -> np.ndarray:
 
 
 def fit(ranges: Ranges, weight: np.ndarray, *, shifted: bool) -> Smoothing:
-    """Find the scales, and the shifts when ``shifted``, that lose least with ``weight`` [channels, outputs].
+    """Find the scales, and the shifts when ``shifted``, that lose least with ``weight`` [channels,
+    outputs].
 
-    Adam on the logarithm of the scale, from the formula's alpha 0.8 and the middle of each channel's range.
+    Adam on the logarithm of the scale, from the formula's alpha 0.8 and the middle of each
+    channel's range.
     """
     middle = (ranges.high.max(axis=0).astype(np.float64) + ranges.low.min(axis=0)) / 2
     shift = middle if shifted else np.zeros(len(weight))
@@ -85,8 +94,12 @@ def fit(ranges: Ranges, weight: np.ndarray, *, shifted: bool) -> Smoothing:
     return best
 
 
-def expected_error(ranges: Ranges, weight: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> float:
-    """The expected squared error of the product, over all rows and outputs, with this scale and shift [channels]."""
+def expected_error(
+    ranges: Ranges, weight: np.ndarray, scale: np.ndarray, shift: np.ndarray
+) -> float:
+    """The expected squared error of the product, over all rows and outputs, with this scale and
+    shift [channels].
+    """
     return _error(ranges, _Size.of(weight), np.stack([np.log(scale), shift]))[0]
 
 
@@ -105,7 +118,9 @@ class _Size:
 
 
 def _error(ranges: Ranges, size: _Size, point: np.ndarray) -> tuple[float, np.ndarray]:
-    """The error at ``point`` [log scale, shift], and its slope relative to it (the shift's in units of the scale)."""
+    """The error at ``point`` [log scale, shift], and its slope relative to it (the shift's in units
+    of the scale).
+    """
     scale, shift = np.exp(point[0]), point[1]
     rounded, rounded_slope = _activation_error(ranges, size, scale, shift)
     weights, weights_slope = _weight_error(ranges, size, scale, shift)
@@ -113,10 +128,18 @@ def _error(ranges: Ranges, size: _Size, point: np.ndarray) -> tuple[float, np.nd
     return error, (rounded_slope + weights_slope) / max(error, np.finfo(float).tiny)
 
 
-def _activation_error(ranges: Ranges, size: _Size, scale: np.ndarray, shift: np.ndarray) -> tuple[float, np.ndarray]:
+def _activation_error(
+    ranges: Ranges, size: _Size, scale: np.ndarray, shift: np.ndarray
+) -> tuple[float, np.ndarray]:
     runs = np.arange(len(ranges.rows))
-    shrink, start = (1 / scale).astype(np.float32), shift.astype(np.float32)  # twice as fast to search through
-    top, bottom = ((ranges.high - start) * shrink).argmax(axis=1), ((ranges.low - start) * shrink).argmin(axis=1)
+    shrink, start = (
+        (1 / scale).astype(np.float32),
+        shift.astype(np.float32),
+    )  # twice as fast to search through
+    top, bottom = (
+        ((ranges.high - start) * shrink).argmax(axis=1),
+        ((ranges.low - start) * shrink).argmin(axis=1),
+    )
     above = np.maximum((ranges.high[runs, top] - shift[top]) / scale[top], 0)
     below = np.minimum((ranges.low[runs, bottom] - shift[bottom]) / scale[bottom], 0)
     width = above - below
@@ -130,12 +153,16 @@ def _activation_error(ranges: Ranges, size: _Size, scale: np.ndarray, shift: np.
     return float(noise * gain), slope
 
 
-def _weight_error(ranges: Ranges, size: _Size, scale: np.ndarray, shift: np.ndarray) -> tuple[float, np.ndarray]:
+def _weight_error(
+    ranges: Ranges, size: _Size, scale: np.ndarray, shift: np.ndarray
+) -> tuple[float, np.ndarray]:
     rows = ranges.rows.sum()
     largest = (size.magnitude * scale.astype(np.float32)).argmax(axis=1)
     widest = size.magnitude[np.arange(len(largest)), largest] * scale[largest]
     noise = _COMPENSATED * widest**2 / (12 * 127**2)
     power = (ranges.squares - 2 * shift * ranges.total + rows * shift**2) / scale**2
-    slope = np.stack([-2 * noise.sum() * power, 2 * noise.sum() * (rows * shift - ranges.total) / scale])
+    slope = np.stack(
+        [-2 * noise.sum() * power, 2 * noise.sum() * (rows * shift - ranges.total) / scale]
+    )
     np.add.at(slope[0], largest, 2 * noise * power.sum())
     return float(noise.sum() * power.sum()), slope

@@ -1,4 +1,6 @@
-"""Read a model file that may be broken, foreign or hostile: nothing outside its folder is opened for it."""
+"""Read a model file that may be broken, foreign or hostile: nothing outside its folder is opened
+for it.
+"""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -26,7 +28,10 @@ _FOREIGN: Final = {
     (4, b"TFL3"): f"a TensorFlow Lite model{_EXPORT}",
     (0, b"GGUF"): f"a model in GGUF format{_EXPORT}",
     (6, b'\0\0{"'): f"a safetensors file: weights without a graph{_EXPORT}",
-    (0, b"version https://git-lfs"): "a pointer of Git LFS; fetch the file itself with `git lfs pull`",
+    (
+        0,
+        b"version https://git-lfs",
+    ): "a pointer of Git LFS; fetch the file itself with `git lfs pull`",
     (0, b"\x1f\x8b"): "compressed with gzip; unpack it first",
     (0, b"<"): "a page or an XML file, perhaps a download that failed; an ONNX model was expected",
 }
@@ -36,7 +41,9 @@ M = TypeVar("M")
 
 @dataclass(frozen=True)
 class GraphFile:
-    """A checked model as its file holds it, the files with weights beside it, and the size of all together."""
+    """A checked model as its file holds it, the files with weights beside it, and the size of all
+    together.
+    """
 
     path: Path
     proto: onnx.ModelProto
@@ -46,7 +53,9 @@ class GraphFile:
 
 @dataclass(frozen=True)
 class SourceModel:
-    """A checked fp32 model with all its weights in memory, and the digest and size of the files it came from."""
+    """A checked fp32 model with all its weights in memory, and the digest and size of the files it
+    came from.
+    """
 
     path: Path
     proto: onnx.ModelProto
@@ -56,7 +65,8 @@ class SourceModel:
 
 
 def read_source(path: Path) -> SourceModel:
-    """Read and check an ONNX file with all its weights; raises ``ModelRefused`` with one line that says why.
+    """Read and check an ONNX file with all its weights; raises ``ModelRefused`` with one line that
+    says why.
 
     Functions that the model brings along are put in place of their calls.
     """
@@ -64,7 +74,11 @@ def read_source(path: Path) -> SourceModel:
     graph = _checked(path, content)
     try:
         load_external_data_for_model(graph.proto, str(path.parent))
-        inlined = onnx.inliner.inline_local_functions(graph.proto) if graph.proto.functions else graph.proto
+        inlined = (
+            onnx.inliner.inline_local_functions(graph.proto)
+            if graph.proto.functions
+            else graph.proto
+        )
     except Exception as error:  # onnx's loader and inliner share no error class
         raise _invalid(path, error) from error
     digest = hashlib.sha256(content)
@@ -76,21 +90,27 @@ def read_source(path: Path) -> SourceModel:
 
 
 def read_graph(path: Path) -> GraphFile:
-    """Read and check an ONNX file and leave what lies beside it there; raises ``ModelRefused`` as ``read_source``.
+    """Read and check an ONNX file and leave what lies beside it there; raises ``ModelRefused`` as
+    ``read_source``.
 
-    Weights beside the file must be in plain files within its folder (CVE-2022-25882, CVE-2024-27318 were models whose
-    weights climbed out of it). Operators must come from ai.onnx, ai.onnx.ml or com.microsoft, or be the model's own.
+    Weights beside the file must be in plain files within its folder (CVE-2022-25882, CVE-2024-27318
+    were models whose weights climbed out of it). Operators must come from ai.onnx, ai.onnx.ml or
+    com.microsoft, or be the model's own.
     """
     return _checked(path, _content(path))
 
 
 def opset(proto: onnx.ModelProto) -> int:
     """The version of ai.onnx that a model asks for; 1 where it asks for none."""
-    return next((int(item.version) for item in proto.opset_import if item.domain in ("", "ai.onnx")), 1)
+    return next(
+        (int(item.version) for item in proto.opset_import if item.domain in ("", "ai.onnx")), 1
+    )
 
 
 def walk(message: Any, kind: type[M]) -> Iterator[M]:
-    """Every protobuf message of one kind inside another, wherever it hides: subgraphs, functions, attributes."""
+    """Every protobuf message of one kind inside another, wherever it hides: subgraphs, functions,
+    attributes.
+    """
     return (item for item in _messages(message) if isinstance(item, kind))
 
 
@@ -107,12 +127,16 @@ def _messages(message: Any) -> Iterator[Any]:
 
 @cache
 def _fields(descriptor: Any, kind: Literal["message", "text"]) -> tuple[str, ...]:
-    """The fields that hold messages or text; the others may hold gigabytes, which are best not touched."""
+    """The fields that hold messages or text; the others may hold gigabytes, which are best not
+    touched.
+    """
     fields = descriptor.fields
     return tuple(
         field.name
         for field in fields
-        if (field.message_type is not None if kind == "message" else field.type == field.TYPE_STRING)
+        if (
+            field.message_type is not None if kind == "message" else field.type == field.TYPE_STRING
+        )
     )
 
 
@@ -121,7 +145,9 @@ def _content(path: Path) -> bytes:
         if not path.is_dir() and path.exists() and not path.is_file():
             raise ModelRefused(f"{path} is a device or a pipe, an ONNX file was expected")
         if path.is_file() and path.stat().st_size > onnx.checker.MAXIMUM_PROTOBUF:
-            raise ModelRefused(f"{path} is larger than the 2 GB of one protobuf file; export it with external data")
+            raise ModelRefused(
+                f"{path} is larger than the 2 GB of one protobuf file; export it with external data"
+            )
         content = path.read_bytes()
     except OSError as error:
         raise ModelRefused(f"{path} cannot be read: {error.strerror or error}") from error
@@ -139,20 +165,26 @@ def _checked(path: Path, content: bytes) -> GraphFile:
     _check_text(path, messages)
     tensors = [item for item in messages if isinstance(item, onnx.TensorProto)]
     _check_sizes(path, tensors)
-    beside = tuple(sorted({_checked_location(path, tensor) for tensor in tensors if _is_external(tensor)}))
+    beside = tuple(
+        sorted({_checked_location(path, tensor) for tensor in tensors if _is_external(tensor)})
+    )
     _check_operators(path, proto, messages)
     try:
         onnx.checker.check_model(str(path) if beside else content)
     except Exception as error:  # onnx's checker raises classes of its own and of others
         raise _invalid(path, error) from error
-    return GraphFile(path, proto, beside, len(content) + sum(data.stat().st_size for data in beside))
+    return GraphFile(
+        path, proto, beside, len(content) + sum(data.stat().st_size for data in beside)
+    )
 
 
 def _parsed(path: Path, content: bytes) -> onnx.ModelProto:
     try:
         proto = onnx.ModelProto()
         proto.ParseFromString(content)
-    except Exception as error:  # protobuf's DecodeError, whose package is onnx's dependency and not ours
+    except (
+        Exception
+    ) as error:  # protobuf's DecodeError, whose package is onnx's dependency and not ours
         raise ModelRefused(f"{path} is not an ONNX model, or only a part of one") from error
     if not proto.graph.node or not proto.opset_import:
         raise ModelRefused(f"{path} holds no graph; an ONNX model was expected")
@@ -160,12 +192,19 @@ def _parsed(path: Path, content: bytes) -> onnx.ModelProto:
 
 
 def _check_text(path: Path, messages: Iterable[Any]) -> None:
-    """Refuse names that are no text: protobuf hands them out as bytes, which nothing behind it expects."""
+    """Refuse names that are no text: protobuf hands them out as bytes, which nothing behind it
+    expects.
+    """
     for message in messages:
         for field in _fields(message.DESCRIPTOR, "text"):
             value = getattr(message, field)
-            if any(isinstance(text, bytes) for text in ((value,) if isinstance(value, str | bytes) else value)):
-                raise ModelRefused(f"{path} has a {field} in its {message.DESCRIPTOR.name} that is not UTF-8 text")
+            if any(
+                isinstance(text, bytes)
+                for text in ((value,) if isinstance(value, str | bytes) else value)
+            ):
+                raise ModelRefused(
+                    f"{path} has a {field} in its {message.DESCRIPTOR.name} that is not UTF-8 text"
+                )
 
 
 def _check_sizes(path: Path, tensors: Iterable[onnx.TensorProto]) -> None:
@@ -173,7 +212,9 @@ def _check_sizes(path: Path, tensors: Iterable[onnx.TensorProto]) -> None:
         try:
             data_bytes(tensor)
         except ValueError as error:
-            raise ModelRefused(f"{path} has weights {tensor.name!r} of no known size: {error}") from error
+            raise ModelRefused(
+                f"{path} has weights {tensor.name!r} of no known size: {error}"
+            ) from error
 
 
 def _check_operators(path: Path, proto: onnx.ModelProto, messages: Iterable[Any]) -> None:
@@ -191,7 +232,9 @@ def _is_external(tensor: onnx.TensorProto) -> bool:
 
 
 def _checked_location(path: Path, tensor: onnx.TensorProto) -> Path:
-    """The data file of one tensor, known to be a plain file inside the model's folder that holds all its bytes."""
+    """The data file of one tensor, known to be a plain file inside the model's folder that holds
+    all its bytes.
+    """
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
     parts = PureWindowsPath(location).parts  # understands both kinds of slashes, and drives
@@ -215,12 +258,18 @@ def _check_range(path: Path, tensor: onnx.TensorProto, entries: dict[str, str], 
     try:
         offset, length = int(entries.get("offset") or 0), int(entries.get("length") or 0)
     except ValueError as error:
-        raise _misplaced(path, tensor, data.name, "has an offset or length that is no number") from error
+        raise _misplaced(
+            path, tensor, data.name, "has an offset or length that is no number"
+        ) from error
     needed = data_bytes(tensor)
     if min(offset, length) < 0 or offset + max(length, needed) > data.stat().st_size:
-        raise _misplaced(path, tensor, data.name, f"has no bytes {offset} to {offset + max(length, needed)}")
+        raise _misplaced(
+            path, tensor, data.name, f"has no bytes {offset} to {offset + max(length, needed)}"
+        )
     if length and length != needed:
-        raise _misplaced(path, tensor, data.name, f"has {length} bytes for it, its shape takes {needed}")
+        raise _misplaced(
+            path, tensor, data.name, f"has {length} bytes for it, its shape takes {needed}"
+        )
 
 
 def _misplaced(path: Path, tensor: onnx.TensorProto, location: str, why: str) -> ModelRefused:
@@ -232,4 +281,6 @@ def _invalid(path: Path, error: Exception) -> ModelRefused:
 
 
 def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
+    return next(
+        (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
+    )[:300]

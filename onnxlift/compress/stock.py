@@ -1,6 +1,8 @@
-"""What recipes have in common beyond their beginning: arrays that take long to find, each found by whoever comes first.
+"""What recipes have in common beyond their beginning: arrays that take long to find, each found by
+whoever comes first.
 
-Most recipes store the same matrix in the same form as another one does; only which matrices and tables differ.
+Most recipes store the same matrix in the same form as another one does; only which matrices and
+tables differ.
 """
 
 import fcntl
@@ -14,12 +16,17 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Stock:
-    """Arrays kept in ``folder`` under everything they depend on; without a folder nothing is kept."""
+    """Arrays kept in ``folder`` under everything they depend on; without a folder nothing is
+    kept.
+    """
 
     folder: Path | None = None
 
-    def take(self, key: Sequence[object], make: Callable[[], Sequence[np.ndarray]]) -> tuple[np.ndarray, ...]:
-        """The arrays of ``key``, from ``make`` where nobody made them yet; who comes meanwhile waits for them.
+    def take(
+        self, key: Sequence[object], make: Callable[[], Sequence[np.ndarray]]
+    ) -> tuple[np.ndarray, ...]:
+        """The arrays of ``key``, from ``make`` where nobody made them yet; who comes meanwhile
+        waits for them.
 
         Arrays in ``key`` stand for their values. Raises what ``make`` raises; then nothing is kept.
         """
@@ -37,7 +44,9 @@ class Stock:
 
 
 def _keep(arrays: Sequence[np.ndarray], path: Path) -> None:
-    """Write under another name first: a process that is killed leaves nothing that looks finished."""
+    """Write under another name first: a process that is killed leaves nothing that looks
+    finished.
+    """
     unfinished = path.with_suffix(".part.npz")
     np.savez(unfinished, *arrays)
     unfinished.replace(path)
@@ -47,7 +56,9 @@ def _digest(key: Sequence[object]) -> str:
     digest = hashlib.sha256()
     for part in key:
         if isinstance(part, np.ndarray):
-            digest.update(repr((part.shape, part.dtype.str)).encode() + np.ascontiguousarray(part).tobytes())
+            digest.update(
+                repr((part.shape, part.dtype.str)).encode() + np.ascontiguousarray(part).tobytes()
+            )
         else:
             digest.update(repr(part).encode())
         digest.update(b"\0")

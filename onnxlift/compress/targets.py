@@ -1,4 +1,6 @@
-"""A candidate's answers on the other instruction sets of its architecture, each in a process of its own."""
+"""A candidate's answers on the other instruction sets of its architecture, each in a process of its
+own.
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -44,8 +46,12 @@ class Crossing:
     agreement: Agreement
 
 
-def find_targets(names: Sequence[str], datatypes: Sequence[str]) -> tuple[tuple[Target, ...], dict[str, str]]:
-    """The targets that can be reached besides this machine's own, and the reasons of those that cannot."""
+def find_targets(
+    names: Sequence[str], datatypes: Sequence[str]
+) -> tuple[tuple[Target, ...], dict[str, str]]:
+    """The targets that can be reached besides this machine's own, and the reasons of those that
+    cannot.
+    """
     reached, missing = [], {}
     for name in names:
         road = available(InstructionSet(name))
@@ -63,11 +69,19 @@ def find_targets(names: Sequence[str], datatypes: Sequence[str]) -> tuple[tuple[
 def working(
     targets: Sequence[Target], ground: Ground, fp32: Trial, held_out: Samples
 ) -> tuple[tuple[Target, ...], dict[str, str]]:
-    """The targets on which the fp32 model answers one batch, and the reasons of those on which nothing can be seen."""
+    """The targets on which the fp32 model answers one batch, and the reasons of those on which
+    nothing can be seen.
+    """
     found, failing = [], {}
     for target in targets:
         try:
-            _run(target, fp32, ground, held_out.take(range(min(len(held_out), ground.batches[0]))), ground.batches[:1])
+            _run(
+                target,
+                fp32,
+                ground,
+                held_out.take(range(min(len(held_out), ground.batches[0]))),
+                ground.batches[:1],
+            )
             found.append(target)
         except (InferenceFailed, ModelUnavailable) as error:
             failing[target.name] = f"not available because the fp32 model fails there too: {error}"
@@ -81,12 +95,18 @@ def native_name() -> str:
 
 
 def cross(
-    target: Target, trial: Trial, ground: Ground, held_out: Samples, gate: Gate, known: Sequence[Figure]
+    target: Target,
+    trial: Trial,
+    ground: Ground,
+    held_out: Samples,
+    gate: Gate,
+    known: Sequence[Figure],
 ) -> Crossing:
     """Answer on ``target`` and judge; ``known`` are the figures on this machine.
 
-    Emulation takes as many samples as it answers in half a minute, evenly spread. Raises ``InferenceFailed`` or
-    ``ModelUnavailable`` where the process fails, and ``QualityGateFailed`` where it answers NaN.
+    Emulation takes as many samples as it answers in half a minute, evenly spread. Raises
+    ``InferenceFailed`` or ``ModelUnavailable`` where the process fails, and ``QualityGateFailed``
+    where it answers NaN.
     """
     picked = _picked(target, trial, len(held_out))
     there = _answers(target, trial, ground, held_out, picked)
@@ -97,7 +117,9 @@ def cross(
         require_numbers(there[rows])
         judge = partial(gate.judge_some, picked, here[picked], there[rows], known)
         everything = len(picked) == len(held_out)
-        figures += gate.judge(there[rows], rows, target.name) if everything else judge(rows, target.name)
+        figures += (
+            gate.judge(there[rows], rows, target.name) if everything else judge(rows, target.name)
+        )
         # A range is taken over a whole batch, so fewer samples than here are other batches there.
         if rows == 1 or everything:
             agreed.append(agreement(here[picked], there[rows]))
@@ -112,9 +134,15 @@ def _picked(target: Target, trial: Trial, count: int) -> Array:
     return np.arange(count)
 
 
-def _answers(target: Target, trial: Trial, ground: Ground, held_out: Samples, picked: Array) -> Mapping[int, Array]:
-    """The answers by batch size; kept beside the candidate, so that a later run need not ask again."""
-    digest = hashlib.sha256(repr((trial.files, picked.tolist(), ground.batches)).encode()).hexdigest()[:16]
+def _answers(
+    target: Target, trial: Trial, ground: Ground, held_out: Samples, picked: Array
+) -> Mapping[int, Array]:
+    """The answers by batch size; kept beside the candidate, so that a later run need not ask
+    again.
+    """
+    digest = hashlib.sha256(
+        repr((trial.files, picked.tolist(), ground.batches)).encode()
+    ).hexdigest()[:16]
     path = trial.folder / f"{target.name}-{digest}.npz"
     if not path.exists():
         found = _run(target, trial, ground, held_out.take(picked), ground.batches)
@@ -125,15 +153,24 @@ def _answers(target: Target, trial: Trial, ground: Ground, held_out: Samples, pi
         return {rows: stored[str(rows)] for rows in ground.batches}
 
 
-def _run(target: Target, trial: Trial, ground: Ground, samples: Samples, batches: Sequence[int]) -> Mapping[int, Array]:
+def _run(
+    target: Target, trial: Trial, ground: Ground, samples: Samples, batches: Sequence[int]
+) -> Mapping[int, Array]:
     output = next(spec for spec in ground.draft.outputs if spec.name == ground.output)
     trimmed = -1 not in output.shape[1:]
     feeds = {rows: list(served_feeds(samples, rows, trimmed=trimmed)) for rows in batches}
     every = [feed for rows in batches for feed in feeds[rows]]
     model = trial.model_folder / ground.draft.model_file
     options, optimize = ground.draft.session_options, trial.optimize_at_load
-    results = iter(run_on(target.road.instructions, model, every, options, optimize_at_load=optimize))
-    answers = {rows: np.concatenate([next(results)[ground.output] for _ in feeds[rows]]) for rows in batches}
+    results = iter(
+        run_on(target.road.instructions, model, every, options, optimize_at_load=optimize)
+    )
+    answers = {
+        rows: np.concatenate([next(results)[ground.output] for _ in feeds[rows]])
+        for rows in batches
+    }
     if any(len(array) != len(samples) for array in answers.values()):
-        raise SamplesInvalid(f"output {ground.output!r} has not one row for each sample on {target.name}")
+        raise SamplesInvalid(
+            f"output {ground.output!r} has not one row for each sample on {target.name}"
+        )
     return answers

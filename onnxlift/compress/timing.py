@@ -19,8 +19,12 @@ from onnxlift_runtime.manifest import Latency, Measurements
 _FILE: Final = "measurements.json"
 
 
-def timed(ground: Ground, trial: Trial, held_out: Samples, row: CandidateRow, *, skip: bool = False) -> CandidateRow:
-    """The row with its figures of speed; ``skip`` leaves them out. A model that dies of it is a failed candidate."""
+def timed(
+    ground: Ground, trial: Trial, held_out: Samples, row: CandidateRow, *, skip: bool = False
+) -> CandidateRow:
+    """The row with its figures of speed; ``skip`` leaves them out. A model that dies of it is a
+    failed candidate.
+    """
     if skip:
         return row
     try:
@@ -67,6 +71,8 @@ def _batch_sizes(ground: Ground) -> Sequence[int]:
 def _read(path: Path) -> Measurements | None:
     try:
         found = json.loads(path.read_text("utf-8"))
-        return Measurements(**{**found, "latency": tuple(Latency(**item) for item in found["latency"])})
+        return Measurements(
+            **{**found, "latency": tuple(Latency(**item) for item in found["latency"])}
+        )
     except (OSError, ValueError, TypeError, KeyError):
         return None

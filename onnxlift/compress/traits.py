@@ -8,17 +8,19 @@ import onnx
 from onnxlift.compress.graph import Graph
 from onnxlift.compress.steps.embeddings import Embeddings
 
-# A table smaller than this saves little in 4 bits; that of positions is read by every text, and each row counts.
+# A table smaller than this saves little in 4 bits; that of positions is read by every text, and
+# each row counts.
 LARGE_TABLE_BYTES: Final = 2**20
 
 
 @dataclass(frozen=True)
 class Traits:
-    """Whether a graph has projections (MatMul, Gemm with constant weights), convolutions, embedding tables, attention.
+    """Whether a graph has projections (MatMul, Gemm with constant weights), convolutions, embedding
+    tables, attention.
 
-    Tables are those that ``Embeddings`` stores; of any other a recipe has to do without that step. Large ones have at
-    least ``LARGE_TABLE_BYTES``. Attention is a MatMul of two computed values: one range for all of an activation loses
-    too much there.
+    Tables are those that ``Embeddings`` stores; of any other a recipe has to do without that step.
+    Large ones have at least ``LARGE_TABLE_BYTES``. Attention is a MatMul of two computed values:
+    one range for all of an activation loses too much there.
     """
 
     projections: bool
@@ -38,12 +40,18 @@ def read_traits(model: onnx.ModelProto) -> Traits:
     graph = Graph(model)
     return Traits(
         projections=any(True for _ in graph.projections()),
-        convolutions=any(node.op_type == "Conv" and graph.constant(node.input[1]) is not None for node in graph.nodes),
+        convolutions=any(
+            node.op_type == "Conv" and graph.constant(node.input[1]) is not None
+            for node in graph.nodes
+        ),
         tables=_has_tables(graph, Embeddings()),
         large_tables=_has_tables(graph, Embeddings(smallest_bytes=LARGE_TABLE_BYTES)),
         attention=any(
             node.op_type in ("Attention", "MultiHeadAttention")
-            or (node.op_type == "MatMul" and all(graph.constant(name) is None for name in node.input))
+            or (
+                node.op_type == "MatMul"
+                and all(graph.constant(name) is None for name in node.input)
+            )
             for node in graph.nodes
         ),
     )

@@ -1,7 +1,8 @@
 """One candidate, made and run in a process of its own: ``python -m onnxlift.compress.trial``.
 
-The request is one line of JSON on stdin, which stays open: where it closes, whoever asked is gone and so is this
-process. Files go to the candidate's folder; ``trial.json`` is written last and tells what came out, or why nothing did.
+The request is one line of JSON on stdin, which stays open: where it closes, whoever asked is gone
+and so is this process. Files go to the candidate's folder; ``trial.json`` is written last and tells
+what came out, or why nothing did.
 """
 
 import json
@@ -51,7 +52,9 @@ def main() -> None:
         found = _trial(request, folder)
     except MemoryError:
         raise
-    except Exception as error:  # onnx, onnxruntime and numpy fail in their own ways on models nobody foresaw
+    except (
+        Exception
+    ) as error:  # onnx, onnxruntime and numpy fail in their own ways on models nobody foresaw
         found = {"reason": f"{_prefix(error)}{load_failure(error)}"[:_LONGEST_REASON]}
     unfinished = folder / f".{RESULT_NAME}"
     unfinished.write_text(json.dumps({"seconds": perf_counter() - started, **found}), "utf-8")
@@ -59,7 +62,10 @@ def main() -> None:
 
 
 def _trial(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    workspace, manifest = Workspace(Path(request["workspace"])), Manifest.from_json(request["manifest"])
+    workspace, manifest = (
+        Workspace(Path(request["workspace"])),
+        Manifest.from_json(request["manifest"]),
+    )
     files, optimize_at_load = folder / FILES, True
     shutil.rmtree(files, ignore_errors=True)
     if request["steps"]:
@@ -92,8 +98,12 @@ def _gzip_bytes(path: Path) -> int:
     return count + len(packer.flush())
 
 
-def _build(request: Mapping[str, Any], workspace: Workspace, manifest: Manifest, files: Path) -> bool:
-    """Apply the steps and pack; returns whether the session must still optimise the graph when it opens."""
+def _build(
+    request: Mapping[str, Any], workspace: Workspace, manifest: Manifest, files: Path
+) -> bool:
+    """Apply the steps and pack; returns whether the session must still optimise the graph when it
+    opens.
+    """
     samples: Mapping[str, Array] = {}
     if workspace.calibration.exists():
         samples = read_stored(workspace.calibration, manifest.inputs).arrays
@@ -109,19 +119,24 @@ def _build(request: Mapping[str, Any], workspace: Workspace, manifest: Manifest,
 
 
 def answer(session: Session, samples: Samples, output: str, rows: int) -> Array:
-    """One output for all samples, computed ``rows`` at a time; raises what ``Session.run`` raises."""
+    """One output for all samples, computed ``rows`` at a time; raises what ``Session.run``
+    raises.
+    """
     spec = next(spec for spec in session.manifest.outputs if spec.name == output)
     feeds = served_feeds(samples, rows, trimmed=-1 not in spec.shape[1:])
     answers = np.concatenate([session.run(feed, [output])[output] for feed in feeds])
     if len(answers) != len(samples):
-        raise SamplesInvalid(f"output {output!r} has {len(answers)} rows for {len(samples)} samples")
+        raise SamplesInvalid(
+            f"output {output!r} has {len(answers)} rows for {len(samples)} samples"
+        )
     if answers.dtype == object:
         return answers.astype(np.bytes_)
     return bfloat16_to_float32(answers) if spec.datatype == "BF16" else answers
 
 
 def served_feeds(samples: Samples, rows: int, *, trimmed: bool) -> Iterator[dict[str, Array]]:
-    """Feeds as callers send them: ``rows`` samples, text without the columns that none of them attends to.
+    """Feeds as callers send them: ``rows`` samples, text without the columns that none of them
+    attends to.
 
     ``trimmed`` false keeps all columns, for outputs that are as long as the text.
     """

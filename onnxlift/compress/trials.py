@@ -1,4 +1,6 @@
-"""Candidates in processes of their own, several at a time: a crash, a kill or a hang is that candidate's reason."""
+"""Candidates in processes of their own, several at a time: a crash, a kill or a hang is that
+candidate's reason.
+"""
 
 import contextlib
 import json
@@ -23,15 +25,19 @@ from onnxlift_runtime.session import processor_count
 
 TIMEOUT_S: Final = 600
 _POLL_S: Final = 0.01
-_LARGE_BYTES: Final = 512 * 2**20  # several copies of a larger model at a time may not fit into memory
+_LARGE_BYTES: Final = (
+    512 * 2**20
+)  # several copies of a larger model at a time may not fit into memory
 _MEMORY_SHORT: Final = 137
-# Matrices are too small for more: one thread factors them four times as fast as two that wait for each other.
+# Matrices are too small for more: one thread factors them four times as fast as two that wait for
+# each other.
 _THREADS: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of one recipe: its files and where its answers lie, or the reason why there are none.
+    """What came of one recipe: its files and where its answers lie, or the reason why there are
+    none.
 
     ``cached`` is true where an earlier run made it.
     """
@@ -73,7 +79,8 @@ class Trial:
 class Ground:
     """What all trials of a search share.
 
-    ``batches`` are the numbers of rows that are answered at a time, ``preset`` is what the candidates are packed for.
+    ``batches`` are the numbers of rows that are answered at a time, ``preset`` is what the
+    candidates are packed for.
     """
 
     workspace: Workspace
@@ -104,7 +111,8 @@ def run_trials(
     *,
     deadline: float = float("inf"),
 ) -> dict[str, Trial]:
-    """Make every recipe's candidate; trials by recipe name, without those that ``deadline`` (monotonic) cut off.
+    """Make every recipe's candidate; trials by recipe name, without those that ``deadline``
+    (monotonic) cut off.
 
     ``finished`` hears each trial as it comes, in no fixed order.
     """
@@ -181,7 +189,11 @@ def _collect(item: _Running, deadline: float) -> Trial | None:
     _stop(item)
     if status is None:
         late = monotonic() - item.started > TIMEOUT_S
-        return _failed(item, f"no result after {TIMEOUT_S:g} s") if late or monotonic() <= deadline else None
+        return (
+            _failed(item, f"no result after {TIMEOUT_S:g} s")
+            if late or monotonic() <= deadline
+            else None
+        )
     if status != 0:
         return _failed(item, _death(status, item.folder))
     return _read(item.folder, item.recipe, cached=False) or _failed(item, "it left no result")
@@ -217,6 +229,8 @@ def _read(folder: Path, recipe: Recipe, *, cached: bool) -> Trial | None:
         seconds = {int(rows): float(took) for rows, took in found.get("answer_seconds", {}).items()}
         optimize = bool(found.get("optimize_at_load", True))
         reason, took = found.get("reason", ""), float(found["seconds"])
-        return Trial(recipe, folder, files, reason, took, seconds, optimize, cached, found.get("gzip_bytes"))
+        return Trial(
+            recipe, folder, files, reason, took, seconds, optimize, cached, found.get("gzip_bytes")
+        )
     except (OSError, ValueError, TypeError, KeyError):
         return None

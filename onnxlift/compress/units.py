@@ -16,7 +16,9 @@ def size(size_bytes: float) -> str:
 
 def milliseconds(value_ms: float) -> str:
     """A duration with three digits: ``0.017 ms``, ``24.4 ms``, ``1.3 s``."""
-    return f"{three_digits(value_ms / 1000)} s" if value_ms >= 1000 else f"{three_digits(value_ms)} ms"
+    return (
+        f"{three_digits(value_ms / 1000)} s" if value_ms >= 1000 else f"{three_digits(value_ms)} ms"
+    )
 
 
 def three_digits(value: float) -> str:

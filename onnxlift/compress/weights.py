@@ -1,4 +1,6 @@
-"""A model's weights without their values: how large each is, which operator reads it, and in which layer it lies."""
+"""A model's weights without their values: how large each is, which operator reads it, and in which
+layer it lies.
+"""
 
 import math
 import re
@@ -11,20 +13,25 @@ import onnx
 
 from onnxlift.compress.report import LayerSize
 
-# Names that exporters make up for weights, and what steps and quantizers add to the names they were given.
+# Names that exporters make up for weights, and what steps and quantizers add to the names they were
+# given.
 _INVENTED: Final = re.compile(r"onnx::|_?val_\d|_v_\d|\d+$")
-_ADDED: Final = re.compile(r"(/(u?int\d+|float16|int32|scale|zero_point|bias)|_quantized|_scale|_zero_point)+$")
+_ADDED: Final = re.compile(
+    r"(/(u?int\d+|float16|int32|scale|zero_point|bias)|_quantized|_scale|_zero_point)+$"
+)
 _BITS: Final = {
-    "FLOAT": 32, "UINT8": 8, "INT8": 8, "UINT16": 16, "INT16": 16, "INT32": 32, "INT64": 64, "BOOL": 8, "FLOAT16": 16,
-    "DOUBLE": 64, "UINT32": 32, "UINT64": 64, "COMPLEX64": 64, "COMPLEX128": 128, "BFLOAT16": 16, "FLOAT8E4M3FN": 8,
-    "FLOAT8E4M3FNUZ": 8, "FLOAT8E5M2": 8, "FLOAT8E5M2FNUZ": 8, "UINT4": 4, "INT4": 4, "FLOAT4E2M1": 4,
-    "FLOAT8E8M0": 8, "UINT2": 2, "INT2": 2,
+    "FLOAT": 32, "UINT8": 8, "INT8": 8, "UINT16": 16, "INT16": 16, "INT32": 32, "INT64": 64,
+    "BOOL": 8, "FLOAT16": 16, "DOUBLE": 64, "UINT32": 32, "UINT64": 64, "COMPLEX64": 64,
+    "COMPLEX128": 128, "BFLOAT16": 16, "FLOAT8E4M3FN": 8, "FLOAT8E4M3FNUZ": 8, "FLOAT8E5M2": 8,
+    "FLOAT8E5M2FNUZ": 8, "UINT4": 4, "INT4": 4, "FLOAT4E2M1": 4, "FLOAT8E8M0": 8, "UINT2": 2,
+    "INT2": 2,
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Weight:
-    """One constant of a graph and the first node that reads it; ``position`` is which of its inputs it is.
+    """One constant of a graph and the first node that reads it; ``position`` is which of its inputs
+    it is.
 
     ``shared`` says that other nodes read it too. ``size_bytes`` is that of its elements.
     """
@@ -50,16 +57,26 @@ def layer_sizes(before: onnx.ModelProto, after: onnx.ModelProto) -> tuple[LayerS
     """Bytes by layer and operator in two forms of one model, the largest first."""
     old, new = _sizes(before), _sizes(after)
     found = (LayerSize(*key, old[key], new[key]) for key in {**old, **new})
-    return tuple(sorted(found, key=lambda item: (-max(item.before_bytes, item.after_bytes), item.layer, item.operator)))
+    return tuple(
+        sorted(
+            found,
+            key=lambda item: (-max(item.before_bytes, item.after_bytes), item.layer, item.operator),
+        )
+    )
 
 
 def layer_name(weight: str, node: str = "") -> str:
-    """The layer that a weight or node belongs to: everything up to its first number, else the first part of its name.
+    """The layer that a weight or node belongs to: everything up to its first number, else the first
+    part of its name.
 
-    ``encoder.layer.0.attention.self.query.weight`` and ``/encoder/layer.0/attention/…/MatMul`` both lie in
-    ``encoder.layer.0``. Names that exporters made up say nothing, then the node's counts.
+    ``encoder.layer.0.attention.self.query.weight`` and ``/encoder/layer.0/attention/…/MatMul`` both
+    lie in ``encoder.layer.0``. Names that exporters made up say nothing, then the node's counts.
     """
-    named = [parts for name in (weight, node) if (parts := _parts(name)) and not _INVENTED.match(parts[0])]
+    named = [
+        parts
+        for name in (weight, node)
+        if (parts := _parts(name)) and not _INVENTED.match(parts[0])
+    ]
     for parts in named:
         for position, part in enumerate(parts):
             if position and part.isdecimal():
@@ -71,7 +88,9 @@ def layer_name(weight: str, node: str = "") -> str:
 
 
 def data_bytes(tensor: onnx.TensorProto) -> int:
-    """The bytes that a tensor's elements take, wherever they are; raises ``ValueError`` for a shape or type unknown."""
+    """The bytes that a tensor's elements take, wherever they are; raises ``ValueError`` for a shape
+    or type unknown.
+    """
     if tensor.data_type == onnx.TensorProto.STRING:
         return int(sum(len(text) for text in tensor.string_data))
     bits = _BITS.get(datatype(tensor))
@@ -83,7 +102,11 @@ def data_bytes(tensor: onnx.TensorProto) -> int:
 def datatype(tensor: onnx.TensorProto) -> str:
     """ONNX's name of a tensor's datatype, or its number where it has none."""
     kinds = onnx.TensorProto.DataType
-    return str(kinds.Name(tensor.data_type)) if tensor.data_type in kinds.values() else str(tensor.data_type)
+    return (
+        str(kinds.Name(tensor.data_type))
+        if tensor.data_type in kinds.values()
+        else str(tensor.data_type)
+    )
 
 
 def _sizes(model: onnx.ModelProto) -> Counter[tuple[str, str]]:
@@ -136,6 +159,10 @@ def _inner(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 
 def _parts(name: str) -> list[str]:
-    """A name's parts, without what tools added and without a part that only repeats the one before it."""
+    """A name's parts, without what tools added and without a part that only repeats the one before
+    it.
+    """
     parts = [part for part in re.split(r"[/.]", _ADDED.sub("", name)) if part]
-    return [part for position, part in enumerate(parts) if not position or part != parts[position - 1]]
+    return [
+        part for position, part in enumerate(parts) if not position or part != parts[position - 1]
+    ]

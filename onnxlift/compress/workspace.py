@@ -1,7 +1,9 @@
-"""Where a search keeps what it made, under a key of everything the outcome depends on, so that it can go on later.
+"""Where a search keeps what it made, under a key of everything the outcome depends on, so that it
+can go on later.
 
-``<cache>/<model>/<key>/`` holds ``fp32/``, ``beginnings/``, ``calibration.npz``, ``heldout.npz`` and
-``candidates/<recipe>-<digest>/`` with each candidate's files, answers and ``trial.json``, which is written last.
+``<cache>/<model>/<key>/`` holds ``fp32/``, ``beginnings/``, ``calibration.npz``, ``heldout.npz``
+and ``candidates/<recipe>-<digest>/`` with each candidate's files, answers and ``trial.json``, which
+is written last.
 """
 
 import contextlib
@@ -56,7 +58,8 @@ class Workspace:
 
 @contextlib.contextmanager
 def open_workspace(cache_folder: Path, model: str, key: str) -> Iterator[Workspace]:
-    """The workspace of this key, for this process alone; folders of the model's older keys go when the block ends well.
+    """The workspace of this key, for this process alone; folders of the model's older keys go when
+    the block ends well.
 
     Where another process works on the same model, a folder that nobody keeps is used instead.
     """

@@ -1,7 +1,8 @@
-"""Monthly cost of one model on Lambda and on GPU workers, and the rate at which both cost the same; pure.
+"""Monthly cost of one model on Lambda and on GPU workers, and the rate at which both cost the same;
+pure.
 
-A GPU is not measured here: the time of its work is bounded by that of one processor at the best batch size. Free tiers,
-cold starts and transfer to the internet are left out.
+A GPU is not measured here: the time of its work is bounded by that of one processor at the best
+batch size. Free tiers, cold starts and transfer to the internet are left out.
 """
 
 import math
@@ -20,9 +21,12 @@ from onnxlift_runtime.manifest import Manifest
 HOURS: Final = 730.0  # of a month
 DAYS: Final = 30
 BOOT_MINUTES: Final = 4.0  # of a GPU machine until its worker works
-# A machine is paid for after its last task too; ECS takes one from a group after 15 minutes without use.
+# A machine is paid for after its last task too; ECS takes one from a group after 15 minutes without
+# use.
 LINGER_MINUTES: Final = {"managed": 5.0, "group": 15.0}
-ENDPOINTS: Final = 8  # that GPU workers need besides the free ones of S3 and DynamoDB; a topic needs one more
+ENDPOINTS: Final = (
+    8  # that GPU workers need besides the free ones of S3 and DynamoDB; a topic needs one more
+)
 ZONES: Final = 2
 # What the profile `standard` has: two alarms for each function and each queue, and one for the API.
 MODEL_ALARMS: Final = {LAMBDA: 6, GPU: 2}
@@ -38,7 +42,8 @@ _BYTES_PER_GB: Final = 1024**3
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What so many requests cost in a month: on Lambda, and on GPU workers asked evenly or in one burst a day.
+    """What so many requests cost in a month: on Lambda, and on GPU workers asked evenly or in one
+    burst a day.
 
     None where the model cannot run there, or is too large for it.
     """
@@ -51,7 +56,9 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """What a month without a request costs: the model's kept image, weights and alarms, and what the service has."""
+    """What a month without a request costs: the model's kept image, weights and alarms, and what
+    the service has.
+    """
 
     model_usd: float
     service_usd: float
@@ -59,7 +66,9 @@ class Idle:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """One model's costs; ``break_even_rps`` is the rate from which one GPU that never sleeps is cheaper than Lambda."""
+    """One model's costs; ``break_even_rps`` is the rate from which one GPU that never sleeps is
+    cheaper than Lambda.
+    """
 
     machine: str
     machine_hour_usd: float
@@ -69,9 +78,15 @@ class Estimate:
 
 
 def estimate(
-    manifest: Manifest, placement: Placement, config: Config, prices: Prices, levels: tuple[int, ...]
+    manifest: Manifest,
+    placement: Placement,
+    config: Config,
+    prices: Prices,
+    levels: tuple[int, ...],
 ) -> Estimate:
-    """Estimate a model, all versions taken ``together``; raises ``ConfigInvalid`` for a machine without a price."""
+    """Estimate a model, all versions taken ``together``; raises ``ConfigInvalid`` for a machine
+    without a price.
+    """
     machine, hour_usd = machine_hour(config, prices)
     memory_mb = placement.memory_mb or needed_memory_mb(manifest)
     time_ms = math.ceil(request_ms(manifest))  # Lambda counts whole milliseconds
@@ -82,24 +97,35 @@ def estimate(
         Traffic(
             count,
             count * (per_request + prices.usd("api_request")) if on_lambda else None,
-            *(count * job_usd(prices) + hours * hour_usd for hours in gpu_hours(count, work_s, config)),
+            *(
+                count * job_usd(prices) + hours * hour_usd
+                for hours in gpu_hours(count, work_s, config)
+            ),
         )
         for count in levels
     )
     fixed_hour = network_months(prices, config)[config.gpu.network] / HOURS
     even = break_even_rps(hour_usd, per_request, fixed_hour) if on_lambda else None
-    return Estimate(machine, hour_usd, traffic, even, idle_month(manifest, placement, config, prices))
+    return Estimate(
+        machine, hour_usd, traffic, even, idle_month(manifest, placement, config, prices)
+    )
 
 
-def break_even_rps(gpu_hour_usd: float, request_cost_usd: float, fixed_hour_usd: float = 0.0) -> float:
-    """Requests a second at which a GPU that is up all the time costs what Lambda does; it must sustain them too."""
+def break_even_rps(
+    gpu_hour_usd: float, request_cost_usd: float, fixed_hour_usd: float = 0.0
+) -> float:
+    """Requests a second at which a GPU that is up all the time costs what Lambda does; it must
+    sustain them too.
+    """
     return (gpu_hour_usd + fixed_hour_usd) / (3600 * request_cost_usd)
 
 
 def request_usd(prices: Prices, memory_mb: int, time_ms: float, architecture: str) -> float:
     """One request that takes ``time_ms`` in a Lambda function of ``memory_mb``."""
     gb_seconds = memory_mb / _MB_PER_GB * time_ms / 1000
-    return gb_seconds * prices.usd(f"lambda_gb_second_{architecture}") + prices.usd("lambda_request")
+    return gb_seconds * prices.usd(f"lambda_gb_second_{architecture}") + prices.usd(
+        "lambda_request"
+    )
 
 
 def job_usd(prices: Prices) -> float:
@@ -110,20 +136,31 @@ def job_usd(prices: Prices) -> float:
 
 
 def machine_hour(config: Config, prices: Prices) -> tuple[str, float]:
-    """The first machine of the configuration, and what an hour of it costs with its fee and its address."""
+    """The first machine of the configuration, and what an hour of it costs with its fee and its
+    address.
+    """
     name, gpu = config.gpu.instance_types[0], config.gpu
     found = prices.machine(name)
-    fee = prices.usd("managed_instances_fee") * found.on_demand.usd if gpu.capacity == "managed" else 0.0
+    fee = (
+        prices.usd("managed_instances_fee") * found.on_demand.usd
+        if gpu.capacity == "managed"
+        else 0.0
+    )
     address = prices.usd("public_address_hour") if gpu.network == "public" else 0.0
     return name, (found.spot if gpu.spot else found.on_demand).usd + fee + address
 
 
 def gpu_hours(count: int, work_s: float, config: Config) -> tuple[float, float]:
-    """Machine hours of a month for requests that come evenly, and for those that come in one burst a day."""
+    """Machine hours of a month for requests that come evenly, and for those that come in one burst
+    a day.
+    """
     idle_h, work_h = config.gpu.idle_minutes / 60, count * work_s / 3600
-    awake_h = idle_h + (BOOT_MINUTES + LINGER_MINUTES[config.gpu.capacity]) / 60  # of a worker, beside its work
+    awake_h = (
+        idle_h + (BOOT_MINUTES + LINGER_MINUTES[config.gpu.capacity]) / 60
+    )  # of a worker, beside its work
     apart_h = HOURS / count if count else HOURS
-    # A worker that is asked again before it sleeps stays up; one that sleeps is started for each request.
+    # A worker that is asked again before it sleeps stays up; one that sleeps is started for each
+    # request.
     even = HOURS if apart_h <= idle_h else count * awake_h + work_h
     bursts = min(count, DAYS) * awake_h + work_h
     return max(min(even, HOURS), work_h), max(min(bursts, HOURS), work_h)
@@ -140,7 +177,9 @@ def network_months(prices: Prices, config: Config) -> Mapping[str, float]:
 
 
 def idle_month(manifest: Manifest, placement: Placement, config: Config, prices: Prices) -> Idle:
-    """A month in which nobody asks for anything: images are kept for Lambda, weights and alarms for the GPU."""
+    """A month in which nobody asks for anything: images are kept for Lambda, weights and alarms for
+    the GPU.
+    """
     size_gb = manifest.size_bytes / _BYTES_PER_GB
     image_gb = IMAGE_BASE_MB / _MB_PER_GB + size_gb if LAMBDA in placement.tiers else 0.0
     weights_gb = size_gb if GPU in placement.tiers else 0.0
@@ -148,7 +187,10 @@ def idle_month(manifest: Manifest, placement: Placement, config: Config, prices:
     scaling = _alarm_metrics(config.gpu) if GPU in placement.tiers else 0
     alarm_usd = prices.usd("alarm_metric_month")
     watched = watching_alarms(config, placement.tiers)
-    return Idle(kept + (scaling + watched) * alarm_usd, prices.usd("secret_month") + _protection_usd(config, prices))
+    return Idle(
+        kept + (scaling + watched) * alarm_usd,
+        prices.usd("secret_month") + _protection_usd(config, prices),
+    )
 
 
 def watching_alarms(config: Config, tiers: Sequence[str]) -> int:

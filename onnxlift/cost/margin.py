@@ -38,5 +38,7 @@ def margins(manifest: Manifest) -> tuple[Margin, ...]:
     return (
         Margin("memory", needed_memory_mb(manifest), LAMBDA_MAX_MEMORY_MB, "MB"),
         Margin("image", image_mb(manifest), LAMBDA_MAX_IMAGE_MB, "MB"),
-        Margin("p95 of one request", single_p95_ms(manifest.measurements), LONGEST_REQUEST_MS, "ms"),
+        Margin(
+            "p95 of one request", single_p95_ms(manifest.measurements), LONGEST_REQUEST_MS, "ms"
+        ),
     )

@@ -1,4 +1,6 @@
-"""Prices with their unit, source and date, read from the newest file that lies beside this module."""
+"""Prices with their unit, source and date, read from the newest file that lies beside this
+module.
+"""
 
 import functools
 import json
@@ -17,7 +19,9 @@ _FOLDER: Final = Path(__file__).resolve().parent
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """One price in US dollars for one ``unit``; ``recalled`` is one that was written down from memory."""
+    """One price in US dollars for one ``unit``; ``recalled`` is one that was written down from
+    memory.
+    """
 
     usd: float
     unit: str
@@ -55,18 +59,24 @@ class Prices:
         return self.machines[name]
 
     def cautions(self, today: date) -> tuple[str, ...]:
-        """What a reader must know before relying on them: how many are old, and how many recalled."""
+        """What a reader must know before relying on them: how many are old, and how many
+        recalled.
+        """
         all_prices = list(self._all())
         old = [price.date for price in all_prices if (today - price.date).days > OLD_AFTER_DAYS]
         recalled = sum(price.recalled for price in all_prices)
         told = []
         if old:
             told.append(
-                f"{len(old)} of {len(all_prices)} prices are older than {OLD_AFTER_DAYS} days, the oldest is of "
+                f"{len(old)} of {len(all_prices)} prices are older than {OLD_AFTER_DAYS} days, the "
+                f"oldest is of "
                 f"{min(old)}; look them up and write a newer {self.file}"
             )
         if recalled:
-            told.append(f"{recalled} of {len(all_prices)} prices are recalled, not read: {self.file} marks them")
+            told.append(
+                f"{recalled} of {len(all_prices)} prices are recalled, not read: {self.file} marks "
+                f"them"
+            )
         return tuple(told)
 
     def _all(self) -> Iterator[Price]:
@@ -83,7 +93,8 @@ def read_prices(region: str = REGION) -> Prices:
         raise ConfigInvalid(f"there are no prices of region {region!r}")
     document = json.loads(files[-1].read_text("utf-8"))
     machines = {
-        name: Machine(_price(found["on_demand"]), _price(found["spot"])) for name, found in document["machines"].items()
+        name: Machine(_price(found["on_demand"]), _price(found["spot"]))
+        for name, found in document["machines"].items()
     }
     each = {name: _price(found) for name, found in document["prices"].items()}
     return Prices(document["region"], files[-1].name, each, machines)

@@ -14,7 +14,9 @@ STOP_WITHIN_S: Final = 8
 def start(
     module: str, arguments: Sequence[str], environ: Mapping[str, str], pass_fds: Sequence[int] = ()
 ) -> "subprocess.Popen[bytes]":
-    """Start ``python -m module``; a signal for this process group does not reach it, and it writes to our stderr."""
+    """Start ``python -m module``; a signal for this process group does not reach it, and it writes
+    to our stderr.
+    """
     return subprocess.Popen(  # noqa: S603 - our own module
         [sys.executable, "-m", module, *arguments],
         stdin=subprocess.PIPE,
@@ -50,7 +52,9 @@ def running(
 
 
 def when_orphaned(end: Callable[[], None]) -> None:
-    """In the child: call ``end`` in a thread once the parent closed its end, by intention or by dying."""
+    """In the child: call ``end`` in a thread once the parent closed its end, by intention or by
+    dying.
+    """
 
     def wait() -> None:
         while os.read(0, 1024):

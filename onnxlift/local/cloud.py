@@ -1,7 +1,8 @@
-"""S3, SQS, DynamoDB and EventBridge on this machine: moto in a process of its own, with the service's resources made.
+"""S3, SQS, DynamoDB and EventBridge on this machine: moto in a process of its own, with the
+service's resources made.
 
-``open_cloud`` is this side, ``python -m onnxlift.local.cloud`` the other. The socket listens before moto is loaded, so
-nobody has to wait for it: a request that comes early is answered late.
+``open_cloud`` is this side, ``python -m onnxlift.local.cloud`` the other. The socket listens before
+moto is loaded, so nobody has to wait for it: a request that comes early is answered late.
 """
 
 import argparse
@@ -46,14 +47,17 @@ class Cloud:
     url: str
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """``environ`` with every AWS setting replaced by those that lead here, and to no real account."""
+        """``environ`` with every AWS setting replaced by those that lead here, and to no real
+        account.
+        """
         others = {name: value for name, value in environ.items() if not name.startswith("AWS_")}
         return {**others, **_CREDENTIALS, "AWS_ENDPOINT_URL": self.url}
 
     def lines(self, service: str) -> tuple[str, ...]:
         """What a user needs to reach it."""
         return (
-            f"jobs: bucket {layout.bucket_name(service, ACCOUNT, REGION)}, queue {layout.public_queue_name(service)}, "
+            f"jobs: bucket {layout.bucket_name(service, ACCOUNT, REGION)}, queue "
+            f"{layout.public_queue_name(service)}, "
             f"table {layout.table_name(service)}",
             f"AWS endpoint {self.url} (for any access key, region {REGION})",
         )
@@ -66,9 +70,11 @@ def queue_arn(name: str) -> str:
 
 @contextlib.contextmanager
 def open_cloud(config_path: Path, persist: Path | None = None) -> Iterator[Cloud]:
-    """Start it with the resources of a configuration; with ``persist``, what was in it before is there again.
+    """Start it with the resources of a configuration; with ``persist``, what was in it before is
+    there again.
 
-    Raises ``ConfigInvalid`` where another service keeps its jobs there, and ``OSError`` where it cannot be written.
+    Raises ``ConfigInvalid`` where another service keeps its jobs there, and ``OSError`` where it
+    cannot be written.
     """
     with _reserved(persist), socket.create_server((HOST, 0), backlog=BACKLOG) as sock:
         arguments = [str(config_path), "--socket", str(sock.fileno())]
@@ -80,7 +86,9 @@ def open_cloud(config_path: Path, persist: Path | None = None) -> Iterator[Cloud
 
 @contextlib.contextmanager
 def _reserved(folder: Path | None) -> Iterator[None]:
-    """Have the folder for this process alone: two that keep their jobs in it would overwrite each other's."""
+    """Have the folder for this process alone: two that keep their jobs in it would overwrite each
+    other's.
+    """
     if folder is None:
         yield
         return
@@ -90,7 +98,8 @@ def _reserved(folder: Path | None) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ConfigInvalid(
-                f"another service that runs keeps its jobs in {folder}; end it, or --persist in another folder"
+                f"another service that runs keeps its jobs in {folder}; end it, or --persist in "
+                f"another folder"
             ) from error
         yield
 
@@ -105,12 +114,24 @@ def main() -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     stopped = threading.Event()
     child.when_orphaned(stopped.set)
-    serve(load_config(arguments.config), socket.socket(fileno=arguments.socket), arguments.persist, stopped)
+    serve(
+        load_config(arguments.config),
+        socket.socket(fileno=arguments.socket),
+        arguments.persist,
+        stopped,
+    )
 
 
-def serve(config: Config, sock: socket.socket, persist: Path | None, stopped: threading.Event) -> None:
-    """Make the resources behind a port that nobody knows, then answer on ``sock`` until ``stopped``."""
-    from onnxlift.local import resources, snapshot  # boto3 loads while the first requests already queue
+def serve(
+    config: Config, sock: socket.socket, persist: Path | None, stopped: threading.Event
+) -> None:
+    """Make the resources behind a port that nobody knows, then answer on ``sock`` until
+    ``stopped``.
+    """
+    from onnxlift.local import (
+        resources,
+        snapshot,
+    )  # boto3 loads while the first requests already queue
 
     application = _application()
     with _serving(application, None) as private:
@@ -141,8 +162,8 @@ def _application() -> Any:
 
     from onnxlift.local.turnstile import Turnstile
 
-    # For each message that it gives out moto counts the whole queue a dozen times to learn how long messages are kept:
-    # 50 ms where a thousand wait. No run here is as long as that.
+    # For each message that it gives out moto counts the whole queue a dozen times to learn how long
+    # messages are kept: 50 ms where a thousand wait. No run here is as long as that.
     setattr(SQSBackend, "is_message_valid_based_on_retention_period", lambda *_: True)  # noqa: B010
     return Turnstile(DomainDispatcherApplication(create_backend_app))
 

@@ -1,4 +1,5 @@
-"""The GPU worker on this machine's processor, in a process of its own: ``python -m onnxlift.local.gpu``.
+"""The GPU worker on this machine's processor, in a process of its own: ``python -m
+onnxlift.local.gpu``.
 
 It is the same program as in AWS; only its end comes from another side: from the parent's.
 """
@@ -20,7 +21,8 @@ STOP_WITHIN_S: Final = 6  # within the parent's patience
 
 
 def worker_settings(config: Config, scratch: Path) -> WorkerSettings | None:
-    """What the worker of all models with a GPU tier is told, or None where there is none; it may write to ``scratch``.
+    """What the worker of all models with a GPU tier is told, or None where there is none; it may
+    write to ``scratch``.
 
     The weights are those of the artifacts, and there need not be a GPU.
     """
@@ -53,7 +55,8 @@ def main() -> None:
         if error.name not in {"gpu_fallback", "gpu_fallback.__main__"}:
             raise
         raise ConfigInvalid(
-            "the GPU worker is not installed; run `onnxlift serve` in a clone of onnxlift's repository"
+            "the GPU worker is not installed; run `onnxlift serve` in a clone of onnxlift's "
+            "repository"
         ) from error
     work()
 

@@ -20,7 +20,10 @@ class Inventory:
 
     def lines(self) -> tuple[str, ...]:
         """One line for each version served and each model skipped."""
-        found = (f"serving {item.name} version {item.version} ({self._describe(item)})" for item in self.served)
+        found = (
+            f"serving {item.name} version {item.version} ({self._describe(item)})"
+            for item in self.served
+        )
         return (*found, *(f"skipping {name}: {why}" for name, why in self.skipped.items()))
 
     def _describe(self, manifest: Manifest) -> str:
@@ -29,14 +32,20 @@ class Inventory:
         return f"{manifest.recipe}, {size(manifest.size_bytes)}{where}"
 
 
-def take_inventory(config: Config, models_dir: Path, failures: Mapping[tuple[str, str], str]) -> Inventory:
-    """Read the manifests below ``models_dir``; ``failures`` holds the versions that could not be opened.
+def take_inventory(
+    config: Config, models_dir: Path, failures: Mapping[tuple[str, str], str]
+) -> Inventory:
+    """Read the manifests below ``models_dir``; ``failures`` holds the versions that could not be
+    opened.
 
     Raises ``ArtifactCorrupt`` where a manifest cannot be read.
     """
-    served = tuple(item for item in read_manifests(models_dir) if (item.name, item.version) not in failures)
+    served = tuple(
+        item for item in read_manifests(models_dir) if (item.name, item.version) not in failures
+    )
     missing = {
-        name: f"{_relative(config.artifact_folder(name))} does not exist; run `onnxlift compress {name}`"
+        name: f"{_relative(config.artifact_folder(name))} does not exist; run `onnxlift compress "
+        f"{name}`"
         for name in config.models
         if not (config.artifact_folder(name) / MANIFEST_NAME).is_file()
     }

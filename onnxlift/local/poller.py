@@ -22,7 +22,9 @@ log = logging.getLogger("onnxlift.local")
 
 @dataclass(frozen=True, slots=True)
 class Poller:
-    """One source, its function, and the SQS client to receive with; ``busy`` is held while the function runs."""
+    """One source, its function, and the SQS client to receive with; ``busy`` is held while the
+    function runs.
+    """
 
     source: Source
     handler: Handler
@@ -85,7 +87,9 @@ def _record(source: Source, message: Mapping[str, Any]) -> dict[str, Any]:
         "receiptHandle": message["ReceiptHandle"],
         "body": _ordered(message["Body"], attributes.get("SentTimestamp", "0")),
         "attributes": dict(attributes),
-        "messageAttributes": {name: _attribute(value) for name, value in message.get("MessageAttributes", {}).items()},
+        "messageAttributes": {
+            name: _attribute(value) for name, value in message.get("MessageAttributes", {}).items()
+        },
         "md5OfBody": message["MD5OfBody"],
         "eventSource": "aws:sqs",
         "eventSourceARN": queue_arn(source.queue),
@@ -98,7 +102,9 @@ def _attribute(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _ordered(body: str, sent: str) -> str:
-    """A notification of S3 with a sequencer that grows, as S3's do; moto writes the same one into all."""
+    """A notification of S3 with a sequencer that grows, as S3's do; moto writes the same one into
+    all.
+    """
     if '"Object Created"' not in body:
         return body
     document = json.loads(body)

@@ -29,7 +29,8 @@ class RunningService:
 
 @contextlib.contextmanager
 def running_service(config_path: Path, arguments: Sequence[str] = ()) -> Iterator[RunningService]:
-    """Start ``onnxlift serve`` on a free port, wait until it answers, and end it when the block is left.
+    """Start ``onnxlift serve`` on a free port, wait until it answers, and end it when the block is
+    left.
 
     Raises ``ServiceUnreachable`` with the command's own words where it ends before it is ready.
     """
@@ -48,7 +49,9 @@ def running_service(config_path: Path, arguments: Sequence[str] = ()) -> Iterato
 
 
 def stop(process: subprocess.Popen[str]) -> int:
-    """End the process as an operator would, by force where that takes too long; returns its exit status."""
+    """End the process as an operator would, by force where that takes too long; returns its exit
+    status.
+    """
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     try:
@@ -66,4 +69,6 @@ def _wait_until_ready(process: subprocess.Popen[str], log: Path) -> tuple[tuple[
             return tuple(lines), line.removeprefix(READY).strip()
         lines.append(line.rstrip("\n"))
     process.wait()
-    raise ServiceUnreachable(f"`onnxlift serve` ended before it was ready: {log.read_text().strip() or lines}")
+    raise ServiceUnreachable(
+        f"`onnxlift serve` ended before it was ready: {log.read_text().strip() or lines}"
+    )

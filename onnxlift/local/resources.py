@@ -1,4 +1,6 @@
-"""The table, bucket, queues, bus and rule of a service, made in a moto server as the CDK app makes them in AWS."""
+"""The table, bucket, queues, bus and rule of a service, made in a moto server as the CDK app makes
+them in AWS.
+"""
 
 import json
 import secrets
@@ -11,7 +13,14 @@ from botocore.config import Config as Connection
 from onnxlift.artifact import read_tiers
 from onnxlift.config import Config
 from onnxlift.local.cloud import ACCOUNT, REGION, queue_arn
-from onnxlift.topology import DEAD_RETENTION_S, DEAD_VISIBILITY_S, RETENTION_S, Source, created_objects, sources
+from onnxlift.topology import (
+    DEAD_RETENTION_S,
+    DEAD_VISIBILITY_S,
+    RETENTION_S,
+    Source,
+    created_objects,
+    sources,
+)
 from onnxlift_runtime import layout
 
 
@@ -23,7 +32,9 @@ def client(service: str, endpoint_url: str) -> Any:
         region_name=REGION,
         aws_access_key_id="local",
         aws_secret_access_key="local",  # noqa: S106 - moto asks for none
-        config=Connection(retries={"mode": "standard"}, read_timeout=25, s3={"addressing_style": "path"}),
+        config=Connection(
+            retries={"mode": "standard"}, read_timeout=25, s3={"addressing_style": "path"}
+        ),
     )
 
 
@@ -35,17 +46,26 @@ def create(config: Config, endpoint_url: str) -> None:
     _create_bucket(client("s3", endpoint_url), layout.bucket_name(service, ACCOUNT, REGION))
     _create_queues(sqs, sources(config, config.models, read_tiers(config)))
     _create_rule(client("events", endpoint_url), service)
-    secret = {"Name": layout.webhook_secret_name(service), "SecretString": secrets.token_urlsafe(32)}
+    secret = {
+        "Name": layout.webhook_secret_name(service),
+        "SecretString": secrets.token_urlsafe(32),
+    }
     client("secretsmanager", endpoint_url).create_secret(**secret)
 
 
 def _create_table(dynamodb: Any, name: str) -> None:
-    kinds = {layout.TABLE_KEY: "S", layout.TABLE_SORT: "N", **dict.fromkeys(layout.TABLE_INDEXES.values(), "S")}
+    kinds = {
+        layout.TABLE_KEY: "S",
+        layout.TABLE_SORT: "N",
+        **dict.fromkeys(layout.TABLE_INDEXES.values(), "S"),
+    }
     dynamodb.create_table(
         TableName=name,
         BillingMode="PAY_PER_REQUEST",
         KeySchema=_keys(layout.TABLE_KEY),
-        AttributeDefinitions=[{"AttributeName": key, "AttributeType": kind} for key, kind in kinds.items()],
+        AttributeDefinitions=[
+            {"AttributeName": key, "AttributeType": kind} for key, kind in kinds.items()
+        ],
         GlobalSecondaryIndexes=[
             {
                 "IndexName": index,
@@ -69,14 +89,19 @@ def _create_bucket(s3: Any, name: str) -> None:
     s3.create_bucket(Bucket=name)
     s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
     s3.put_bucket_notification_configuration(
-        Bucket=name, NotificationConfiguration={"EventBridgeConfiguration": {}}, SkipDestinationValidation=True
+        Bucket=name,
+        NotificationConfiguration={"EventBridgeConfiguration": {}},
+        SkipDestinationValidation=True,
     )
 
 
 def _create_queues(sqs: Any, found: Iterable[Source]) -> None:
     for source in found:
         dead = layout.dead_letter_name(source.queue)
-        kept = {"VisibilityTimeout": str(DEAD_VISIBILITY_S), "MessageRetentionPeriod": str(DEAD_RETENTION_S)}
+        kept = {
+            "VisibilityTimeout": str(DEAD_VISIBILITY_S),
+            "MessageRetentionPeriod": str(DEAD_RETENTION_S),
+        }
         sqs.create_queue(QueueName=dead, Attributes=kept)
         redrive = {"deadLetterTargetArn": queue_arn(dead), "maxReceiveCount": source.max_receives}
         attributes = {
@@ -88,7 +113,9 @@ def _create_queues(sqs: Any, found: Iterable[Source]) -> None:
 
 
 def _create_rule(events: Any, service: str) -> None:
-    """What is dropped below ``in/`` goes to the ingest queue; finished jobs are told on a bus of their own."""
+    """What is dropped below ``in/`` goes to the ingest queue; finished jobs are told on a bus of
+    their own.
+    """
     events.create_event_bus(Name=layout.bus_name(service))
     name = layout.ingest_queue_name(service)
     pattern = created_objects(layout.bucket_name(service, ACCOUNT, REGION))

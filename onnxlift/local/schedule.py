@@ -14,7 +14,9 @@ log = logging.getLogger("onnxlift.local")
 
 
 class Schedule:
-    """Call ``control`` with one event now, and again ``every_s`` seconds after each call has ended."""
+    """Call ``control`` with one event now, and again ``every_s`` seconds after each call has
+    ended.
+    """
 
     def __init__(self, control: Handler, event: Mapping[str, Any], every_s: float) -> None:
         self._control, self._event, self._every_s = control, event, every_s

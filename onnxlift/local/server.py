@@ -22,21 +22,31 @@ _STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket, with port 0 on any free port; raises ``ConfigInvalid`` where the address cannot be had."""
+    """A listening socket, with port 0 on any free port; raises ``ConfigInvalid`` where the address
+    cannot be had.
+    """
     try:
         return _bind(host, port)
     except (OSError, OverflowError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or str(error)
-        foreign = isinstance(error, socket.gaierror | UnicodeError) or getattr(error, "errno", 0) == errno.EADDRNOTAVAIL
-        told = "--host takes an address of this machine" if foreign else "choose another --port, or 0 for any free one"
+        foreign = (
+            isinstance(error, socket.gaierror | UnicodeError)
+            or getattr(error, "errno", 0) == errno.EADDRNOTAVAIL
+        )
+        told = (
+            "--host takes an address of this machine"
+            if foreign
+            else "choose another --port, or 0 for any free one"
+        )
         raise ConfigInvalid(f"cannot listen on {host} port {port}: {why}; {told}") from error
 
 
 def _bind(host: str, port: int) -> socket.socket:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, kind, protocol, _, target = found[0]
-    # The protocol must be named: asyncio turns Nagle's algorithm off only where it is TCP, and with Nagle every
-    # answer on a kept-alive connection waits 40 ms for the caller's delayed acknowledgement.
+    # The protocol must be named: asyncio turns Nagle's algorithm off only where it is TCP, and with
+    # Nagle every answer on a kept-alive connection waits 40 ms for the caller's delayed
+    # acknowledgement.
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -55,7 +65,9 @@ def address(sock: socket.socket) -> str:
 
 
 def run(gateway: Gateway, sock: socket.socket, on_ready: Callable[[], None]) -> int:
-    """Serve until SIGTERM or Ctrl-C, then give running requests ``GRACE_S`` seconds; returns the exit status."""
+    """Serve until SIGTERM or Ctrl-C, then give running requests ``GRACE_S`` seconds; returns the
+    exit status.
+    """
     server = _Server(_config(gateway), on_ready)
     server.run(sockets=[sock])
     gateway.close()
@@ -94,7 +106,9 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Uvicorn raises the signal again after it has ended, which would replace the exit status."""
+        """Uvicorn raises the signal again after it has ended, which would replace the exit
+        status.
+        """
         numbers = [number for number in _STOPPING if not _ignored(number)]
         before = {number: signal.signal(number, self.handle_exit) for number in numbers}
         try:
@@ -119,10 +133,17 @@ class _Protocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002
         """Answer 400 and close, unless an answer is on its way already."""
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-            why = f"the request is not HTTP/1.1, or its headers are larger than {MAX_HEADER_BYTES} bytes"
+            why = (
+                f"the request is not HTTP/1.1, or its headers are larger than "
+                f"{MAX_HEADER_BYTES} bytes"
+            )
             headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
             body = encode_json({"error": why})
             headers.append((b"content-length", str(len(body)).encode()))
-            for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
+            for event in (
+                h11.Response(status_code=400, headers=headers),
+                h11.Data(data=body),
+                h11.EndOfMessage(),
+            ):
                 self.transport.write(self.conn.send(event) or b"")
         self.transport.close()

@@ -23,8 +23,8 @@ def open_service(
 ) -> Iterator[tuple[Wiring, Inventory]]:
     """Hand the settings over through the environment, open every model, and tell what is served.
 
-    As in AWS, the functions see the configured models alone. Raises ``ConfigInvalid`` where the functions are not
-    there, and ``ArtifactCorrupt`` where a manifest is broken.
+    As in AWS, the functions see the configured models alone. Raises ``ConfigInvalid`` where the
+    functions are not there, and ``ArtifactCorrupt`` where a manifest is broken.
     """
     with tempfile.TemporaryDirectory(prefix="onnxlift-") as folder:
         models_dir = _link_models(config, Path(folder))
@@ -34,12 +34,15 @@ def open_service(
         from handlers.predict import engine  # only after `load_handlers` said that there is one
 
         opened, tiers = engine(), read_tiers(config)
-        with_function = frozenset(name for name in opened.catalog.models if LAMBDA in tiers.get(name, (LAMBDA,)))
+        with_function = frozenset(
+            name for name in opened.catalog.models if LAMBDA in tiers.get(name, (LAMBDA,))
+        )
         yield Wiring(handlers, with_function), take_inventory(config, models_dir, opened.failures)
 
 
 def settings(config: Config, models_dir: Path, *, threads: int, workers: int) -> Settings:
-    """What the functions are told; the gateway writes the access log here, so theirs is kept to what goes wrong.
+    """What the functions are told; the gateway writes the access log here, so theirs is kept to
+    what goes wrong.
 
     A webhook may go to this machine, where else would a developer receive it.
     """

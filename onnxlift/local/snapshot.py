@@ -1,7 +1,8 @@
 """The jobs and objects of a local run in a folder, so that the next run goes on with them.
 
-``jobs.json`` holds the table's items, ``objects.json`` the versions of all objects in the order they were written, and
-``objects/`` the body of each. Messages are not kept: the sweep sends those of unfinished jobs again.
+``jobs.json`` holds the table's items, ``objects.json`` the versions of all objects in the order
+they were written, and ``objects/`` the body of each. Messages are not kept: the sweep sends those
+of unfinished jobs again.
 """
 
 import base64
@@ -21,10 +22,14 @@ Versions = dict[tuple[str, str], str]
 
 
 def save(service: str, endpoint_url: str, folder: Path) -> None:
-    """Write what has changed since the last time; a run that dies in between leaves the earlier state whole."""
+    """Write what has changed since the last time; a run that dies in between leaves the earlier
+    state whole.
+    """
     (folder / "objects").mkdir(parents=True, exist_ok=True)
     s3, bucket = client("s3", endpoint_url), layout.bucket_name(service, ACCOUNT, REGION)
-    entries = [_save_object(s3, bucket, found, folder / "objects") for found in _versions(s3, bucket)]
+    entries = [
+        _save_object(s3, bucket, found, folder / "objects") for found in _versions(s3, bucket)
+    ]
     _replace(folder / "objects.json", entries)
     items = _items(client("dynamodb", endpoint_url), layout.table_name(service))
     _replace(folder / "jobs.json", [_to_json(item) for item in items])
@@ -42,14 +47,20 @@ def restore(service: str, endpoint_url: str, folder: Path) -> None:
     if not (folder / "jobs.json").exists():
         return
     s3, bucket = client("s3", endpoint_url), layout.bucket_name(service, ACCOUNT, REGION)
-    s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={})  # these are not new
+    s3.put_bucket_notification_configuration(
+        Bucket=bucket, NotificationConfiguration={}
+    )  # these are not new
     renamed: Versions = {}
     for entry in json.loads((folder / "objects.json").read_text("utf-8")):
         body = (folder / "objects" / entry["file"]).read_bytes()
-        answer = s3.put_object(Bucket=bucket, Key=entry["key"], Body=body, ContentType=entry["content_type"])
+        answer = s3.put_object(
+            Bucket=bucket, Key=entry["key"], Body=body, ContentType=entry["content_type"]
+        )
         renamed[(entry["key"], entry["version"])] = answer["VersionId"]
     s3.put_bucket_notification_configuration(
-        Bucket=bucket, NotificationConfiguration={"EventBridgeConfiguration": {}}, SkipDestinationValidation=True
+        Bucket=bucket,
+        NotificationConfiguration={"EventBridgeConfiguration": {}},
+        SkipDestinationValidation=True,
     )
     dynamodb, table = client("dynamodb", endpoint_url), layout.table_name(service)
     for item in json.loads((folder / "jobs.json").read_text("utf-8")):
@@ -69,7 +80,9 @@ def _save_object(s3: Any, bucket: str, found: Mapping[str, Any], folder: Path) -
     described = s3.head_object(Bucket=bucket, Key=key, VersionId=version)
     if not path.exists():
         unfinished = path.with_suffix(".part")
-        unfinished.write_bytes(s3.get_object(Bucket=bucket, Key=key, VersionId=version)["Body"].read())
+        unfinished.write_bytes(
+            s3.get_object(Bucket=bucket, Key=key, VersionId=version)["Body"].read()
+        )
         unfinished.replace(path)
     content_type = described.get("ContentType") or "binary/octet-stream"
     return {"key": key, "version": version, "content_type": content_type, "file": path.name}
@@ -95,7 +108,9 @@ def _to_json(value: Any) -> Any:
         return {name: _to_json(item) for name, item in value.items()}
     if isinstance(value, list):
         return [_to_json(item) for item in value]
-    return {"base64": base64.b64encode(value).decode("ascii")} if isinstance(value, bytes) else value
+    return (
+        {"base64": base64.b64encode(value).decode("ascii")} if isinstance(value, bytes) else value
+    )
 
 
 def _from_json(value: Any) -> Any:

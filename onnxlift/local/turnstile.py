@@ -1,8 +1,9 @@
 """One request to moto at a time, and waiting that costs nothing.
 
-moto keeps its state in plain dictionaries: two threads inside it can both find a DynamoDB condition true. A long poll
-of SQS inside moto would also hold everybody up, so it is taken apart: look, wait until a request may have brought a
-message, look again. A look takes 2 ms in which nobody else gets in, so one poll is woken for a message, not all.
+moto keeps its state in plain dictionaries: two threads inside it can both find a DynamoDB condition
+true. A long poll of SQS inside moto would also hold everybody up, so it is taken apart: look, wait
+until a request may have brought a message, look again. A look takes 2 ms in which nobody else gets
+in, so one poll is woken for a message, not all.
 """
 
 import io
@@ -24,10 +25,11 @@ _MESSAGE: Final = re.compile(rb'"Messages"|<Message>')
 _QUEUE: Final = re.compile(rb'"QueueUrl"\s*:\s*"([^"]*)"')
 _SEND: Final = re.compile(r"AmazonSQS\.(Send|ChangeMessageVisibility)")
 _MOST_AT_ONCE: Final = 10
-# Whatever is not known to bring nothing may bring a message to any queue: an object that S3 announces, for one.
+# Whatever is not known to bring nothing may bring a message to any queue: an object that S3
+# announces, for one.
 _BRINGS_NOTHING: Final = re.compile(r"DynamoDB_|AmazonSQS\.|AWSEvents\.PutEvents|secretsmanager\.")
-# A message whose visibility timeout has passed announces itself to nobody, nor does one that a rule of the user's own
-# makes of an event on the bus.
+# A message whose visibility timeout has passed announces itself to nobody, nor does one that a rule
+# of the user's own makes of an event on the bus.
 _LOOK_AGAIN_S: Final = 2.0
 
 
@@ -63,11 +65,16 @@ class Turnstile:
                 return answer
 
     def _wake(self, environ: Environ, body: bytes) -> None:
-        """Have one poll of each queue look again that this request may have brought a message to."""
+        """Have one poll of each queue look again that this request may have brought a message
+        to.
+        """
         target = environ.get("HTTP_X_AMZ_TARGET", "")
         if _SEND.match(target):
             self._polls[_queue(body)].notify(_MOST_AT_ONCE if target.endswith("Batch") else 1)
-        elif not _BRINGS_NOTHING.match(target) and environ.get("REQUEST_METHOD") not in {"GET", "HEAD"}:
+        elif not _BRINGS_NOTHING.match(target) and environ.get("REQUEST_METHOD") not in {
+            "GET",
+            "HEAD",
+        }:
             for changed in self._polls.values():
                 changed.notify()
 
@@ -118,14 +125,18 @@ def _read(environ: Environ) -> bytes:
 
 
 def _queue(body: bytes) -> bytes:
-    """The URL of the queue that a request is about; nothing where an older caller names it another way."""
+    """The URL of the queue that a request is about; nothing where an older caller names it another
+    way.
+    """
     found = _QUEUE.search(body)
     return found[1] if found else b""
 
 
 def _is_receive(environ: Environ, body: bytes) -> bool:
     target = environ.get("HTTP_X_AMZ_TARGET", "")
-    return bool(target == "AmazonSQS.ReceiveMessage") or (not target and b"Action=ReceiveMessage" in body[:4096])
+    return bool(target == "AmazonSQS.ReceiveMessage") or (
+        not target and b"Action=ReceiveMessage" in body[:4096]
+    )
 
 
 def _wait_s(environ: Environ, body: bytes) -> int:

@@ -18,7 +18,9 @@ _MODEL: Final = re.compile(r"/v[12]/models/(?P<model>[^/:]+)")
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """The handler of every function, and the models that have a predict function; ``control`` answers the rest."""
+    """The handler of every function, and the models that have a predict function; ``control``
+    answers the rest.
+    """
 
     handlers: Mapping[str, Handler]
     models: frozenset[str]
@@ -30,12 +32,15 @@ class Wiring:
 
 
 def load_handlers(names: Iterable[str] = FUNCTIONS) -> dict[str, Handler]:
-    """The handlers of these functions; raises ``ConfigInvalid`` outside a clone, where there are none."""
+    """The handlers of these functions; raises ``ConfigInvalid`` outside a clone, where there are
+    none.
+    """
     try:
         return {name: importlib.import_module(f"handlers.{name}").handler for name in names}
     except ModuleNotFoundError as error:
         if error.name not in {"handlers", *(f"handlers.{name}" for name in FUNCTIONS)}:
             raise
         raise ConfigInvalid(
-            f"the functions are not installed ({error.name}); run `onnxlift serve` in a clone of onnxlift's repository"
+            f"the functions are not installed ({error.name}); run `onnxlift serve` in a clone of "
+            f"onnxlift's repository"
         ) from error

@@ -1,6 +1,8 @@
-"""The functions that queues feed, in a process of their own: ``python -m onnxlift.local.worker CONFIG``.
+"""The functions that queues feed, in a process of their own: ``python -m onnxlift.local.worker
+CONFIG``.
 
-As in Lambda, one that dies takes nothing along: its messages come again, and ``Workers`` starts another.
+As in Lambda, one that dies takes nothing along: its messages come again, and ``Workers`` starts
+another.
 """
 
 import argparse
@@ -28,11 +30,16 @@ log = logging.getLogger("onnxlift.local")
 class Workers:
     """Some processes of a module; one that ends by itself is replaced."""
 
-    def __init__(self, count: int, arguments: Sequence[str], environ: Mapping[str, str], module: str = MODULE) -> None:
+    def __init__(
+        self, count: int, arguments: Sequence[str], environ: Mapping[str, str], module: str = MODULE
+    ) -> None:
         self._module, self._arguments = module, tuple(arguments)
         self._environ = dict(environ)
         self._stopped = threading.Event()
-        self._threads = [threading.Thread(target=self._keep_one, name=f"{module}-{number}") for number in range(count)]
+        self._threads = [
+            threading.Thread(target=self._keep_one, name=f"{module}-{number}")
+            for number in range(count)
+        ]
 
     def start(self) -> None:
         """Start them all."""
@@ -55,11 +62,17 @@ class Workers:
                 while process.poll() is None and not self._stopped.wait(RESTART_AFTER_S):
                     pass
             if not self._stopped.is_set():
-                log.warning("worker process %d ended with status %s; starting another", process.pid, process.returncode)
+                log.warning(
+                    "worker process %d ended with status %s; starting another",
+                    process.pid,
+                    process.returncode,
+                )
 
 
 def main() -> None:
-    """Poll every queue until the parent is gone; the functions find their settings in the environment."""
+    """Poll every queue until the parent is gone; the functions find their settings in the
+    environment.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("config", type=Path)
     config = load_config(parser.parse_args().config)
@@ -71,15 +84,23 @@ def main() -> None:
     handlers, sqs = load_handlers(JOB_FUNCTIONS), boto3.client("sqs")
     tiers = read_tiers(config)
     found = (*sources(config, config.models, tiers), *escalations(config, config.models, tiers))
-    pollers = [Poller(source, handlers[source.function], sqs) for source in found if source.function != WORKER]
+    pollers = [
+        Poller(source, handlers[source.function], sqs)
+        for source in found
+        if source.function != WORKER
+    ]
     for poller in pollers:
-        threading.Thread(target=poller.run, args=(stopped,), name=poller.source.queue, daemon=True).start()
+        threading.Thread(
+            target=poller.run, args=(stopped,), name=poller.source.queue, daemon=True
+        ).start()
     stopped.wait()
     _let_finish(pollers)
 
 
 def _let_finish(pollers: Sequence[Poller]) -> NoReturn:
-    """Wait for the calls that run; what a longer one holds comes again when its lease has run out."""
+    """Wait for the calls that run; what a longer one holds comes again when its lease has run
+    out.
+    """
     deadline = time.monotonic() + FINISH_WITHIN_S
     for poller in pollers:
         poller.busy.acquire(timeout=max(0, deadline - time.monotonic()))

@@ -15,13 +15,19 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES, MEDIAN_FUNCTION_LINES = 300, 50, 8
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
 TEXT = {".py", ".md", ".toml", ".txt", ".in", ".json", ".yml", ".yaml", ".sh", ""}
 # What belongs to one machine or one build of it, and to nobody who reads the project.
-FOREIGN = re.compile(r"(?<![\w.$}/])/(?:root|home/\w+|Users/\w+)/|--(?:extra-)?index-url|host\.docker\.internal")
+FOREIGN = re.compile(
+    r"(?<![\w.$}/])/(?:root|home/\w+|Users/\w+)/|--(?:extra-)?index-url|host\.docker\.internal"
+)
 
 
 def _tracked(*folders: str) -> list[Path]:
     """Files under version control; the whole tree where git is not there."""
     done = subprocess.run(
-        ["git", "ls-files", "-z", "--", *folders], cwd=ROOT, capture_output=True, text=True, check=False
+        ["git", "ls-files", "-z", "--", *folders],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         pytest.skip("not a git checkout, so that built files cannot be told from sources")
@@ -35,7 +41,10 @@ def _sources() -> list[Path]:
 def _functions(path: Path) -> Iterator[tuple[str, int]]:
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield f"{path.relative_to(ROOT)}:{node.name}", (node.end_lineno or node.lineno) - node.lineno + 1
+            yield (
+                f"{path.relative_to(ROOT)}:{node.name}",
+                (node.end_lineno or node.lineno) - node.lineno + 1,
+            )
 
 
 def test_no_source_file_is_longer_than_300_lines() -> None:

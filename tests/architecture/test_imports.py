@@ -33,7 +33,9 @@ INGEST_LEAVES_OUT = tuple(name for name in CONTROL_LEAVES_OUT if name not in {"b
 
 
 def _loaded(python: str, program: str, environ: dict[str, str] | None = None) -> list[str]:
-    """Run ``program`` with nothing but our shipped folders added to the path; returns the modules it loaded."""
+    """Run ``program`` with nothing but our shipped folders added to the path; returns the modules
+    it loaded.
+    """
     start = f"import sys, json; sys.path[:0] = {[str(ROOT), str(RUNTIME)]!r}\n"
     end = "\nprint(json.dumps(sorted(sys.modules)))"
     done = subprocess.run(
@@ -57,7 +59,9 @@ def _loaded(python: str, program: str, environ: dict[str, str] | None = None) ->
         ("escalate", INGEST_LEAVES_OUT),
     ],
 )
-def test_importing_a_function_stays_within_its_budget(function: str, banned: tuple[str, ...]) -> None:
+def test_importing_a_function_stays_within_its_budget(
+    function: str, banned: tuple[str, ...]
+) -> None:
     modules = _loaded(sys.executable, f"import handlers.{function}")
 
     assert [name for name in banned if name in modules] == []
@@ -76,7 +80,10 @@ def test_metrics_are_written_with_what_the_layer_has_alone(tmp_path: Path) -> No
     program = MEASURE.replace("LAYER", str(tmp_path / "python"))
 
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-W", "error", "-c", program], capture_output=True, text=True, check=False
+        [sys.executable, "-I", "-S", "-W", "error", "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     assert done.returncode == 0, done.stderr
@@ -87,7 +94,9 @@ def test_metrics_are_written_with_what_the_layer_has_alone(tmp_path: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.isolated
-def test_the_predict_function_runs_with_the_locked_runtime_requirements_alone(tmp_path: Path) -> None:
+def test_the_predict_function_runs_with_the_locked_runtime_requirements_alone(
+    tmp_path: Path,
+) -> None:
     builders.write_artifact(tmp_path / "models", builders.linear(), name="linear")
     python = _environment(tmp_path / "venv")
 
@@ -98,17 +107,33 @@ def test_the_predict_function_runs_with_the_locked_runtime_requirements_alone(tm
 
 
 def _environment(folder: Path) -> Path:
-    """A new environment with the image's requirements, hashes checked; skips where they cannot be fetched."""
+    """A new environment with the image's requirements, hashes checked; skips where they cannot be
+    fetched.
+    """
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     python = folder / "bin" / "python"
-    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+    install = [
+        str(python),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--require-hashes",
+    ]
     done = subprocess.run(
-        [*install, "-r", str(ROOT / "requirements/runtime.txt")], capture_output=True, text=True, check=False
+        [*install, "-r", str(ROOT / "requirements/runtime.txt")],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode and any(
-        sign in done.stderr for sign in ("Connection", "Temporary failure", "Max retries", "timed out")
+        sign in done.stderr
+        for sign in ("Connection", "Temporary failure", "Max retries", "timed out")
     ):
-        pytest.skip(f"the package registry is not reachable: {done.stderr.strip().splitlines()[-1]}")
+        pytest.skip(
+            f"the package registry is not reachable: {done.stderr.strip().splitlines()[-1]}"
+        )
     assert done.returncode == 0, done.stderr
     return python
 
@@ -126,7 +151,8 @@ for name in ("aws_lambda_powertools", "jmespath", "typing_extensions"):
 INFER = """
     from handlers.predict import handler
     body = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}
-    event = {"httpMethod": "POST", "path": "/v2/models/linear/infer", "body": json.dumps(body), "headers": {}}
+    path = "/v2/models/linear/infer"
+    event = {"httpMethod": "POST", "path": path, "body": json.dumps(body), "headers": {}}
     answer = handler(event, None)
     assert answer["statusCode"] == 200, answer
 """

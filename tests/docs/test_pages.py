@@ -13,7 +13,12 @@ from onnxlift.config import load_config
 from onnxlift_runtime.manifest import TensorSpec
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 FIRST_SCREEN = 20
 
 
@@ -35,7 +40,10 @@ def _options(command: str) -> set[str]:
     """Every spelling of every option of a command, `--help` included."""
     found: click.Command = importlib.import_module(f"onnxlift.cli.{command}").command
     options = [parameter for parameter in found.params if isinstance(parameter, click.Option)]
-    return {name for option in options for name in (*option.opts, *option.secondary_opts)} | {"--help", "-h"}
+    return {name for option in options for name in (*option.opts, *option.secondary_opts)} | {
+        "--help",
+        "-h",
+    }
 
 
 def _targets() -> set[str]:
@@ -61,7 +69,10 @@ def test_every_command_and_option_on_a_page_exists(page: Path) -> None:
 
     assert {name for name, _ in commands} - set(cli.COMMANDS) == set()
     assert [
-        f"{name} {option}" for name, options in commands for option in options if option not in _options(name)
+        f"{name} {option}"
+        for name, options in commands
+        for option in options
+        if option not in _options(name)
     ] == []
 
 
@@ -76,13 +87,22 @@ def test_every_link_on_a_page_leads_somewhere(page: Path) -> None:
 def test_every_link_to_a_heading_names_one(page: Path) -> None:
     links = re.findall(r"\]\(([^):#]*)#([^)]+)\)", page.read_text("utf-8"))
 
-    assert [anchor for path, anchor in links if anchor not in _anchors(page.parent / path if path else page)] == []
+    assert [
+        anchor
+        for path, anchor in links
+        if anchor not in _anchors(page.parent / path if path else page)
+    ] == []
 
 
 def test_every_option_of_serve_and_invoke_is_described() -> None:
     described = set(re.findall(r"--[a-z][a-z-]*", (ROOT / "docs/serving.md").read_text("utf-8")))
 
-    wanted = {option for name in ("serve", "invoke") for option in _options(name) if option.startswith("--")}
+    wanted = {
+        option
+        for name in ("serve", "invoke")
+        for option in _options(name)
+        if option.startswith("--")
+    }
     assert wanted - described - {"--help", "--input", "--binary"} == set()
 
 
@@ -108,7 +128,9 @@ def test_the_model_that_the_readme_names_is_configured() -> None:
 
 
 def test_continuous_integration_calls_only_what_a_person_can_call() -> None:
-    called = re.findall(r"^ *(?:if )?make +([a-z-]+)", (ROOT / ".ci/run").read_text("utf-8"), re.MULTILINE)
+    called = re.findall(
+        r"^ *(?:if )?make +([a-z-]+)", (ROOT / ".ci/run").read_text("utf-8"), re.MULTILINE
+    )
 
     assert called == ["check", "test", "demo", "stand-ins", "image-test"]
     assert set(called) <= _targets()

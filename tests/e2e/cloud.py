@@ -32,10 +32,14 @@ class Cloud:
 
     @classmethod
     def at(cls, url: str, folder: Path, engine: str) -> "Cloud":
-        """The account behind an emulator's URL, with a docker for cdk in ``folder`` that works with ``engine``."""
+        """The account behind an emulator's URL, with a docker for cdk in ``folder`` that works with
+        ``engine``.
+        """
         program = folder / "docker"
         python = shlex.quote(sys.executable)
-        program.write_text(f'#!/bin/sh\n{CHOSEN}={shlex.quote(engine)} exec {python} -m tests.e2e.program "$@"\n')
+        program.write_text(
+            f'#!/bin/sh\n{CHOSEN}={shlex.quote(engine)} exec {python} -m tests.e2e.program "$@"\n'
+        )
         program.chmod(0o755)
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         nowhere = str(folder / "no-settings-of-this-machine")
@@ -67,13 +71,17 @@ class Cloud:
 
     def refused(self, **environ: str) -> str:
         """What a ``cdk deploy`` prints that fails, with other variables in its environment."""
-        status, told = replace(self, environ={**self.environ, **environ})._attempt(*DEPLOY, *self._app())
+        status, told = replace(self, environ={**self.environ, **environ})._attempt(
+            *DEPLOY, *self._app()
+        )
         assert status != 0, told
         return told
 
     def take_over(self, stack: str, found: Mapping[str, Mapping[str, str]]) -> str:
         """What ``cdk import`` prints that is told how each resource is found, by logical id."""
-        return self._cdk("import", stack, "--resource-mapping-inline", json.dumps(found), *self._app())
+        return self._cdk(
+            "import", stack, "--resource-mapping-inline", json.dumps(found), *self._app()
+        )
 
     def destroy(self, *stacks: str) -> str:
         """What ``cdk destroy`` of these stacks, or of everything, prints."""
@@ -87,21 +95,31 @@ class Cloud:
     def output(self, stack: str, name: str) -> str:
         """An output of a deployed stack."""
         (described,) = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
-        (value,) = (each["OutputValue"] for each in described["Outputs"] if each["OutputKey"] == name)
+        (value,) = (
+            each["OutputValue"] for each in described["Outputs"] if each["OutputKey"] == name
+        )
         return str(value)
 
     def api(self, service: str) -> Target:
-        """The service's API with its key; the emulator answers for Amazon's host name at a path of its own."""
+        """The service's API with its key; the emulator answers for Amazon's host name at a path of
+        its own.
+        """
         host, _, stage = self.output(service, "Url").removeprefix("https://").partition("/")
-        key = self.client("apigateway").get_api_key(apiKey=self.output(service, "KeyId"), includeValue=True)["value"]
+        key = self.client("apigateway").get_api_key(
+            apiKey=self.output(service, "KeyId"), includeValue=True
+        )["value"]
         url = f"{self.url}/_aws/execute-api/{host.partition('.')[0]}/{stage}"
         return Target(url, frozenset(("mlp", "linear")), {"x-api-key": key})
 
     def stacks(self, *, nested: bool = False) -> list[str]:
-        """The names of the stacks that are there: those that were deployed, or those nested in one of them."""
+        """The names of the stacks that are there: those that were deployed, or those nested in one
+        of them.
+        """
         listed = self.client("cloudformation").describe_stacks()["Stacks"]
         there = [stack for stack in listed if not stack["StackStatus"].startswith("DELETE")]
-        return sorted(stack["StackName"] for stack in there if (NESTED in stack["StackName"]) is nested)
+        return sorted(
+            stack["StackName"] for stack in there if (NESTED in stack["StackName"]) is nested
+        )
 
     def _app(self) -> tuple[str, ...]:
         return "--context", f"config={self.config}", "--output", str(self.folder / "cdk.out")
@@ -113,6 +131,11 @@ class Cloud:
 
     def _attempt(self, *arguments: str) -> tuple[int, str]:
         done = subprocess.run(
-            [*CDK, *arguments], cwd=ROOT, env=dict(self.environ), capture_output=True, text=True, check=False
+            [*CDK, *arguments],
+            cwd=ROOT,
+            env=dict(self.environ),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         return done.returncode, done.stdout + done.stderr

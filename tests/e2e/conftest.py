@@ -49,7 +49,9 @@ batch_size = 5
 
 @pytest.fixture(scope="session")
 def engine(request: pytest.FixtureRequest) -> ContainerEngine:
-    """The container engine with the base of our images; skips where nobody asked for an emulated account."""
+    """The container engine with the base of our images; skips where nobody asked for an emulated
+    account.
+    """
     if not request.config.getoption("--e2e"):
         pytest.skip("deploys to an emulator only where it is asked to: make e2e")
     try:
@@ -133,8 +135,14 @@ def _endless() -> onnx.ModelProto:
     )
     nodes = [
         helper.make_node("ReduceMax", ["x"], ["turns"], keepdims=0),
-        helper.make_node("Constant", [], ["true"], value=helper.make_tensor("t", TensorProto.BOOL, [], [True])),
-        helper.make_node("Constant", [], ["zero"], value=helper.make_tensor("z", TensorProto.INT64, [], [0])),
+        helper.make_node(
+            "Constant", [], ["true"], value=helper.make_tensor("t", TensorProto.BOOL, [], [True])
+        ),
+        helper.make_node(
+            "Constant", [], ["zero"], value=helper.make_tensor("z", TensorProto.INT64, [], [0])
+        ),
         helper.make_node("Loop", ["turns", "true", "zero"], ["y"], body=body),
     ]
-    return builders.build(nodes, [builders.value("x", "INT64", (1,))], [builders.value("y", "INT64", ())])
+    return builders.build(
+        nodes, [builders.value("x", "INT64", (1,))], [builders.value("y", "INT64", ())]
+    )

@@ -1,4 +1,6 @@
-"""A container engine as the emulator wants it: docker's socket, and a network whose gateway is this machine."""
+"""A container engine as the emulator wants it: docker's socket, and a network whose gateway is this
+machine.
+"""
 
 import json
 import os
@@ -21,7 +23,9 @@ ANSWERS_WITHIN_S: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Where containers run, and the address at which they reach this machine and nobody else does."""
+    """Where containers run, and the address at which they reach this machine and nobody else
+    does.
+    """
 
     name: str
     gateway: str
@@ -37,7 +41,9 @@ def docker_host(engine: ContainerEngine, folder: Path) -> Iterator[str]:
     command = [engine.program, "system", "service", "--time=0", f"unix://{path}"]
     with (
         (folder / "podman.log").open("w") as log,
-        subprocess.Popen(command, stderr=log, text=True, env={**os.environ, **engine.environment}) as process,
+        subprocess.Popen(
+            command, stderr=log, text=True, env={**os.environ, **engine.environment}
+        ) as process,
     ):
         try:
             _wait_for_socket(path)
@@ -48,12 +54,18 @@ def docker_host(engine: ContainerEngine, folder: Path) -> Iterator[str]:
 
 @contextmanager
 def bridge(engine: ContainerEngine, image: str) -> Iterator[Network]:
-    """A network of our own, which a container of ``image`` keeps up for as long as the block lasts."""
+    """A network of our own, which a container of ``image`` keeps up for as long as the block
+    lasts.
+    """
     name = f"onnxlift-e2e-{os.getpid()}"
     engine.run("network", "create", name)
     try:
-        anchor = engine.run("run", *ANCHOR, f"--network={name}", f"--name={name}", image, "infinity")
-        yield Network(name, _gateway(json.loads(engine.run("container", "inspect", anchor))[0], name))
+        anchor = engine.run(
+            "run", *ANCHOR, f"--network={name}", f"--name={name}", image, "infinity"
+        )
+        yield Network(
+            name, _gateway(json.loads(engine.run("container", "inspect", anchor))[0], name)
+        )
     finally:
         # What the emulator started and did not end goes too.
         left = engine.attempt("ps", "--all", "--quiet", f"--filter=network={name}").stdout.split()

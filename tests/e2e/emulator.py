@@ -1,4 +1,6 @@
-"""The emulator of AWS, in an environment of its own because it pins libraries that ours has newer."""
+"""The emulator of AWS, in an environment of its own because it pins libraries that ours has
+newer.
+"""
 
 import hashlib
 import os
@@ -18,13 +20,19 @@ from tests.e2e.containers import Network
 
 ACCOUNT: Final = "123456789012"
 REGION: Final = "us-east-1"
-CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "none", "AWS_REGION": REGION}
+CREDENTIALS: Final = {
+    "AWS_ACCESS_KEY_ID": ACCOUNT,
+    "AWS_SECRET_ACCESS_KEY": "none",
+    "AWS_REGION": REGION,
+}
 LAUNCHER: Final = Path(__file__).with_name("launch.py")
 STARTS_WITHIN_S: Final = 60
 
 
 def install(root: Path) -> Path:
-    """The Python of the emulator's environment, made anew when requirements/e2e.txt has changed; raises ToolMissing."""
+    """The Python of the emulator's environment, made anew when requirements/e2e.txt has changed;
+    raises ToolMissing.
+    """
     locked, folder = root / "requirements" / "e2e.txt", root / ".onnxlift" / "e2e"
     python, stamp = folder / "bin" / "python", folder / "installed"
     digest = hashlib.sha256(locked.read_bytes()).hexdigest()
@@ -48,7 +56,9 @@ def install(root: Path) -> Path:
 
 @contextmanager
 def running_emulator(python: Path, network: Network, docker: str, folder: Path) -> Iterator[str]:
-    """The emulator's URL on the network's gateway: what the containers reach is not open to any other machine."""
+    """The emulator's URL on the network's gateway: what the containers reach is not open to any
+    other machine.
+    """
     port = _free_port(network.gateway)
     url = f"http://{network.gateway}:{port}"
     environ = {
@@ -57,7 +67,8 @@ def running_emulator(python: Path, network: Network, docker: str, folder: Path) 
         "GATEWAY_PORT": str(port),
         "MINISTACK_ACCOUNT_ID": ACCOUNT,
         "MINISTACK_REGION": REGION,
-        "LAMBDA_EXECUTOR": "docker",  # every function in a container, those from a zip in the base of our images
+        # every function in a container, those from a zip in the base of our images
+        "LAMBDA_EXECUTOR": "docker",
         "LAMBDA_DOCKER_NETWORK": network.name,
         "DOCKER_HOST": docker,
         "AWS_ENDPOINT_URL": url,
@@ -88,7 +99,8 @@ def _run(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ToolMissing(
-            f"the emulator cannot be installed: {(done.stderr.strip().splitlines() or ['no reason'])[-1]}"
+            f"the emulator cannot be installed: "
+            f"{(done.stderr.strip().splitlines() or ['no reason'])[-1]}"
         )
 
 

@@ -1,11 +1,13 @@
-"""The emulator (1.5.33) with what it does otherwise than AWS mended, run by the Python of its own environment.
+"""The emulator (1.5.33) with what it does otherwise than AWS mended, run by the Python of its own
+environment.
 
-Asked for an image that is not there, Amazon's registry fails where the emulator answers with an empty list; ``cdk``
-takes any answer for the image, and would never build one. Of an OpenAPI document, the emulator leaves out what is to
-be done with every other method of a path, and which bodies are bytes; of a body without a type it takes none for bytes.
-Functions from a zip ask for ARM: they hold no machine code, so they run on this machine's processor rather than on a
-base for ARM that has to be fetched. Where a nested stack is updated, the emulator forgets the attributes of each
-resource that stayed as it was; where one is deleted, what its template retains.
+Asked for an image that is not there, Amazon's registry fails where the emulator answers with an
+empty list; ``cdk`` takes any answer for the image, and would never build one. Of an OpenAPI
+document, the emulator leaves out what is to be done with every other method of a path, and which
+bodies are bytes; of a body without a type it takes none for bytes. Functions from a zip ask for
+ARM: they hold no machine code, so they run on this machine's processor rather than on a base for
+ARM that has to be fetched. Where a nested stack is updated, the emulator forgets the attributes of
+each resource that stayed as it was; where one is deleted, what its template retains.
 """
 
 from typing import Any
@@ -29,10 +31,16 @@ _delete_nested_stack = _nested_stacks["delete"]
 
 
 def describe_images(request: dict[str, Any]) -> Any:
-    """What DescribeImages answers; an image that is asked for by name and is not there is an error."""
+    """What DescribeImages answers; an image that is asked for by name and is not there is an
+    error.
+    """
     repository, named = request.get("repositoryName", ""), request.get("imageIds", ())
-    if repository in ecr._repositories and any(ecr._find_image(repository, image) is None for image in named):
-        return ecr.error_response_json("ImageNotFoundException", "The image requested does not exist", 400)
+    if repository in ecr._repositories and any(
+        ecr._find_image(repository, image) is None for image in named
+    ):
+        return ecr.error_response_json(
+            "ImageNotFoundException", "The image requested does not exist", 400
+        )
     return _describe_images(request)
 
 
@@ -42,7 +50,9 @@ def import_rest_api(document: dict[str, Any], settings: dict[str, Any]) -> Any:
 
 
 def import_path_item(api_id: str, path: str, item: dict[str, Any], *context: Any) -> Any:
-    """Take over a path of an OpenAPI document with its method ANY, by the name that API Gateway has for it."""
+    """Take over a path of an OpenAPI document with its method ANY, by the name that API Gateway has
+    for it.
+    """
     named = {"any" if name == ANY else name: operation for name, operation in item.items()}
     return _import_path_item(api_id, path, named, *context)
 
@@ -58,7 +68,12 @@ def declared_docker_platform(config: dict[str, Any]) -> Any:
 
 
 def update_resource(
-    kind: str, physical_id: str, old: dict[str, Any], new: dict[str, Any], stack: str, logical_id: str
+    kind: str,
+    physical_id: str,
+    old: dict[str, Any],
+    new: dict[str, Any],
+    stack: str,
+    logical_id: str,
 ) -> Any:
     """Update a resource of a nested stack: its physical id and its attributes."""
     attributes = cloudformation._stacks[stack]["_resources"][logical_id]["Attributes"]
@@ -81,6 +96,8 @@ if __name__ == "__main__":
     apigateway_v1._media_type_matches = media_type_matches
     apigateway_v1._OPENAPI_HTTP_METHODS.add("any")
     lambda_svc._declared_docker_platform = declared_docker_platform
-    provisioners._update_resource = update_resource  # as it is called for nested stacks; others have it by name
+    provisioners._update_resource = (
+        update_resource  # as it is called for nested stacks; others have it by name
+    )
     _nested_stacks["delete"] = delete_nested_stack
     main()

@@ -1,7 +1,9 @@
-"""What ``CDK_DOCKER`` names for the emulator: builds and tags with this machine's engine, and pushes by registering.
+"""What ``CDK_DOCKER`` names for the emulator: builds and tags with this machine's engine, and
+pushes by registering.
 
-``cdk`` logs in to, and pushes to, a host name that is only Amazon's. The emulator starts images from this machine's
-engine under that very name, so that nothing has to travel: its registry is told that the image is there.
+``cdk`` logs in to, and pushes to, a host name that is only Amazon's. The emulator starts images
+from this machine's engine under that very name, so that nothing has to travel: its registry is told
+that the image is there.
 """
 
 import json
@@ -35,9 +37,17 @@ def _register(engine: ContainerEngine, name: str) -> None:
     """Tell the emulator's registry, whose manifest is no more than the image's identity."""
     (image,) = json.loads(engine.run("image", "inspect", name))
     repository, _, tag = name.partition("/")[2].rpartition(":")
-    manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": {"digest": image["Id"]}, "layers": []}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": {"digest": image["Id"]},
+        "layers": [],
+    }
     boto3.client("ecr", region_name=name.split(".")[3]).put_image(
-        repositoryName=repository, imageTag=tag, imageManifest=json.dumps(manifest), imageManifestMediaType=MANIFEST
+        repositoryName=repository,
+        imageTag=tag,
+        imageManifest=json.dumps(manifest),
+        imageManifestMediaType=MANIFEST,
     )
 
 

@@ -38,7 +38,9 @@ def test_both_protocols_give_the_models_own_answer(api: Target) -> None:
 
 @pytest.mark.parametrize("headers", [{}, {"x-api-key": "a-guess"}], ids=["without", "wrong"])
 def test_nobody_is_answered_without_the_key(api: Target, headers: dict[str, str]) -> None:
-    refused = httpx.post(f"{api.url}/v2/models/mlp/infer", json=REQUEST, headers=headers, timeout=WITHIN_S)
+    refused = httpx.post(
+        f"{api.url}/v2/models/mlp/infer", json=REQUEST, headers=headers, timeout=WITHIN_S
+    )
 
     assert refused.status_code == 403
 
@@ -50,10 +52,24 @@ def test_the_alias_that_the_api_calls_is_a_published_version(cloud: Cloud) -> No
 
 
 def test_the_same_tritonclient_tests_pass_as_on_this_machine(api: Target) -> None:
-    named = {DEPLOYED_URL: api.url, DEPLOYED_KEY: api.headers["x-api-key"], DEPLOYED_MODELS: ",".join(api.models)}
-    command = [sys.executable, "-m", "pytest", "-n0", "-k", "deployed", "tests/integration/test_tritonclient.py"]
+    named = {
+        DEPLOYED_URL: api.url,
+        DEPLOYED_KEY: api.headers["x-api-key"],
+        DEPLOYED_MODELS: ",".join(api.models),
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-n0",
+        "-k",
+        "deployed",
+        "tests/integration/test_tritonclient.py",
+    ]
 
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **named}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **named}, capture_output=True, text=True, check=False
+    )
 
     assert done.returncode == 0, done.stdout
     assert " passed" in done.stdout

@@ -1,4 +1,6 @@
-"""Jobs of the deployed service: by the API, by the bucket, by the queue, and one that no function can finish."""
+"""Jobs of the deployed service: by the API, by the bucket, by the queue, and one that no function
+can finish.
+"""
 
 import io
 import json
@@ -38,7 +40,9 @@ def submit(api: Target, model: str, name: str, datatype: str, data: list[Any]) -
     tensor = {"name": name, "datatype": datatype, "shape": list(np.shape(data)), "data": data}
     sent = {"inputs": [tensor]}
     headers = {**api.headers, "Prefer": "respond-async"}
-    answer = httpx.post(f"{api.url}/v2/models/{model}/infer", json=sent, headers=headers, timeout=60)
+    answer = httpx.post(
+        f"{api.url}/v2/models/{model}/infer", json=sent, headers=headers, timeout=60
+    )
     assert answer.status_code == 202, answer.text
     return str(answer.headers["Location"])
 
@@ -58,7 +62,9 @@ def ended(api: Target, job: str) -> dict[str, Any]:
 def at_once(api: Target) -> list[float]:
     """The answer to ``ROW`` within a request."""
     sent = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": ROW}]}
-    answer = httpx.post(f"{api.url}/v2/models/linear/infer", json=sent, headers=api.headers, timeout=60)
+    answer = httpx.post(
+        f"{api.url}/v2/models/linear/infer", json=sent, headers=api.headers, timeout=60
+    )
     assert answer.status_code == 200, answer.text
     data: list[float] = answer.json()["outputs"][0]["data"]
     return data
@@ -81,27 +87,41 @@ def test_a_dropped_object_is_answered_below_out(cloud: Cloud, at_once: list[floa
     s3.put_object(Bucket=BUCKET, Key="in/linear/a folder/row.npy", Body=file.getvalue())
 
     (key,) = eventually(
-        lambda: [item["Key"] for item in s3.list_objects_v2(Bucket=BUCKET, Prefix="out/").get("Contents", ())]
+        lambda: [
+            item["Key"]
+            for item in s3.list_objects_v2(Bucket=BUCKET, Prefix="out/").get("Contents", ())
+        ]
     )
     answer = np.load(io.BytesIO(s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()))
     assert key == "out/linear/a folder/row.npy.npz"
     assert answer["y"][0].tolist() == pytest.approx(at_once)
 
 
-def test_a_malformed_message_is_told_to_its_sender_and_leaves_the_one_beside_it_alone(cloud: Cloud) -> None:
+def test_a_malformed_message_is_told_to_its_sender_and_leaves_the_one_beside_it_alone(
+    cloud: Cloud,
+) -> None:
     sqs = cloud.client("sqs")
     mine = sqs.create_queue(QueueName="mine")["QueueUrl"]
-    good = {"model": "linear", "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": ROW}]}
+    good = {
+        "model": "linear",
+        "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": ROW}],
+    }
     bodies = [{**good, "reply_to": mine}, {**good, "model": "absent", "reply_to": mine}]
 
     sqs.send_message_batch(
-        QueueUrl=cloud.output("e2e", "JobsQueue").replace("https://sqs.us-east-1.amazonaws.com", cloud.url),
-        Entries=[{"Id": str(place), "MessageBody": json.dumps(body)} for place, body in enumerate(bodies)],
+        QueueUrl=cloud.output("e2e", "JobsQueue").replace(
+            "https://sqs.us-east-1.amazonaws.com", cloud.url
+        ),
+        Entries=[
+            {"Id": str(place), "MessageBody": json.dumps(body)} for place, body in enumerate(bodies)
+        ],
     )
 
     told: list[str] = []
     while len(told) < len(bodies):
-        received = eventually(lambda: sqs.receive_message(QueueUrl=mine, WaitTimeSeconds=5).get("Messages"))
+        received = eventually(
+            lambda: sqs.receive_message(QueueUrl=mine, WaitTimeSeconds=5).get("Messages")
+        )
         told += [json.loads(message["Body"])["job"]["status"] for message in received]
         for message in received:
             sqs.delete_message(QueueUrl=mine, ReceiptHandle=message["ReceiptHandle"])
@@ -113,10 +133,17 @@ def waiting(cloud: Cloud, queue: str) -> int:
     sqs = cloud.client("sqs")
     counts = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
     url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
-    return sum(map(int, sqs.get_queue_attributes(QueueUrl=url, AttributeNames=counts)["Attributes"].values()))
+    return sum(
+        map(
+            int,
+            sqs.get_queue_attributes(QueueUrl=url, AttributeNames=counts)["Attributes"].values(),
+        )
+    )
 
 
-def test_a_job_that_no_function_can_finish_has_failed_after_its_attempts(cloud: Cloud, api: Target) -> None:
+def test_a_job_that_no_function_can_finish_has_failed_after_its_attempts(
+    cloud: Cloud, api: Target
+) -> None:
     job = submit(api, "endless", "x", "INT64", [10**15])
 
     record = ended(api, job)
@@ -129,9 +156,15 @@ def test_a_job_that_no_function_can_finish_has_failed_after_its_attempts(cloud: 
 
 def test_the_dead_letter_of_a_job_ends_the_job(cloud: Cloud, api: Target) -> None:
     sqs = cloud.client("sqs")
-    queue, dead = (sqs.get_queue_url(QueueName=name)["QueueUrl"] for name in (ENDLESS, dead_letter_name(ENDLESS)))
-    arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    # A job has fewer attempts than its message has receives, so that none gets here while all goes well.
+    queue, dead = (
+        sqs.get_queue_url(QueueName=name)["QueueUrl"]
+        for name in (ENDLESS, dead_letter_name(ENDLESS))
+    )
+    arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"][
+        "QueueArn"
+    ]
+    # A job has fewer attempts than its message has receives, so that none gets here while all goes
+    # well.
     policy = {"deadLetterTargetArn": arn, "maxReceiveCount": 1}
     sqs.set_queue_attributes(QueueUrl=queue, Attributes={"RedrivePolicy": json.dumps(policy)})
 

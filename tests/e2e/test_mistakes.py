@@ -10,13 +10,17 @@ from tests.e2e.emulator import ACCOUNT, REGION
 
 # Another service, so that it would be seen if anything of it were created.
 SERVICE = CONFIG.replace('service = "e2e"', 'service = "wrong"')
-ABSENT = '\n[models.absent]\nsource = "absent.onnx"\n[models.absent.quality]\nsamples = "heldout.npz"\n'
+ABSENT = (
+    '\n[models.absent]\nsource = "absent.onnx"\n[models.absent.quality]\nsamples = "heldout.npz"\n'
+)
 STRANGER = "210987654321"
 
 
 @pytest.fixture
 def mistaken(cloud: Cloud) -> Iterator[Cloud]:
-    """The account, with the configuration of a service that is not there; nothing of it may be there afterwards."""
+    """The account, with the configuration of a service that is not there; nothing of it may be
+    there afterwards.
+    """
     before = cloud.stacks()
     cloud.config.write_text(SERVICE)
     yield cloud
@@ -33,7 +37,9 @@ def test_a_model_without_an_artifact_is_to_be_compressed(mistaken: Cloud) -> Non
 
 
 def test_memory_that_no_function_has_is_told_with_the_limit(mistaken: Cloud) -> None:
-    mistaken.config.write_text(SERVICE.replace("version = 2\n", "version = 2\nplacement.memory_mb = 20000\n"))
+    mistaken.config.write_text(
+        SERVICE.replace("version = 2\n", "version = 2\nplacement.memory_mb = 20000\n")
+    )
 
     told = mistaken.refused()
 
@@ -41,7 +47,9 @@ def test_memory_that_no_function_has_is_told_with_the_limit(mistaken: Cloud) -> 
     assert "less than or equal to 10240" in told
 
 
-def test_a_machine_without_a_container_engine_is_told_what_could_not_be_started(mistaken: Cloud) -> None:
+def test_a_machine_without_a_container_engine_is_told_what_could_not_be_started(
+    mistaken: Cloud,
+) -> None:
     told = mistaken.refused(CDK_DOCKER="no-such-engine")
 
     assert "no-such-engine" in told

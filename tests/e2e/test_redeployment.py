@@ -1,4 +1,6 @@
-"""The deployed service is deployed again: as it is, with another memory, with a model less, with a model more."""
+"""The deployed service is deployed again: as it is, with another memory, with a model less, with a
+model more.
+"""
 
 import re
 
@@ -69,7 +71,10 @@ def test_a_model_leaves_the_service_and_the_account_in_one_deployment(cloud: Clo
         gone = client.get("/v2/models/linear").status_code
     assert ("mlp" in str(listed), "linear" in str(listed), gone) == (True, False, 404)
     assert before[0] - functions(cloud) == {"e2e-linear-predict"}
-    assert before[1] - job_queues(cloud) == {"e2e-linear-lambda-jobs", dead_letter_name("e2e-linear-lambda-jobs")}
+    assert before[1] - job_queues(cloud) == {
+        "e2e-linear-lambda-jobs",
+        dead_letter_name("e2e-linear-lambda-jobs"),
+    }
     (stack,) = before[2] - set(cloud.stacks(nested=True))
     assert stack.startswith("e2e-modellinear")
 
@@ -80,7 +85,11 @@ def test_a_model_comes_to_the_service_in_one_deployment(cloud: Cloud) -> None:
     cloud.deploy()
 
     api = cloud.api(SERVICE)
-    sent = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1.0, 2.0, 3.0, 4.0]}]}
-    answer = httpx.post(f"{api.url}/v2/models/linear/infer", json=sent, headers=api.headers, timeout=60)
+    sent = {
+        "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1.0, 2.0, 3.0, 4.0]}]
+    }
+    answer = httpx.post(
+        f"{api.url}/v2/models/linear/infer", json=sent, headers=api.headers, timeout=60
+    )
     assert (answer.status_code, answer.json()["model_version"]) == (200, "2")
     assert cloud.stacks() == sorted([*STACKS, "CDKToolkit"])

@@ -1,4 +1,6 @@
-"""Models on a real CUDA device; skipped where there is none. Needs onnxruntime-gpu in place of onnxruntime."""
+"""Models on a real CUDA device; skipped where there is none. Needs onnxruntime-gpu in place of
+onnxruntime.
+"""
 
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +28,9 @@ def found() -> Hardware:
 
 def open_on(device: Device, root: Path, model: Any) -> Session:
     manifest = builders.write_artifact(root / device.name, model)
-    return Session(root / device.name / "tiny" / "1", manifest, threads=1, verify=True, device=device)
+    return Session(
+        root / device.name / "tiny" / "1", manifest, threads=1, verify=True, device=device
+    )
 
 
 @pytest.mark.parametrize(
@@ -41,13 +45,18 @@ def test_a_model_answers_as_on_the_cpu(
     array = np.random.default_rng(0).normal(size=(8, *row)).astype(np.float32)
     output = model.graph.output[0].name
 
-    answers = [open_on(chosen, tmp_path, model).run({name: array}, [output])[output] for chosen in (device, CPU)]
+    answers = [
+        open_on(chosen, tmp_path, model).run({name: array}, [output])[output]
+        for chosen in (device, CPU)
+    ]
 
     np.testing.assert_allclose(answers[0], answers[1], rtol=TOLERANCE, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("datatype", ["FP16", "FP32", "INT64", "BOOL", "UINT8", "BF16"])
-def test_values_of_a_datatype_go_through_the_devices_memory(found: Hardware, datatype: str, tmp_path: Path) -> None:
+def test_values_of_a_datatype_go_through_the_devices_memory(
+    found: Hardware, datatype: str, tmp_path: Path
+) -> None:
     device = choose_device(found, allow_cpu=False, memory_mb=0, cache=tmp_path)
     session = open_on(device, tmp_path, builders.identity(datatype, (-1, -1)))
     kind = find(datatype).numpy

@@ -28,8 +28,12 @@ def engine(request: pytest.FixtureRequest) -> ContainerEngine:
 def config_path(engine: ContainerEngine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``linear`` in two versions, and ``hungry``, which takes as much memory as a request wants."""
     folder = tmp_path_factory.mktemp("image")
-    builders.write_artifact(folder / "artifacts", builders.linear(seed=1), name="linear", version="1")
-    builders.write_artifact(folder / "artifacts", builders.linear(seed=2), name="linear", version="2")
+    builders.write_artifact(
+        folder / "artifacts", builders.linear(seed=1), name="linear", version="1"
+    )
+    builders.write_artifact(
+        folder / "artifacts", builders.linear(seed=2), name="linear", version="2"
+    )
     builders.write_artifact(folder / "artifacts", _hungry(), name="hungry", max_batch_size=0)
     return write_config(folder, "linear", "hungry")
 
@@ -46,7 +50,9 @@ def worker_image(engine: ContainerEngine) -> str:
 
 @pytest.fixture(scope="module")
 def function(engine: ContainerEngine, image: str) -> Iterator[RunningFunction]:
-    """The function that answers requests, with the memory that placement gives the smallest models."""
+    """The function that answers requests, with the memory that placement gives the smallest
+    models.
+    """
     with running_function(engine, image) as running:
         yield running
 
@@ -58,7 +64,9 @@ def heavy(engine: ContainerEngine, tmp_path_factory: pytest.TempPathFactory) -> 
     folder.chmod(0o755)
     inputs = 1_000
     builders.write_artifact(
-        folder, builders.linear(inputs, HEAVY_MB * 1_000_000 // (4 * inputs), bias=False), name="heavy"
+        folder,
+        builders.linear(inputs, HEAVY_MB * 1_000_000 // (4 * inputs), bias=False),
+        name="heavy",
     )
     return folder
 
@@ -70,4 +78,6 @@ def _hungry() -> onnx.ModelProto:
         helper.make_node("ConstantOfShape", ["x"], ["ones"], name="ones", value=one),
         helper.make_node("ReduceSum", ["ones"], ["y"], name="sum", keepdims=0),
     ]
-    return builders.build(nodes, [builders.value("x", "INT64", (1,))], [builders.value("y", "FP32", ())])
+    return builders.build(
+        nodes, [builders.value("x", "INT64", (1,))], [builders.value("y", "FP32", ())]
+    )

@@ -1,4 +1,6 @@
-"""A container that answers as a Lambda function does: its memory, its processor share, its file system, its user."""
+"""A container that answers as a Lambda function does: its memory, its processor share, its file
+system, its user.
+"""
 
 import json
 import re
@@ -21,8 +23,16 @@ MEMORY_OF_ONE_CPU_MB: Final = 1_769
 USER: Final = "993:990"  # the one that Lambda itself takes
 STARTS_WITHIN_S: Final = 30
 ANSWERS_WITHIN_S: Final = 60
-HARDENED: Final = ("--read-only", "--tmpfs=/tmp", "--cap-drop=all", "--security-opt=no-new-privileges")
-LIMITS: Final = (f"--ulimit=nofile={OPEN_FILES}:{OPEN_FILES}", f"--ulimit=nproc={PROCESSES}:{PROCESSES}")
+HARDENED: Final = (
+    "--read-only",
+    "--tmpfs=/tmp",
+    "--cap-drop=all",
+    "--security-opt=no-new-privileges",
+)
+LIMITS: Final = (
+    f"--ulimit=nofile={OPEN_FILES}:{OPEN_FILES}",
+    f"--ulimit=nproc={PROCESSES}:{PROCESSES}",
+)
 
 
 class FunctionFailed(Exception):
@@ -39,7 +49,9 @@ class RunningFunction:
 
     def invoke(self, event: Mapping[str, Any], _context: object = None) -> Any:
         """What the function answers; raises ``FunctionFailed`` where it ended without an answer."""
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{PATH}", json.dumps(event).encode())
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{PATH}", json.dumps(event).encode()
+        )
         try:
             with urllib.request.urlopen(request, timeout=ANSWERS_WITHIN_S) as answer:
                 return json.loads(answer.read())
@@ -47,7 +59,9 @@ class RunningFunction:
             with error:
                 told = error.read().decode()
             # The emulator says nothing where the function died before it was ready; its log does.
-            raise FunctionFailed(told or (re.findall(r"error=(.*)", self.log()) or ["no reason"])[-1]) from error
+            raise FunctionFailed(
+                told or (re.findall(r"error=(.*)", self.log()) or ["no reason"])[-1]
+            ) from error
 
     def execute(self, code: str) -> str:
         """What Python prints for ``code`` inside the container."""
@@ -69,12 +83,18 @@ def running_function(
     environ: Mapping[str, str] | None = None,
     options: Sequence[str] = (),
 ) -> Iterator[RunningFunction]:
-    """A function of ``image`` for as long as the block lasts; nothing is loaded before the first event.
+    """A function of ``image`` for as long as the block lasts; nothing is loaded before the first
+    event.
 
-    It shares this machine's network, so that it reaches what listens on the loopback and nothing listens elsewhere.
+    It shares this machine's network, so that it reaches what listens on the loopback and nothing
+    listens elsewhere.
     """
     port, runtime_port = _free_ports(2)
-    told = {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory_mb), "AWS_LAMBDA_FUNCTION_TIMEOUT": "60", **(environ or {})}
+    told = {
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory_mb),
+        "AWS_LAMBDA_FUNCTION_TIMEOUT": "60",
+        **(environ or {}),
+    }
     container = engine.run(
         "run",
         "--detach",
@@ -97,7 +117,9 @@ def running_function(
         _wait_until_listening(running)
         yield running
     finally:
-        engine.attempt("rm", "--force", "--time=0" if engine.program == "podman" else "--volumes", container)
+        engine.attempt(
+            "rm", "--force", "--time=0" if engine.program == "podman" else "--volumes", container
+        )
 
 
 def _share(memory_mb: int) -> tuple[str, ...]:
@@ -123,4 +145,6 @@ def _wait_until_listening(running: RunningFunction) -> None:
             time.sleep(0.05)
         else:
             return
-    raise ServiceUnreachable(f"the emulator does not listen within {STARTS_WITHIN_S} s: {running.log()[-500:]}")
+    raise ServiceUnreachable(
+        f"the emulator does not listen within {STARTS_WITHIN_S} s: {running.log()[-500:]}"
+    )

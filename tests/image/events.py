@@ -11,12 +11,16 @@ def get(path: str) -> dict[str, Any]:
     return Request("GET", path, {}, {}, b"").to_event()
 
 
-def infer(model: str, datatype: str, data: list[Any], headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+def infer(
+    model: str, datatype: str, data: list[Any], headers: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """An inference of one row of ``data``, or of all of it where the model takes a shape."""
     shape = [1, len(data)] if datatype == "FP32" else [len(data)]
     body = {"inputs": [{"name": "x", "datatype": datatype, "shape": shape, "data": data}]}
     told = {"content-type": "application/json", **(headers or {})}
-    return Request("POST", f"/v2/models/{model}/infer", told, {}, json.dumps(body).encode()).to_event()
+    return Request(
+        "POST", f"/v2/models/{model}/infer", told, {}, json.dumps(body).encode()
+    ).to_event()
 
 
 def decoded(answer: Mapping[str, Any]) -> Any:

@@ -23,7 +23,9 @@ SERVICE: Final = "onnxlift-test"
 
 
 def require_engine(config: pytest.Config) -> ContainerEngine:
-    """The container engine of this machine; skips where images are not asked for, or there is none."""
+    """The container engine of this machine; skips where images are not asked for, or there is
+    none.
+    """
     if not config.getoption("--images"):
         pytest.skip("builds and runs images only where it is asked to: make image-test")
     try:
@@ -33,7 +35,9 @@ def require_engine(config: pytest.Config) -> ContainerEngine:
 
 
 def built_image(engine: ContainerEngine, config_path: Path) -> str:
-    """The tag of one image with every model of a configuration inside; skips where its base is not to be had."""
+    """The tag of one image with every model of a configuration inside; skips where its base is not
+    to be had.
+    """
     config = load_config(config_path)
     models, _missing = read_models(config)
     try:

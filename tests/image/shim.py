@@ -1,6 +1,8 @@
-"""HTTP in front of a function in a container, in a process of its own: ``python -m tests.image.shim URL``.
+"""HTTP in front of a function in a container, in a process of its own: ``python -m tests.image.shim
+URL``.
 
-The local gateway makes API Gateway's event of each request and the emulator takes it, one at a time.
+The local gateway makes API Gateway's event of each request and the emulator takes it, one at a
+time.
 """
 
 import json
@@ -19,7 +21,9 @@ def main(url: str) -> int:
     """Serve until SIGTERM."""
 
     def post(event: Mapping[str, Any], _context: Any) -> Mapping[str, Any]:
-        with urllib.request.urlopen(urllib.request.Request(url, json.dumps(event).encode())) as answer:
+        with urllib.request.urlopen(
+            urllib.request.Request(url, json.dumps(event).encode())
+        ) as answer:
             decoded: dict[str, Any] = json.loads(answer.read())
         if "statusCode" not in decoded:
             raise RuntimeError(f"the function failed: {decoded}")

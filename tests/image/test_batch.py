@@ -40,7 +40,9 @@ def environ(config: Config, cloud: Cloud) -> Mapping[str, str]:
 
 
 @pytest.fixture(scope="module")
-def predict(engine: ContainerEngine, image: str, environ: Mapping[str, str]) -> Iterator[RunningFunction]:
+def predict(
+    engine: ContainerEngine, image: str, environ: Mapping[str, str]
+) -> Iterator[RunningFunction]:
     with running_function(engine, image, environ=environ) as function:
         yield function
 
@@ -52,18 +54,24 @@ def submit(predict: RunningFunction, model: str, datatype: str, data: list[Any])
 
 
 def work(config: Config, cloud: Cloud, model: str, function: RunningFunction) -> dict[str, str]:
-    """Let the function have what its queue holds, in one event as Lambda does; returns what is in the queue then."""
+    """Let the function have what its queue holds, in one event as Lambda does; returns what is in
+    the queue then.
+    """
     sqs = client("sqs", cloud.url)
     source = replace(job_source(config, model), batch_size=10)
     url = sqs.get_queue_url(QueueName=source.queue)["QueueUrl"]
     Poller(source, function.invoke, sqs).poll(url)
-    held: dict[str, str] = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    held: dict[str, str] = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])[
+        "Attributes"
+    ]
     return held
 
 
 def job(cloud: Cloud, config: Config, job_id: str) -> dict[str, Any]:
     table = settings(config, Settings().models_dir, threads=0, workers=1).jobs_table
-    found = client("dynamodb", cloud.url).get_item(TableName=table, Key={"id": {"S": job_id}}, ConsistentRead=True)
+    found = client("dynamodb", cloud.url).get_item(
+        TableName=table, Key={"id": {"S": job_id}}, ConsistentRead=True
+    )
     item: dict[str, Any] = found["Item"]
     return item
 
@@ -82,7 +90,10 @@ def test_jobs_of_one_event_are_done_and_their_messages_deleted(
         queue = work(config, cloud, "linear", batch)
 
     assert [job(cloud, config, job_id)["status"]["S"] for job_id in jobs] == ["SUCCEEDED"] * 3
-    assert (queue["ApproximateNumberOfMessages"], queue["ApproximateNumberOfMessagesNotVisible"]) == ("0", "0")
+    assert (
+        queue["ApproximateNumberOfMessages"],
+        queue["ApproximateNumberOfMessagesNotVisible"],
+    ) == ("0", "0")
 
 
 def test_a_job_that_takes_too_much_memory_leaves_its_message_in_the_queue(
@@ -96,7 +107,9 @@ def test_a_job_that_takes_too_much_memory_leaves_its_message_in_the_queue(
 ) -> None:
     job_id = submit(predict, "hungry", "INT64", [400_000_000])
 
-    with running_function(engine, image, BATCH, memory_mb=HUNGRY_MEMORY_MB, environ=environ) as batch:
+    with running_function(
+        engine, image, BATCH, memory_mb=HUNGRY_MEMORY_MB, environ=environ
+    ) as batch:
         queue = work(config, cloud, "hungry", batch)
 
     assert "signal: killed" in caplog.text

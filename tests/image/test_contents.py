@@ -87,15 +87,23 @@ def test_the_models_are_exactly_what_their_manifests_name(added: Files, config_p
     shipped = {name.removeprefix(MODELS) for name in added if name.startswith(MODELS)}
 
     artifacts = config_path.parent / "artifacts"
-    written = {path.relative_to(artifacts).as_posix() for path in artifacts.rglob("*") if path.is_file()}
+    written = {
+        path.relative_to(artifacts).as_posix() for path in artifacts.rglob("*") if path.is_file()
+    }
     assert shipped == written
 
 
 def test_the_workers_image_adds_packages_and_the_worker_alone(worker_added: Files) -> None:
-    folders = {"/".join(name.split("/")[:2]) for name in worker_added if not name.startswith(("usr/", "var/", "etc/"))}
+    folders = {
+        "/".join(name.split("/")[:2])
+        for name in worker_added
+        if not name.startswith(("usr/", "var/", "etc/"))
+    }
 
     assert folders == {PACKAGES.rstrip("/"), "opt/worker"}
-    assert {package_of(name) for name in worker_added if name.startswith(PACKAGES)} == PACKAGED | {"onnxruntime_gpu"}
+    assert {package_of(name) for name in worker_added if name.startswith(PACKAGES)} == PACKAGED | {
+        "onnxruntime_gpu"
+    }
     modules = {path.stem for path in (ROOT / "gpu_fallback").glob("*.py")}
     assert _modules(worker_added, "opt/worker/gpu_fallback/") == modules
 
@@ -104,12 +112,20 @@ def test_the_workers_image_adds_packages_and_the_worker_alone(worker_added: File
 def test_no_tests_and_no_build_tools_are_shipped(kind: str, request: pytest.FixtureRequest) -> None:
     found: Files = request.getfixturevalue(kind)
 
-    assert [name for name in found if "/tests/" in name or "/test_" in name or name.endswith(BUILD_TOOLS)] == []
+    assert [
+        name
+        for name in found
+        if "/tests/" in name or "/test_" in name or name.endswith(BUILD_TOOLS)
+    ] == []
 
 
 def test_every_module_is_compiled(added: Files) -> None:
     sources = [name for name in added if name.startswith(PACKAGES) and name.endswith(".py")]
-    compiled = {name.split(".cpython-")[0].replace("__pycache__/", "") for name in added if name.endswith(".pyc")}
+    compiled = {
+        name.split(".cpython-")[0].replace("__pycache__/", "")
+        for name in added
+        if name.endswith(".pyc")
+    }
 
     assert sources
     assert [name for name in sources if name.removesuffix(".py") not in compiled] == []
@@ -122,8 +138,13 @@ def test_what_we_add_to_the_base_is_small(files: Files) -> None:
     assert sum(packages.values()) <= MAX_PACKAGES_BYTES, told
 
 
-def test_the_image_without_its_models_is_small(engine: ContainerEngine, image: str, files: Files) -> None:
+def test_the_image_without_its_models_is_small(
+    engine: ContainerEngine, image: str, files: Files
+) -> None:
     if not is_stand_in(engine, image):
-        pytest.skip("AWS's base alone may be larger than that; what we add to it is bounded by the test above")
+        pytest.skip(
+            "AWS's base alone may be larger than that; what we add to it is bounded by the test "
+            "above"
+        )
 
     assert sum(files.values()) - artifact_bytes(files) <= MAX_BYTES

@@ -1,4 +1,6 @@
-"""The image as Lambda runs it: its answers, its boundaries, and what is said when the memory does not suffice."""
+"""The image as Lambda runs it: its answers, its boundaries, and what is said when the memory does
+not suffice.
+"""
 
 from pathlib import Path
 
@@ -10,7 +12,9 @@ from tests.image.container import FunctionFailed, RunningFunction, running_funct
 from tests.image.events import decoded, get, infer
 
 
-def test_the_first_request_is_answered_and_the_next_finds_the_models_open(function: RunningFunction) -> None:
+def test_the_first_request_is_answered_and_the_next_finds_the_models_open(
+    function: RunningFunction,
+) -> None:
     first, warm = (function.invoke(infer("linear", "FP32", [1, 2, 3, 4])) for _ in range(2))
 
     assert [first["statusCode"], warm["statusCode"]] == [200, 200]
@@ -19,7 +23,9 @@ def test_the_first_request_is_answered_and_the_next_finds_the_models_open(functi
     assert function.log().count('"model": "linear", "version": "2", "load_ms"') == 1
 
 
-def test_a_request_that_is_wrong_is_answered_and_no_failure_of_the_function(function: RunningFunction) -> None:
+def test_a_request_that_is_wrong_is_answered_and_no_failure_of_the_function(
+    function: RunningFunction,
+) -> None:
     answer = function.invoke(infer("linear", "FP32", [1, 2, 3]))
 
     assert answer["statusCode"] == 400
@@ -33,7 +39,10 @@ def test_every_model_of_the_image_is_ready(function: RunningFunction) -> None:
 
 
 def test_nothing_but_the_scratch_folder_can_be_written(function: RunningFunction) -> None:
-    tried = "for place in ('/', '/opt/python', '/opt/models', '/var/task', '/tmp'): print(os.access(place, os.W_OK))"
+    tried = (
+        "for place in ('/', '/opt/python', '/opt/models', '/var/task', '/tmp'): "
+        "print(os.access(place, os.W_OK))"
+    )
 
     assert function.execute(f"import os\n{tried}").split() == ["False"] * 4 + ["True"]
 
@@ -43,7 +52,10 @@ def test_the_function_runs_as_nobody_in_particular(function: RunningFunction) ->
 
 
 def test_the_libraries_load_without_what_was_left_out(function: RunningFunction) -> None:
-    loaded = "import boto3, numpy, onnxruntime, orjson; from PIL import Image, JpegImagePlugin, PngImagePlugin"
+    loaded = (
+        "import boto3, numpy, onnxruntime, orjson; from PIL import Image, JpegImagePlugin, "
+        "PngImagePlugin"
+    )
     used = """
 import io
 for kind in ('JPEG', 'PNG'):

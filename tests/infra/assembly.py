@@ -27,16 +27,26 @@ class Assembly:
         """The names of the stacks that ``cdk`` knows."""
         paths = self.folder.glob("*.template.json")
         return sorted(
-            stack for path in paths if not (stack := path.name.removesuffix(".template.json")).endswith(NESTED)
+            stack
+            for path in paths
+            if not (stack := path.name.removesuffix(".template.json")).endswith(NESTED)
         )
 
     @functools.cached_property
     def files(self) -> dict[str, Path]:
-        """The template of every stack; one that is nested in another is named as its neighbour would be."""
+        """The template of every stack; one that is nested in another is named as its neighbour
+        would be.
+        """
         files = {stack: self.folder / f"{stack}.template.json" for stack in self.deployed}
         for stack in self.deployed:
-            assets = json.loads((self.folder / f"{stack}.assets.json").read_text())["files"].values()
-            nested = {asset["displayName"]: asset["source"]["path"] for asset in assets if "displayName" in asset}
+            assets = json.loads((self.folder / f"{stack}.assets.json").read_text())[
+                "files"
+            ].values()
+            nested = {
+                asset["displayName"]: asset["source"]["path"]
+                for asset in assets
+                if "displayName" in asset
+            }
             for told, path in nested.items():
                 if told.endswith(TOLD):
                     files[f"{stack}-{told.removesuffix(TOLD)}"] = self.folder / path
@@ -82,8 +92,13 @@ class Assembly:
         return pairs
 
     def permissions(self, stack: str) -> dict[str, set[tuple[str, str]]]:
-        """What each policy of a stack allows, by logical id: every action with each of its resources."""
-        return {name: _allowed(policy) for name, policy in self.resources(stack, "AWS::IAM::Policy").items()}
+        """What each policy of a stack allows, by logical id: every action with each of its
+        resources.
+        """
+        return {
+            name: _allowed(policy)
+            for name, policy in self.resources(stack, "AWS::IAM::Policy").items()
+        }
 
     def asset_files(self, resource: Resource) -> set[str]:
         """Every file of a resource's asset, relative to the asset's folder."""
@@ -96,7 +111,11 @@ def _allowed(policy: Resource) -> set[tuple[str, str]]:
     return {
         (
             action,
-            re.sub(r"^arn:<AWS::Partition>:(\w+):(<AWS::Region>:<AWS::AccountId>|:):?", r"\1 ", flat(resource)),
+            re.sub(
+                r"^arn:<AWS::Partition>:(\w+):(<AWS::Region>:<AWS::AccountId>|:):?",
+                r"\1 ",
+                flat(resource),
+            ),
         )
         for statement in policy["Properties"]["PolicyDocument"]["Statement"]
         if statement["Effect"] == "Allow"
@@ -127,7 +146,12 @@ def synthesise(config: Path, out: Path, **environ: str) -> subprocess.CompletedP
     return subprocess.run(
         [sys.executable, "-m", "infra.app"],
         cwd=ROOT,
-        env={**os.environ, "CDK_OUTDIR": str(out), "CDK_CONTEXT_JSON": json.dumps(context), **environ},
+        env={
+            **os.environ,
+            "CDK_OUTDIR": str(out),
+            "CDK_CONTEXT_JSON": json.dumps(context),
+            **environ,
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -102,7 +102,10 @@ samples = "heldout.npz"
 [gpu]
 """
 MANAGED = "max_tasks = 3\njobs_per_task = 10\nidle_minutes = 20\nmax_batch_size = 16"
-GROUP = 'capacity = "group"\nnetwork = "endpoints"\nspot = false\ninstance_types = ["g6e.2xlarge", "g5.2xlarge"]'
+GROUP = (
+    'capacity = "group"\nnetwork = "endpoints"\nspot = false\ninstance_types = '
+    '["g6e.2xlarge", "g5.2xlarge"]'
+)
 VPC = """
 [deployment.vpc]
 subnets = ["subnet-0a1b2c3d", "subnet-0123456789abcdef0"]

@@ -1,4 +1,6 @@
-"""``python -m tests.infra.nag OUT CONFIG…``: what cdk-nag's AwsSolutions find in some services, as lines of JSON."""
+"""``python -m tests.infra.nag OUT CONFIG…``: what cdk-nag's AwsSolutions find in some services, as
+lines of JSON.
+"""
 
 import json
 import os
@@ -19,14 +21,18 @@ REPORT: Final = "validation-report.json"
 
 
 def main(out: Path, *configs: Path) -> None:
-    """Look at each service, one after another in one process, because starting the CDK takes as long as composing."""
+    """Look at each service, one after another in one process, because starting the CDK takes as
+    long as composing.
+    """
     os.environ.update(node_environment(os.environ, find_node()))
     for number, config in enumerate(configs):
         inspect(config, out / str(number))
 
 
 def inspect(config: Path, out: Path) -> None:
-    """Compose the service as the app does, let the rules look at it, and print each finding with its construct."""
+    """Compose the service as the app does, let the rules look at it, and print each finding with
+    its construct.
+    """
     context = json.loads((ROOT / "cdk.json").read_text())["context"]
     app = cdk.App(analytics_reporting=False, outdir=str(out), context=context)
     with tempfile.TemporaryDirectory() as folder:

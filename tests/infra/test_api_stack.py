@@ -64,9 +64,9 @@ def test_a_path_goes_to_the_alias_of_its_function(shop: Assembly, path: str, fun
 def test_every_method_hands_the_whole_event_over_and_waits_29_seconds(shop: Assembly) -> None:
     integrations = [operation[INTEGRATION] for _, _, operation in methods(shop)]
 
-    assert {(found["type"], found["httpMethod"], found["timeoutInMillis"]) for found in integrations} == {
-        ("aws_proxy", "POST", 29_000)
-    }
+    assert {
+        (found["type"], found["httpMethod"], found["timeoutInMillis"]) for found in integrations
+    } == {("aws_proxy", "POST", 29_000)}
 
 
 def test_every_path_takes_any_method_so_that_our_405_is_told(shop: Assembly) -> None:
@@ -75,7 +75,9 @@ def test_every_path_takes_any_method_so_that_our_405_is_told(shop: Assembly) -> 
     assert all("x-amazon-apigateway-any-method" in operations for operations in paths.values())
 
 
-def test_every_method_asks_for_the_key_when_the_service_does(shop: Assembly, bare: Assembly) -> None:
+def test_every_method_asks_for_the_key_when_the_service_does(
+    shop: Assembly, bare: Assembly
+) -> None:
     assert all(operation["security"] == [{"api_key": []}] for _, _, operation in methods(shop))
     assert body(shop)["components"] == {
         "securitySchemes": {"api_key": {"type": "apiKey", "name": "x-api-key", "in": "header"}}
@@ -83,11 +85,15 @@ def test_every_method_asks_for_the_key_when_the_service_does(shop: Assembly, bar
     assert "security" not in json.dumps(body(bare, "bare-api"))
 
 
-def test_a_key_and_its_plan_exist_only_when_the_service_asks_for_one(shop: Assembly, bare: Assembly) -> None:
+def test_a_key_and_its_plan_exist_only_when_the_service_asks_for_one(
+    shop: Assembly, bare: Assembly
+) -> None:
     plan = shop.only(API, "AWS::ApiGateway::UsagePlan")
 
     assert plan["Throttle"] == {"RateLimit": 7, "BurstLimit": 9}
-    assert [flat(stage["Stage"]) for stage in plan["ApiStages"]] == [f"<{shop.name(API, 'AWS::ApiGateway::Stage')}>"]
+    assert [flat(stage["Stage"]) for stage in plan["ApiStages"]] == [
+        f"<{shop.name(API, 'AWS::ApiGateway::Stage')}>"
+    ]
     assert len(shop.resources(API, "AWS::ApiGateway::UsagePlanKey")) == 1
     assert not bare.resources("bare-api", "AWS::ApiGateway::ApiKey")
     assert not bare.resources("bare-api", "AWS::ApiGateway::UsagePlan")
@@ -110,7 +116,9 @@ def test_the_access_log_is_json_and_kept_as_long_as_configured(shop: Assembly) -
     line = json.loads(stage["AccessLogSetting"]["Format"])
 
     assert {"request_id", "status", "path", "error", "latency_ms"} <= set(line)
-    assert flat(stage["AccessLogSetting"]["DestinationArn"]).endswith(":log-group:<GatewayAccessLogAEFA1E8A>")
+    assert flat(stage["AccessLogSetting"]["DestinationArn"]).endswith(
+        ":log-group:<GatewayAccessLogAEFA1E8A>"
+    )
     assert {group["Properties"]["RetentionInDays"] for group in groups.values()} == {14}
 
 
@@ -139,15 +147,24 @@ def test_the_gateways_own_errors_have_our_form(
 
 
 @pytest.mark.parametrize("kind", ["DEFAULT_4XX", "DEFAULT_5XX"])
-def test_any_other_error_of_the_gateway_keeps_its_status_and_takes_our_form(shop: Assembly, kind: str) -> None:
+def test_any_other_error_of_the_gateway_keeps_its_status_and_takes_our_form(
+    shop: Assembly, kind: str
+) -> None:
     response = body(shop)["x-amazon-apigateway-gateway-responses"][kind]
 
-    assert response == {"responseTemplates": {"application/json": '{"error": $context.error.messageString}'}}
+    assert response == {
+        "responseTemplates": {"application/json": '{"error": $context.error.messageString}'}
+    }
 
 
 def test_only_this_stage_may_call_the_functions_and_only_behind_their_alias(shop: Assembly) -> None:
-    found = [permission["Properties"] for permission in shop.resources(API, "AWS::Lambda::Permission").values()]
-    permissions = [permission for permission in found if permission["Principal"] != "events.amazonaws.com"]
+    found = [
+        permission["Properties"]
+        for permission in shop.resources(API, "AWS::Lambda::Permission").values()
+    ]
+    permissions = [
+        permission for permission in found if permission["Principal"] != "events.amazonaws.com"
+    ]
 
     assert {flat(found["FunctionName"]).rpartition(":function:")[2] for found in permissions} == {
         "<ControlLive7F9FACD8>",
@@ -157,7 +174,10 @@ def test_only_this_stage_may_call_the_functions_and_only_behind_their_alias(shop
     assert {(found["Action"], found["Principal"]) for found in permissions} == {
         ("lambda:InvokeFunction", "apigateway.amazonaws.com")
     }
-    api, stage = shop.name(API, "AWS::ApiGateway::RestApi"), shop.name(API, "AWS::ApiGateway::Stage")
+    api, stage = (
+        shop.name(API, "AWS::ApiGateway::RestApi"),
+        shop.name(API, "AWS::ApiGateway::Stage"),
+    )
     sources = {flat(found["SourceArn"]).rpartition("<AWS::AccountId>:")[2] for found in permissions}
     assert sources == {f"<{api}>/<{stage}>/*/*"}
 
@@ -194,7 +214,10 @@ def test_the_layer_is_the_runtime_and_what_writes_metrics(shop: Assembly) -> Non
 
     files = shop.asset_files(layer)
 
-    assert {"python/onnxlift_runtime/http.py", "python/aws_lambda_powertools/metrics/__init__.py"} <= files
+    assert {
+        "python/onnxlift_runtime/http.py",
+        "python/aws_lambda_powertools/metrics/__init__.py",
+    } <= files
     own = {name for name in files if name.startswith("python/onnxlift_runtime/")}
     assert files - own == set(library_files())
     assert all(name.endswith((".py", "LICENSE")) for name in files)
@@ -243,7 +266,12 @@ def test_a_model_that_is_not_compressed_is_left_out_with_a_warning(bare: Assembl
     metadata = json.loads((bare.folder / "manifest.json").read_text())["artifacts"]["bare"]
     notes = json.loads((bare.folder / metadata["additionalMetadataFile"]).read_text())
 
-    warnings = [entry["data"] for entries in notes.values() for entry in entries if entry["type"] == "aws:cdk:warning"]
+    warnings = [
+        entry["data"]
+        for entries in notes.values()
+        for entry in entries
+        if entry["type"] == "aws:cdk:warning"
+    ]
 
     assert "bare-model-later" not in bare.stacks
     assert not any("later" in path for path in body(bare, "bare-api")["paths"])
@@ -251,7 +279,9 @@ def test_a_model_that_is_not_compressed_is_left_out_with_a_warning(bare: Assembl
     assert "run `onnxlift compress later`" in warnings[0]
 
 
-def test_cloudformation_refuses_to_deploy_without_that_model(shop: Assembly, bare: Assembly) -> None:
+def test_cloudformation_refuses_to_deploy_without_that_model(
+    shop: Assembly, bare: Assembly
+) -> None:
     template = bare.template("bare-data")  # which is deployed before all others
 
     (assertion,) = template["Rules"]["EveryModelIsCompressed"]["Assertions"]

@@ -1,4 +1,6 @@
-"""The app as processes start it: without an activated environment, with an old Node, with mistakes in it."""
+"""The app as processes start it: without an activated environment, with an old Node, with mistakes
+in it.
+"""
 
 import json
 import os
@@ -22,7 +24,9 @@ needs_environment = pytest.mark.skipif(
 )
 
 
-def run_app(python: Path | str, out: Path, config: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+def run_app(
+    python: Path | str, out: Path, config: Path, **environ: str
+) -> subprocess.CompletedProcess[str]:
     """Start the app with nothing in the environment but what is given."""
     context = json.dumps({"config": str(config)})
     return subprocess.run(
@@ -64,15 +68,26 @@ def test_the_app_says_what_to_do_when_its_packages_are_nowhere(tmp_path: Path) -
         shutil.copy(ROOT / "infra" / name, tmp_path / "infra")
 
     done = subprocess.run(
-        [sys.executable, "-S", "-m", "infra.app"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-S", "-m", "infra.app"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
-    assert (done.returncode, done.stderr) == (1, "error: the CDK app's packages are not installed; run `make setup`\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: the CDK app's packages are not installed; run `make setup`\n",
+    )
 
 
-def test_a_model_that_cannot_be_where_it_was_wished_stops_the_app_with_one_line(tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_where_it_was_wished_stops_the_app_with_one_line(
+    tmp_path: Path,
+) -> None:
     config = write_bare(tmp_path)
-    text = config.read_text().replace("[models.later]", '[models.digits.placement]\ntier = "lambda"\n[models.later]')
+    text = config.read_text().replace(
+        "[models.later]", '[models.digits.placement]\ntier = "lambda"\n[models.later]'
+    )
     config.write_text(text)
     path = tmp_path / "artifacts" / "digits" / "1" / MANIFEST_NAME
     manifest = Manifest.from_json(path.read_text())
@@ -82,7 +97,9 @@ def test_a_model_that_cannot_be_where_it_was_wished_stops_the_app_with_one_line(
     done = synthesise(config, tmp_path / "out")
 
     assert done.returncode == 1
-    assert done.stderr.startswith("error: model 'digits' cannot run on Lambda: needs 26,112 MB of memory")
+    assert done.stderr.startswith(
+        "error: model 'digits' cannot run on Lambda: needs 26,112 MB of memory"
+    )
     assert done.stderr.count("\n") == 1
 
 
@@ -106,7 +123,9 @@ def test_assets_do_not_depend_on_where_they_were_laid_out(bare: Assembly, tmp_pa
 
     assert done.returncode == 0, done.stderr
     again = Assembly(tmp_path / "out")
-    assert [again.template(stack) for stack in again.stacks] == [bare.template(stack) for stack in bare.stacks]
+    assert [again.template(stack) for stack in again.stacks] == [
+        bare.template(stack) for stack in bare.stacks
+    ]
 
 
 def test_the_pinned_command_line_synthesises_without_an_account(tmp_path: Path) -> None:
@@ -115,9 +134,19 @@ def test_the_pinned_command_line_synthesises_without_an_account(tmp_path: Path) 
     except ToolMissing as error:
         pytest.skip(f"the CDK command line cannot be installed here: {error}")
     environ = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    arguments = ["--quiet", "--context", f"config={write_bare(tmp_path)}", "--output", str(tmp_path / "out")]
+    arguments = [
+        "--quiet",
+        "--context",
+        f"config={write_bare(tmp_path)}",
+        "--output",
+        str(tmp_path / "out"),
+    ]
     nowhere = str(tmp_path / "none")
-    environ |= {"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": nowhere, "AWS_SHARED_CREDENTIALS_FILE": nowhere}
+    environ |= {
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": nowhere,
+        "AWS_SHARED_CREDENTIALS_FILE": nowhere,
+    }
 
     done = subprocess.run(
         [sys.executable, "-m", "infra.node", "cdk", "synth", *arguments],

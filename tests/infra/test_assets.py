@@ -16,7 +16,10 @@ def test_link_files_lays_out_the_content_of_each_file(tmp_path: Path) -> None:
 
     folder = link_files({"a/b/c.txt": source, "d.txt": source}, tmp_path / "laid")
 
-    found = {path.relative_to(folder).as_posix(): path.read_text() for path in Path(folder).rglob("*.txt")}
+    found = {
+        path.relative_to(folder).as_posix(): path.read_text()
+        for path in Path(folder).rglob("*.txt")
+    }
     assert found == {"a/b/c.txt": "content", "d.txt": "content"}
 
 
@@ -54,7 +57,10 @@ def test_layer_files_are_modules_alone(tmp_path: Path) -> None:
 
     files = layer_files(tmp_path)
 
-    assert sorted(files) == ["python/onnxlift_runtime/__init__.py", "python/onnxlift_runtime/inner/deep.py"]
+    assert sorted(files) == [
+        "python/onnxlift_runtime/__init__.py",
+        "python/onnxlift_runtime/inner/deep.py",
+    ]
 
 
 def test_reports_beside_the_manifest_are_not_shipped(tmp_path: Path) -> None:
@@ -62,7 +68,11 @@ def test_reports_beside_the_manifest_are_not_shipped(tmp_path: Path) -> None:
     for name in ("report.json", "report.html"):
         (tmp_path / "linear" / manifest.version / name).touch()
     model = DeployedModel(
-        "linear", tmp_path / "linear", (manifest,), Placement("lambda", 1769, ""), "service-linear-predict"
+        "linear",
+        tmp_path / "linear",
+        (manifest,),
+        Placement("lambda", 1769, ""),
+        "service-linear-predict",
     )
 
     shipped = [*image_files(tmp_path, model), *zip_files(tmp_path, "control", [model])]

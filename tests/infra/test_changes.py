@@ -1,4 +1,6 @@
-"""What one `cdk deploy --all` does to a service that is there: data stays, and what did not change is left alone."""
+"""What one `cdk deploy --all` does to a service that is there: data stays, and what did not change
+is left alone.
+"""
 
 import json
 import re
@@ -12,7 +14,12 @@ from tests import builders
 from tests.infra.assembly import Assembly, flat, synthesise
 from tests.infra.conftest import write_lab
 
-STATEFUL = ("AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::SecretsManager::Secret", "AWS::SQS::Queue")
+STATEFUL = (
+    "AWS::DynamoDB::Table",
+    "AWS::S3::Bucket",
+    "AWS::SecretsManager::Secret",
+    "AWS::SQS::Queue",
+)
 NAMED = {
     "AWS::ApiGateway::RestApi": "Name",
     "AWS::DynamoDB::Table": "TableName",
@@ -27,7 +34,9 @@ LATER = '\n[models.later]\nsource = "later.onnx"\n[models.later.quality]\nsample
 
 
 def changed(shop: Assembly, folder: Path, change: Callable[[str], str]) -> Assembly:
-    """The service after a change of its configuration; its artifacts have one model more, and files of no interest."""
+    """The service after a change of its configuration; its artifacts have one model more, and files
+    of no interest.
+    """
     shutil.copytree(shop.folder.parent / "artifacts", folder / "artifacts")
     builders.write_artifact(folder / "artifacts", builders.linear(), name="later")
     for name in ("digits/notes.txt", "digits/2/report.json", "pair/1/.cache"):
@@ -57,14 +66,20 @@ def grown(shop: Assembly, tmp_path_factory: pytest.TempPathFactory) -> Assembly:
 def shrunk(shop: Assembly, tmp_path_factory: pytest.TempPathFactory) -> Assembly:
     """Without ``pair``."""
     without = r"\[models\.pair\].*?(?=\[api\])"
-    return changed(shop, tmp_path_factory.mktemp("shrunk"), lambda text: re.sub(without, "", text, flags=re.DOTALL))
+    return changed(
+        shop,
+        tmp_path_factory.mktemp("shrunk"),
+        lambda text: re.sub(without, "", text, flags=re.DOTALL),
+    )
 
 
 @pytest.fixture(scope="module")
 def renamed(shop: Assembly, tmp_path_factory: pytest.TempPathFactory) -> Assembly:
     """Under another name, as another environment has it."""
     return changed(
-        shop, tmp_path_factory.mktemp("renamed"), lambda text: text.replace('service = "shop"', 'service = "mall"')
+        shop,
+        tmp_path_factory.mktemp("renamed"),
+        lambda text: text.replace('service = "shop"', 'service = "mall"'),
     )
 
 
@@ -72,24 +87,36 @@ def renamed(shop: Assembly, tmp_path_factory: pytest.TempPathFactory) -> Assembl
 def moved(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
     """``lab`` with the model that was on both tiers on a GPU alone."""
     config = write_lab(tmp_path_factory.mktemp("moved"))
-    config.write_text(config.read_text().replace("placement.fallback = true", 'placement.tier = "gpu"'))
+    config.write_text(
+        config.read_text().replace("placement.fallback = true", 'placement.tier = "gpu"')
+    )
     return assembled(config)
 
 
 def stateful(assembly: Assembly, stack: str) -> dict[str, dict[str, object]]:
-    """What holds data in a stack: replaced where its logical id changes, or one of its properties."""
-    return {name: found for kind in STATEFUL for name, found in assembly.resources(stack, kind).items()}
+    """What holds data in a stack: replaced where its logical id changes, or one of its
+    properties.
+    """
+    return {
+        name: found for kind in STATEFUL for name, found in assembly.resources(stack, kind).items()
+    }
 
 
 def images(assembly: Assembly, stack: str) -> set[str]:
-    """The digests of what the images of a stack are built from, which name them: one that is there is not built."""
-    found = set(re.findall(r'container-assets-[^"]*:([0-9a-f]{64})', json.dumps(assembly.template(stack))))
+    """The digests of what the images of a stack are built from, which name them: one that is there
+    is not built.
+    """
+    found = set(
+        re.findall(r'container-assets-[^"]*:([0-9a-f]{64})', json.dumps(assembly.template(stack)))
+    )
     assert found
     return found
 
 
 def physical_names(assembly: Assembly) -> set[str]:
-    """What resources are called beyond their stacks: two of a name cannot be in one account and region."""
+    """What resources are called beyond their stacks: two of a name cannot be in one account and
+    region.
+    """
     return {
         flat(found["Properties"][key])
         for kind, key in NAMED.items()
@@ -99,13 +126,17 @@ def physical_names(assembly: Assembly) -> set[str]:
     }
 
 
-def test_a_model_more_leaves_the_data_and_the_other_models_alone(shop: Assembly, grown: Assembly) -> None:
+def test_a_model_more_leaves_the_data_and_the_other_models_alone(
+    shop: Assembly, grown: Assembly
+) -> None:
     assert set(grown.stacks) - set(shop.stacks) == {"shop-model-later"}
     assert grown.template("shop-data") == shop.template("shop-data")
     assert grown.template("shop-model-digits") == shop.template("shop-model-digits")
 
 
-def test_another_memory_builds_no_image_and_keeps_the_queues(shop: Assembly, grown: Assembly) -> None:
+def test_another_memory_builds_no_image_and_keeps_the_queues(
+    shop: Assembly, grown: Assembly
+) -> None:
     stack = "shop-model-pair"
 
     assert grown.template(stack) != shop.template(stack)
@@ -113,7 +144,9 @@ def test_another_memory_builds_no_image_and_keeps_the_queues(shop: Assembly, gro
     assert stateful(grown, stack) == stateful(shop, stack)
 
 
-def test_a_model_less_leaves_the_data_and_the_other_models_alone(shop: Assembly, shrunk: Assembly) -> None:
+def test_a_model_less_leaves_the_data_and_the_other_models_alone(
+    shop: Assembly, shrunk: Assembly
+) -> None:
     assert set(shop.stacks) - set(shrunk.stacks) == {"shop-model-pair"}
     assert shrunk.template("shop-data") == shop.template("shop-data")
     assert shrunk.template("shop-model-digits") == shop.template("shop-model-digits")
@@ -125,7 +158,9 @@ def test_files_that_are_not_shipped_build_no_image(shop: Assembly, shrunk: Assem
     assert images(shrunk, "shop-model-digits") == images(shop, "shop-model-digits")
 
 
-def test_a_model_that_moves_to_the_gpu_changes_neither_data_nor_its_jobs_there(lab: Assembly, moved: Assembly) -> None:
+def test_a_model_that_moves_to_the_gpu_changes_neither_data_nor_its_jobs_there(
+    lab: Assembly, moved: Assembly
+) -> None:
     both, big = "lab-gpu-both", "lab-gpu-big"
 
     assert set(lab.stacks) - set(moved.stacks) == {"lab-model-both"}
@@ -136,11 +171,18 @@ def test_a_model_that_moves_to_the_gpu_changes_neither_data_nor_its_jobs_there(l
     assert images(moved, both) == images(lab, both)
 
 
-def test_another_name_is_another_service_with_the_same_images(shop: Assembly, renamed: Assembly) -> None:
+def test_another_name_is_another_service_with_the_same_images(
+    shop: Assembly, renamed: Assembly
+) -> None:
     ours, theirs = physical_names(shop), physical_names(renamed)
 
     assert renamed.stacks == [stack.replace("shop", "mall", 1) for stack in shop.stacks]
-    assert {"shop-jobs", "shop-digits-predict", "shop-webhooks", "shop-<AWS::AccountId>-<AWS::Region>"} <= ours
+    assert {
+        "shop-jobs",
+        "shop-digits-predict",
+        "shop-webhooks",
+        "shop-<AWS::AccountId>-<AWS::Region>",
+    } <= ours
     assert ours & theirs == set()
     assert {name.replace("shop", "mall") for name in ours} == theirs
     for model in ("digits", "pair"):
@@ -154,4 +196,8 @@ def test_no_stack_waits_for_anothers_export(change: str, request: pytest.Fixture
     templates = [assembly.template(stack) for stack in assembly.stacks]
 
     assert not any("Fn::ImportValue" in str(template) for template in templates)
-    assert not any("Export" in output for template in templates for output in template.get("Outputs", {}).values())
+    assert not any(
+        "Export" in output
+        for template in templates
+        for output in template.get("Outputs", {}).values()
+    )

@@ -23,7 +23,9 @@ def bucket(shop: Assembly) -> dict[str, Any]:
 
 
 def test_the_table_is_keyed_and_listed_as_the_runtime_expects(shop: Assembly) -> None:
-    indexes = {index["IndexName"]: index["KeySchema"] for index in table(shop)["GlobalSecondaryIndexes"]}
+    indexes = {
+        index["IndexName"]: index["KeySchema"] for index in table(shop)["GlobalSecondaryIndexes"]
+    }
 
     assert table(shop)["TableName"] == "shop-jobs"
     assert table(shop)["KeySchema"] == [{"AttributeName": layout.TABLE_KEY, "KeyType": "HASH"}]
@@ -37,7 +39,10 @@ def test_the_table_is_keyed_and_listed_as_the_runtime_expects(shop: Assembly) ->
 
 
 def test_the_table_forgets_old_jobs_and_can_be_restored_to_any_second(shop: Assembly) -> None:
-    assert table(shop)["TimeToLiveSpecification"] == {"AttributeName": layout.TABLE_TTL, "Enabled": True}
+    assert table(shop)["TimeToLiveSpecification"] == {
+        "AttributeName": layout.TABLE_TTL,
+        "Enabled": True,
+    }
     assert table(shop)["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
     assert table(shop)["BillingMode"] == "PAY_PER_REQUEST"
 
@@ -45,7 +50,10 @@ def test_the_table_forgets_old_jobs_and_can_be_restored_to_any_second(shop: Asse
 def test_table_bucket_and_secret_stay_when_the_stack_goes(shop: Assembly) -> None:
     for kind in ("AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::SecretsManager::Secret"):
         (resource,) = shop.resources(DATA, kind).values()
-        assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
+        assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == (
+            "RetainExceptOnCreate",
+            "Retain",
+        )
 
 
 def test_nobody_else_reads_the_bucket(shop: Assembly) -> None:
@@ -61,7 +69,9 @@ def test_nobody_else_reads_the_bucket(shop: Assembly) -> None:
 def test_the_bucket_is_reached_by_current_tls_alone(shop: Assembly) -> None:
     statements = shop.only(DATA, "AWS::S3::BucketPolicy")["PolicyDocument"]["Statement"]
 
-    conditions = [statement["Condition"] for statement in statements if statement["Effect"] == "Deny"]
+    conditions = [
+        statement["Condition"] for statement in statements if statement["Effect"] == "Deny"
+    ]
 
     assert {"Bool": {"aws:SecureTransport": "false"}} in conditions
     assert {"NumericLessThan": {"s3:TlsVersion": 1.2}} in conditions
@@ -71,14 +81,20 @@ def test_the_bucket_is_reached_by_current_tls_alone(shop: Assembly) -> None:
 def test_what_only_the_service_reads_is_deleted_in_time_and_nothing_else(shop: Assembly) -> None:
     rules = bucket(shop)["LifecycleConfiguration"]["Rules"]
 
-    expiring = {rule["Prefix"]: rule["ExpirationInDays"] for rule in rules if "ExpirationInDays" in rule}
+    expiring = {
+        rule["Prefix"]: rule["ExpirationInDays"] for rule in rules if "ExpirationInDays" in rule
+    }
 
     assert expiring == {"uploads/": 2, "payloads/": 9, "results/": 9}
-    assert any(rule.get("AbortIncompleteMultipartUpload") == {"DaysAfterInitiation": 1} for rule in rules)
+    assert any(
+        rule.get("AbortIncompleteMultipartUpload") == {"DaysAfterInitiation": 1} for rule in rules
+    )
 
 
 def test_the_bucket_tells_the_event_bus_without_a_function_in_between(shop: Assembly) -> None:
-    assert bucket(shop)["NotificationConfiguration"] == {"EventBridgeConfiguration": {"EventBridgeEnabled": True}}
+    assert bucket(shop)["NotificationConfiguration"] == {
+        "EventBridgeConfiguration": {"EventBridgeEnabled": True}
+    }
     assert not shop.resources(DATA, "AWS::Lambda::Function")
 
 
@@ -95,7 +111,10 @@ def test_there_is_a_topic_only_where_the_service_wants_one(shop: Assembly, bare:
     ("name", "why"),
     [
         ("b" * 36, "has 36 characters; the bucket's name"),
-        ("shop-data", "would be deployed over the data of a service 'shop', whose stack has that name"),
+        (
+            "shop-data",
+            "would be deployed over the data of a service 'shop', whose stack has that name",
+        ),
     ],
 )
 def test_a_name_that_something_else_has_no_room_for_stops_the_app_with_one_line(

@@ -31,10 +31,20 @@ def found(account: str, region: str) -> dict[str, str]:
     [
         pytest.param("", {}, None, None, id="nothing-known"),
         pytest.param("", found(OURS, "eu-west-1"), OURS, "eu-west-1", id="credentials"),
-        pytest.param("", {"CDK_DEFAULT_REGION": "us-east-1"}, None, None, id="a-region-alone-is-a-guess"),
+        pytest.param(
+            "", {"CDK_DEFAULT_REGION": "us-east-1"}, None, None, id="a-region-alone-is-a-guess"
+        ),
         pytest.param(f'account = "{OURS}"', {}, OURS, None, id="account"),
-        pytest.param('region = "eu-west-1"', found(OURS, "us-east-1"), OURS, "eu-west-1", id="region-wins"),
-        pytest.param(f'account = "{OURS}"', found(OURS, "us-east-1"), OURS, "us-east-1", id="the-account-is-right"),
+        pytest.param(
+            'region = "eu-west-1"', found(OURS, "us-east-1"), OURS, "eu-west-1", id="region-wins"
+        ),
+        pytest.param(
+            f'account = "{OURS}"',
+            found(OURS, "us-east-1"),
+            OURS,
+            "us-east-1",
+            id="the-account-is-right",
+        ),
     ],
 )
 def test_the_destination_is_the_configuration_s_else_that_of_the_credentials(
@@ -62,7 +72,9 @@ def test_credentials_of_another_account_stop_the_app_with_one_line(tmp_path: Pat
 def test_a_certificate_of_another_region_is_refused(tmp_path: Path) -> None:
     config = configured(tmp_path, DOMAIN)
 
-    with pytest.raises(ConfigInvalid, match="is a certificate in us-east-1, and the service goes to eu-west-1"):
+    with pytest.raises(
+        ConfigInvalid, match="is a certificate in us-east-1, and the service goes to eu-west-1"
+    ):
         find_destination(config, found(OURS, "eu-west-1"))
 
 

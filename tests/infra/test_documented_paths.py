@@ -1,4 +1,6 @@
-"""Every operation of the document is answered, as it describes, by the function that the API routes it to."""
+"""Every operation of the document is answered, as it describes, by the function that the API routes
+it to.
+"""
 
 import json
 import re
@@ -54,7 +56,11 @@ class Service:
 
     def call(self, method: str, path: str, body: bytes) -> Response:
         handler = self.handlers[self.targets.uri(path)]
-        path = re.sub(r"\{job\}(?:/(\w+))?", lambda found: found[0].replace("{job}", id_of(found[1] or "job")), path)
+        path = re.sub(
+            r"\{job\}(?:/(\w+))?",
+            lambda found: found[0].replace("{job}", id_of(found[1] or "job")),
+            path,
+        )
         return Response.from_event(handler(Request(method.upper(), path, body=body).to_event()))
 
 
@@ -68,29 +74,51 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         dynamodb = boto3.client("dynamodb")
         create_table(dynamodb)
         for name, status in JOBS.items():
-            answer = Payload.of(b"{}", {"Content-Type": JSON}) if status is JobStatus.SUCCEEDED else None
+            answer = (
+                Payload.of(b"{}", {"Content-Type": JSON}) if status is JobStatus.SUCCEEDED else None
+            )
             job = Job(
-                id_of(name), ANONYMOUS, "pair", "1", Payload.of(b"{}", {}), 1, 2**53, status=status, result=answer
+                id_of(name),
+                ANONYMOUS,
+                "pair",
+                "1",
+                Payload.of(b"{}", {}),
+                1,
+                2**53,
+                status=status,
+                result=answer,
             )
             JobTable(dynamodb, "jobs").insert(job)
         boto3.client("sqs").create_queue(QueueName=queue_name("demo", "pair", "lambda"))
-        boto3.client("secretsmanager").create_secret(Name="secret", SecretString="of 24 characters at least")
+        boto3.client("secretsmanager").create_secret(
+            Name="secret", SecretString="of 24 characters at least"
+        )
         yield
     clients._client.cache_clear()
 
 
 @pytest.fixture
 def service(account: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    """A model with labels and two versions, and one with several inputs, each open in a function of its own."""
+    """A model with labels and two versions, and one with several inputs, each open in a function of
+    its own.
+    """
     scores = [builders.spec("probabilities", "FP32", (-1, 2), ("cat", "dog"))]
     two_classes, other_seed = builders.mlp(classes=2), builders.mlp(classes=2, seed=1)
     manifests = [
         builders.write_artifact(
-            tmp_path / "a", two_classes, outputs=scores, name="pets", version_labels=("stable", "good_1")
+            tmp_path / "a",
+            two_classes,
+            outputs=scores,
+            name="pets",
+            version_labels=("stable", "good_1"),
         ),
-        builders.write_artifact(tmp_path / "a", other_seed, outputs=scores, name="pets", version="2"),
         builders.write_artifact(
-            tmp_path / "b", builders.identities({"x": ("FP32", (-1, 3)), "text": ("BYTES", (-1, 1))}), name="pair"
+            tmp_path / "a", other_seed, outputs=scores, name="pets", version="2"
+        ),
+        builders.write_artifact(
+            tmp_path / "b",
+            builders.identities({"x": ("FP32", (-1, 3)), "text": ("BYTES", (-1, 1))}),
+            name="pair",
         ),
     ]
     for folder in ("a", "b"):  # `control` knows all of them
@@ -99,7 +127,11 @@ def service(account: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
             place.parent.mkdir(parents=True)
             place.write_bytes(path.read_bytes())
     settings = Settings(
-        service="demo", models_dir=tmp_path / "all", jobs_table="jobs", data_bucket="data", webhook_secret="secret"
+        service="demo",
+        models_dir=tmp_path / "all",
+        jobs_table="jobs",
+        data_bucket="data",
+        webhook_secret="secret",
     )
     for name, value in settings.to_env().items():
         monkeypatch.setenv(name, value)
@@ -138,7 +170,8 @@ def test_every_operation_is_answered_as_documented(service: Service) -> None:
                 wrong.append(f"{method} {path}: {problem}")
 
     assert [line for line in wrong if not line.endswith("use :predict")] == []
-    # The one thing that a document cannot know: which outputs a model can be regressed or classified with.
+    # The one thing that a document cannot know: which outputs a model can be regressed or
+    # classified with.
     assert {line.split(":")[1] for line in wrong} <= {"regress", "classify"}
 
 
@@ -167,7 +200,9 @@ def test_every_other_method_is_answered_with_405_or_400(service: Service) -> Non
     assert statuses <= {400, 405}  # TensorFlow Serving says 400 where others say 405
 
 
-def test_the_document_that_control_shows_is_the_one_that_the_api_is_made_from(service: Service) -> None:
+def test_the_document_that_control_shows_is_the_one_that_the_api_is_made_from(
+    service: Service,
+) -> None:
     shown = json.loads(service.call("get", "/openapi.json", b"").body)
 
     assert shown == json.loads(json.dumps(service.document))

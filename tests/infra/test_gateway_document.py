@@ -20,7 +20,9 @@ from tests import builders
 PART = re.compile(r"[a-zA-Z0-9._:-]+|\{[a-zA-Z0-9._-]+\+?\}")
 
 
-def documents(*names: str, versions: int = 1, api_key: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
+def documents(
+    *names: str, versions: int = 1, api_key: bool = False
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The API's document and the gateway's, for models with labelled versions."""
     manifests = [
         builders.manifest(name=name, version=str(version), version_labels=(f"label_{version}",))
@@ -33,9 +35,14 @@ def documents(*names: str, versions: int = 1, api_key: bool = False) -> tuple[di
 
 
 def resolve(gateway: dict[str, Any], path: str) -> str:
-    """The function that API Gateway would call: the most exact part wins, a proxy takes all that is left."""
+    """The function that API Gateway would call: the most exact part wins, a proxy takes all that is
+    left.
+    """
     parts = path.strip("/").split("/")
-    candidates = [path, *("/".join(["", *parts[:length], "{proxy+}"]) for length in range(len(parts) - 1, -1, -1))]
+    candidates = [
+        path,
+        *("/".join(["", *parts[:length], "{proxy+}"]) for length in range(len(parts) - 1, -1, -1)),
+    ]
     chosen = next(candidate for candidate in candidates if candidate in gateway["paths"])
     uri: str = gateway["paths"][chosen][ANY]["x-amazon-apigateway-integration"]["uri"]
     return uri
@@ -47,7 +54,9 @@ def test_every_documented_path_reaches_the_function_that_answers_it() -> None:
     reached = {path: resolve(gateway, path) for path in document["paths"]}
 
     models = {path: re.match(r"/v[12]/models/([^/:]+)", path) for path in reached}
-    assert reached == {path: f"predict-{model[1]}" if model else "control" for path, model in models.items()}
+    assert reached == {
+        path: f"predict-{model[1]}" if model else "control" for path, model in models.items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -61,7 +70,9 @@ def test_every_documented_path_reaches_the_function_that_answers_it() -> None:
         ("/", "control"),
     ],
 )
-def test_a_path_that_is_not_documented_reaches_the_function_that_can_say_why(path: str, function: str) -> None:
+def test_a_path_that_is_not_documented_reaches_the_function_that_can_say_why(
+    path: str, function: str
+) -> None:
     _, gateway = documents("digits")
 
     assert resolve(gateway, path) == function
@@ -77,7 +88,12 @@ def test_every_documented_method_without_version_is_the_gateways_too() -> None:
         for method in methods
     }
 
-    found = {(path, method) for path, methods in gateway["paths"].items() for method in methods if method != ANY}
+    found = {
+        (path, method)
+        for path, methods in gateway["paths"].items()
+        for method in methods
+        if method != ANY
+    }
     assert found == expected
 
 
@@ -91,7 +107,11 @@ def test_the_gateway_is_given_no_schema_that_it_would_refuse() -> None:
     validate(gateway)
 
 
-@given(st.lists(st.from_regex(r"[a-z][a-z0-9-]{0,39}", fullmatch=True), min_size=1, max_size=4, unique=True))
+@given(
+    st.lists(
+        st.from_regex(r"[a-z][a-z0-9-]{0,39}", fullmatch=True), min_size=1, max_size=4, unique=True
+    )
+)
 def test_every_part_of_a_path_is_one_that_the_gateway_takes(names: list[str]) -> None:
     _, gateway = documents(*names)
 

@@ -1,4 +1,6 @@
-"""What one model on a GPU is given: a queue, a worker that may do little, and rules for how many there are."""
+"""What one model on a GPU is given: a queue, a worker that may do little, and rules for how many
+there are.
+"""
 
 import json
 from pathlib import Path
@@ -63,9 +65,16 @@ def test_a_worker_is_no_root_and_may_write_to_its_scratch_folder_alone(
 
     assert worker["User"] == "10001:10001"
     assert worker["ReadonlyRootFilesystem"] is True
-    assert worker["LinuxParameters"] == {"Capabilities": {"Drop": ["ALL"]}, "InitProcessEnabled": True}
-    assert worker["MountPoints"] == [{"ContainerPath": "/tmp", "ReadOnly": False, "SourceVolume": "scratch"}]
-    assert not {"Privileged", "Secrets", "PortMappings"} & {key for key, value in worker.items() if value}
+    assert worker["LinuxParameters"] == {
+        "Capabilities": {"Drop": ["ALL"]},
+        "InitProcessEnabled": True,
+    }
+    assert worker["MountPoints"] == [
+        {"ContainerPath": "/tmp", "ReadOnly": False, "SourceVolume": "scratch"}
+    ]
+    assert not {"Privileged", "Secrets", "PortMappings"} & {
+        key for key, value in worker.items() if value
+    }
 
 
 def test_a_worker_has_one_gpu_time_to_stop_and_a_check_of_its_health(lab: Assembly) -> None:
@@ -86,7 +95,10 @@ def test_a_worker_is_told_its_region_which_ecs_tells_on_fargate_alone(
 
 
 def test_a_worker_is_told_what_the_configuration_says(lab: Assembly) -> None:
-    told = {name: flat(value) if isinstance(value, str) else "s3" for name, value in environment(lab).items()}
+    told = {
+        name: flat(value) if isinstance(value, str) else "s3"
+        for name, value in environment(lab).items()
+    }
 
     worker, settings = WorkerSettings.from_env(told), Settings.from_env(told)
 
@@ -96,7 +108,9 @@ def test_a_worker_is_told_what_the_configuration_says(lab: Assembly) -> None:
 
 
 def test_the_index_names_every_file_of_the_model_in_its_own_bucket(lab: Assembly) -> None:
-    (bucket, key) = json.dumps(environment(lab)["ONNXLIFT_WEIGHTS"]).partition("s3://")[2].rsplit("/", 1)
+    (bucket, key) = (
+        json.dumps(environment(lab)["ONNXLIFT_WEIGHTS"]).partition("s3://")[2].rsplit("/", 1)
+    )
     index = json.loads((lab.folder / f"asset.{key.partition('.json')[0]}.json").read_text())
     assets = json.loads((lab.folder / "lab.assets.json").read_text())["files"].values()
 
@@ -124,12 +138,18 @@ def test_a_worker_may_do_what_it_must_and_nothing_in_general(lab: Assembly) -> N
     allowed = statements(lab, BIG, "WorkerTaskTaskRole")
 
     protecting = [found for found in allowed if "ecs:UpdateTaskProtection" in actions(found)]
-    reading = [found for found in allowed if any("cdk-hnb659fds-assets" in name for name in resources(found))]
+    reading = [
+        found
+        for found in allowed
+        if any("cdk-hnb659fds-assets" in name for name in resources(found))
+    ]
     consuming = [found for found in allowed if "sqs:ReceiveMessage" in actions(found)]
     assert all(":task/lab-gpu/*" in name for found in protecting for name in resources(found))
     assert [actions(found) for found in reading] == [{"s3:GetObject"}]
     assert all(".onnx" in name or ".json" in name for name in resources(reading[0]))
-    assert [name for found in consuming for name in resources(found) if ":lab-big-gpu-jobs" not in name] == []
+    assert [
+        name for found in consuming for name in resources(found) if ":lab-big-gpu-jobs" not in name
+    ] == []
     assert not [found for found in allowed if any("*" in action for action in actions(found))]
     assert not [found for found in allowed if '"*"' in resources(found)]
 
@@ -143,12 +163,18 @@ def test_the_first_job_starts_one_worker_and_more_start_more(lab: Assembly) -> N
         {"MetricIntervalLowerBound": 10, "MetricIntervalUpperBound": 20, "ScalingAdjustment": 2},
         {"MetricIntervalLowerBound": 20, "ScalingAdjustment": 3},
     ]
-    assert (alarm["Threshold"], alarm["EvaluationPeriods"], alarm["TreatMissingData"]) == (1, 1, "notBreaching")
+    assert (alarm["Threshold"], alarm["EvaluationPeriods"], alarm["TreatMissingData"]) == (
+        1,
+        1,
+        "notBreaching",
+    )
     assert alarm["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
 
 
 @pytest.mark.parametrize("rule", ["idle", "leftover"])
-def test_workers_end_only_after_the_configured_minutes_without_a_job(lab: Assembly, rule: str) -> None:
+def test_workers_end_only_after_the_configured_minutes_without_a_job(
+    lab: Assembly, rule: str
+) -> None:
     alarm, policy = fleet(lab, "lab-big-gpu")[rule]
 
     assert policy["StepAdjustments"] == [{"MetricIntervalUpperBound": 0, "ScalingAdjustment": 0}]
@@ -167,7 +193,9 @@ def test_alarms_look_at_the_models_own_queue_each_minute(lab: Assembly) -> None:
             assert queues <= {"lab-big-gpu-jobs", "lab-gpu"}
 
 
-def test_a_deployment_leaves_the_number_of_workers_alone_and_goes_back_when_they_do_not_start(lab: Assembly) -> None:
+def test_a_deployment_leaves_the_number_of_workers_alone_and_goes_back_when_they_do_not_start(
+    lab: Assembly,
+) -> None:
     service = lab.having(BIG, "AWS::ECS::Service", "ServiceName", "lab-big-gpu")
 
     breaker = service["DeploymentConfiguration"]["DeploymentCircuitBreaker"]
@@ -176,11 +204,16 @@ def test_a_deployment_leaves_the_number_of_workers_alone_and_goes_back_when_they
     assert breaker == {"Enable": True, "Rollback": True}
 
 
-def test_a_worker_on_demand_stands_in_where_there_are_no_spot_machines(lab: Assembly, group: Assembly) -> None:
+def test_a_worker_on_demand_stands_in_where_there_are_no_spot_machines(
+    lab: Assembly, group: Assembly
+) -> None:
     services = [found["Properties"] for found in lab.resources(BIG, "AWS::ECS::Service").values()]
     (only,) = (found["Properties"] for found in group.resources(BIG, "AWS::ECS::Service").values())
 
-    providers = {each["ServiceName"]: each["CapacityProviderStrategy"][0]["CapacityProvider"] for each in services}
+    providers = {
+        each["ServiceName"]: each["CapacityProviderStrategy"][0]["CapacityProvider"]
+        for each in services
+    }
 
     assert providers == {
         "lab-big-gpu": "gpu-lab-managed-spot",
@@ -192,14 +225,21 @@ def test_a_worker_on_demand_stands_in_where_there_are_no_spot_machines(lab: Asse
 def test_paths_of_a_model_on_a_gpu_alone_go_to_the_services_function(lab: Assembly) -> None:
     paths = lab.only(API, "AWS::ApiGateway::RestApi")["Body"]["paths"]
 
-    uris = {path: {flat(each[INTEGRATION]["uri"]) for each in methods.values()} for path, methods in paths.items()}
+    uris = {
+        path: {flat(each[INTEGRATION]["uri"]) for each in methods.values()}
+        for path, methods in paths.items()
+    }
 
     for model, function in (
         ("big", "<ControlLive"),
         ("both", ":lab-both-predict:live"),
         ("small", "lab-small-predict"),
     ):
-        for path in (f"/v2/models/{model}", f"/v2/models/{model}/infer", f"/v1/models/{model}:predict"):
+        for path in (
+            f"/v2/models/{model}",
+            f"/v2/models/{model}/infer",
+            f"/v1/models/{model}:predict",
+        ):
             (uri,) = uris[path]
             assert function in uri
         (below,) = uris[f"/v2/models/{model}/{{proxy+}}"]
@@ -221,7 +261,12 @@ def test_whoever_submits_jobs_may_wake_their_workers_and_send_to_their_queues(
     allowed = statements(lab, stack, role)
 
     waking = [found for found in allowed if "ecs:UpdateService" in actions(found)]
-    sending = "".join(name for found in allowed if "sqs:SendMessage" in actions(found) for name in resources(found))
+    sending = "".join(
+        name
+        for found in allowed
+        if "sqs:SendMessage" in actions(found)
+        for name in resources(found)
+    )
 
     (statement,) = waking
     assert actions(statement) == {"ecs:DescribeServices", "ecs:UpdateService"}
@@ -249,7 +294,9 @@ def test_the_dead_letters_of_every_queue_are_escalated(lab: Assembly) -> None:
     }
 
 
-def test_a_function_with_a_gpu_takes_the_same_queue_and_is_called_experimental(accelerated: Assembly) -> None:
+def test_a_function_with_a_gpu_takes_the_same_queue_and_is_called_experimental(
+    accelerated: Assembly,
+) -> None:
     function = accelerated.only(BIG, "AWS::Lambda::Function")
     feed = accelerated.only(BIG, "AWS::Lambda::EventSourceMapping")
     provider = function["CapacityProviderConfig"]["LambdaManagedInstancesCapacityProviderConfig"]
@@ -257,7 +304,10 @@ def test_a_function_with_a_gpu_takes_the_same_queue_and_is_called_experimental(a
 
     assert function["AcceleratorConfig"] == {"AcceleratorMemorySize": 3}
     assert function["Architectures"] == ["x86_64"]
-    assert function["FunctionScalingConfig"] == {"MinExecutionEnvironments": 0, "MaxExecutionEnvironments": 1}
+    assert function["FunctionScalingConfig"] == {
+        "MinExecutionEnvironments": 0,
+        "MaxExecutionEnvironments": 1,
+    }
     assert flat(provider["CapacityProviderArn"]).endswith(":capacity-provider:gpu-lab")
     assert feed["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert "is experimental" in notes
@@ -266,12 +316,16 @@ def test_a_function_with_a_gpu_takes_the_same_queue_and_is_called_experimental(a
 def test_functions_with_a_gpu_are_not_woken(accelerated: Assembly) -> None:
     functions = accelerated.resources("lab-model-both", "AWS::Lambda::Function").values()
 
-    clusters = {each["Properties"]["Environment"]["Variables"]["ONNXLIFT_GPU_CLUSTER"] for each in functions}
+    clusters = {
+        each["Properties"]["Environment"]["Variables"]["ONNXLIFT_GPU_CLUSTER"] for each in functions
+    }
 
     assert clusters == {""}
 
 
-@pytest.mark.parametrize(("memory_mb", "gib"), [(100, 3), (5_000, 6), (11_264, 12), (20_000, 24), (90_000, 48)])
+@pytest.mark.parametrize(
+    ("memory_mb", "gib"), [(100, 3), (5_000, 6), (11_264, 12), (20_000, 24), (90_000, 48)]
+)
 def test_gpu_memory_is_the_smallest_that_holds_the_model(memory_mb: int, gib: int) -> None:
     assert accelerator_gib(memory_mb) == gib
 

@@ -23,7 +23,10 @@ def services(assembly: Assembly) -> set[str]:
     """The AWS services that have an endpoint in the network, as ``type name``."""
     found = assembly.resources(GPU, "AWS::EC2::VPCEndpoint").values()
     endpoints = [resource["Properties"] for resource in found]
-    return {f"{end['VpcEndpointType']} {flat(end['ServiceName']).rpartition('Region>.')[2]}" for end in endpoints}
+    return {
+        f"{end['VpcEndpointType']} {flat(end['ServiceName']).rpartition('Region>.')[2]}"
+        for end in endpoints
+    }
 
 
 def ingress(assembly: Assembly) -> Iterator[Resource]:
@@ -36,7 +39,11 @@ def ingress(assembly: Assembly) -> Iterator[Resource]:
 def machines(assembly: Assembly) -> str:
     """The logical id of the machines' security group."""
     groups = assembly.resources(GPU, "AWS::EC2::SecurityGroup").items()
-    (name,) = (name for name, group in groups if group["Properties"]["GroupDescription"].startswith("GPU machines"))
+    (name,) = (
+        name
+        for name, group in groups
+        if group["Properties"]["GroupDescription"].startswith("GPU machines")
+    )
     return name
 
 
@@ -49,9 +56,15 @@ def test_there_is_one_shared_stack_and_one_for_each_model_on_a_gpu(every: Assemb
 
 
 def test_a_service_without_models_on_a_gpu_has_none_of_it(shop: Assembly) -> None:
-    kinds = {resource["Type"] for stack in shop.stacks for resource in shop.template(stack)["Resources"].values()}
+    kinds = {
+        resource["Type"]
+        for stack in shop.stacks
+        for resource in shop.template(stack)["Resources"].values()
+    }
 
-    assert not [kind for kind in kinds if kind.startswith(("AWS::EC2", "AWS::ECS", "AWS::AutoScaling"))]
+    assert not [
+        kind for kind in kinds if kind.startswith(("AWS::EC2", "AWS::ECS", "AWS::AutoScaling"))
+    ]
 
 
 def test_nobody_can_call_a_machine(every: Assembly) -> None:
@@ -61,9 +74,10 @@ def test_nobody_can_call_a_machine(every: Assembly) -> None:
 
     assert "SecurityGroupIngress" not in group
     assert machines(every) not in called
-    assert [(rule["IpProtocol"], rule["FromPort"], rule["ToPort"]) for rule in group["SecurityGroupEgress"]] == [
-        ("tcp", 443, 443)
-    ]
+    assert [
+        (rule["IpProtocol"], rule["FromPort"], rule["ToPort"])
+        for rule in group["SecurityGroupEgress"]
+    ] == [("tcp", 443, 443)]
 
 
 def test_only_machines_call_the_endpoints_and_only_by_https(group: Assembly) -> None:
@@ -74,7 +88,8 @@ def test_only_machines_call_the_endpoints_and_only_by_https(group: Assembly) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "public", "gateways"), [("lab", True, 0), ("group", False, 0), ("accelerated", True, 1)]
+    ("name", "public", "gateways"),
+    [("lab", True, 0), ("group", False, 0), ("accelerated", True, 1)],
 )
 def test_a_network_has_what_its_profile_pays_for(
     request: pytest.FixtureRequest, name: str, public: bool, gateways: int
@@ -101,14 +116,19 @@ def test_machines_in_a_private_network_have_no_public_address(group: Assembly) -
 def test_nothing_is_looked_up_in_the_account(every: Assembly) -> None:
     manifest = json.loads((every.folder / "manifest.json").read_text())
 
-    zones = [each["Properties"]["AvailabilityZone"] for each in every.resources(GPU, "AWS::EC2::Subnet").values()]
+    zones = [
+        each["Properties"]["AvailabilityZone"]
+        for each in every.resources(GPU, "AWS::EC2::Subnet").values()
+    ]
 
     assert "missing" not in manifest
     assert all(list(zone) == ["Fn::Select"] for zone in zones)
 
 
 def test_managed_machines_have_an_nvidia_gpu_and_are_given_back_when_idle(lab: Assembly) -> None:
-    providers = [found["Properties"] for found in lab.resources(GPU, "AWS::ECS::CapacityProvider").values()]
+    providers = [
+        found["Properties"] for found in lab.resources(GPU, "AWS::ECS::CapacityProvider").values()
+    ]
 
     markets = {found["Name"]: found["ManagedInstancesProvider"] for found in providers}
     templates = {name: found["InstanceLaunchTemplate"] for name, found in markets.items()}
@@ -120,7 +140,10 @@ def test_managed_machines_have_an_nvidia_gpu_and_are_given_back_when_idle(lab: A
     for name, template in templates.items():
         needed = template["InstanceRequirements"]
         assert needed["AllowedInstanceTypes"] == ["g6.xlarge", "g5.xlarge", "g4dn.xlarge"]
-        assert (needed["AcceleratorManufacturers"], needed["AcceleratorTypes"]) == (["nvidia"], ["gpu"])
+        assert (needed["AcceleratorManufacturers"], needed["AcceleratorTypes"]) == (
+            ["nvidia"],
+            ["gpu"],
+        )
         assert needed["AcceleratorCount"] == {"Min": 1}
         assert markets[name]["InfrastructureOptimization"] == {"ScaleInAfter": 300}
 
@@ -136,7 +159,9 @@ def test_ecs_may_pass_on_the_role_of_its_machines_and_no_other(lab: Assembly) ->
     assert statement["Condition"] == {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}
 
 
-def test_machines_of_ones_own_take_only_signed_metadata_requests_from_themselves(group: Assembly) -> None:
+def test_machines_of_ones_own_take_only_signed_metadata_requests_from_themselves(
+    group: Assembly,
+) -> None:
     found = group.resources(GPU, "AWS::EC2::LaunchTemplate").values()
     templates = [template["Properties"]["LaunchTemplateData"] for template in found]
 
@@ -148,11 +173,18 @@ def test_machines_of_ones_own_take_only_signed_metadata_requests_from_themselves
 
 
 def test_machines_of_ones_own_begin_with_none_and_stay_while_they_work(group: Assembly) -> None:
-    groups = [found["Properties"] for found in group.resources(GPU, "AWS::AutoScaling::AutoScalingGroup").values()]
-    providers = [found["Properties"] for found in group.resources(GPU, "AWS::ECS::CapacityProvider").values()]
+    groups = [
+        found["Properties"]
+        for found in group.resources(GPU, "AWS::AutoScaling::AutoScalingGroup").values()
+    ]
+    providers = [
+        found["Properties"] for found in group.resources(GPU, "AWS::ECS::CapacityProvider").values()
+    ]
 
     shares = {
-        found["MixedInstancesPolicy"]["InstancesDistribution"]["OnDemandPercentageAboveBaseCapacity"]
+        found["MixedInstancesPolicy"]["InstancesDistribution"][
+            "OnDemandPercentageAboveBaseCapacity"
+        ]
         for found in groups
     }
 
@@ -177,4 +209,8 @@ def test_machines_of_functions_are_the_configured_ones(accelerated: Assembly) ->
     provider = accelerated.only(GPU, "AWS::Lambda::CapacityProvider")
 
     assert provider["CapacityProviderName"] == "gpu-lab"
-    assert provider["InstanceRequirements"]["AllowedInstanceTypes"] == ["g6.xlarge", "g5.xlarge", "g4dn.xlarge"]
+    assert provider["InstanceRequirements"]["AllowedInstanceTypes"] == [
+        "g6.xlarge",
+        "g5.xlarge",
+        "g4dn.xlarge",
+    ]

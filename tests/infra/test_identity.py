@@ -16,7 +16,8 @@ MAX_ATTACHED = 10
 
 def longest(number: int) -> str:
     """An ARN as long as that of an ECS service gets."""
-    return f"arn:aws:ecs:ap-northeast-1:123456789012:service/{'s' * 15}-gpu/{'s' * 15}-{'m' * 38}{number:02}-gpu"
+    service = f"{'s' * 15}-gpu/{'s' * 15}-{'m' * 38}{number:02}-gpu"
+    return f"arn:aws:ecs:ap-northeast-1:123456789012:service/{service}"
 
 
 @pytest.mark.parametrize("models", [1, 18, 19, 60])
@@ -30,14 +31,20 @@ def test_every_policy_fits_and_together_they_allow_everything(models: int) -> No
 
     template = Template.from_stack(stack).to_json()["Resources"].values()
     inline, managed = (
-        [found["Properties"]["PolicyDocument"] for found in template if found["Type"] == f"AWS::IAM::{kind}"]
+        [
+            found["Properties"]["PolicyDocument"]
+            for found in template
+            if found["Type"] == f"AWS::IAM::{kind}"
+        ]
         for kind in ("Policy", "ManagedPolicy")
     )
     assert max(len(json.dumps(policy, separators=(",", ":"))) for policy in inline) <= MAX_INLINE
     assert len(managed) <= MAX_ATTACHED
     assert all(len(json.dumps(policy, separators=(",", ":"))) <= MAX_MANAGED for policy in managed)
     allowed = [statement for policy in (*inline, *managed) for statement in policy["Statement"]]
-    assert {arn for each in allowed if each["Action"] == "ecs:UpdateService" for arn in listed(each)} == asked
+    assert {
+        arn for each in allowed if each["Action"] == "ecs:UpdateService" for arn in listed(each)
+    } == asked
 
 
 def listed(statement: dict[str, object]) -> list[str]:

@@ -17,7 +17,13 @@ QUEUES = [
     pytest.param(JOBS, "shop-webhooks", 60, id="webhooks"),
     pytest.param(MODEL, "shop-digits-lambda-jobs", 120, id="model"),
 ]
-CONSUME = ("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "GetQueueAttributes", "GetQueueUrl")
+CONSUME = (
+    "ReceiveMessage",
+    "DeleteMessage",
+    "ChangeMessageVisibility",
+    "GetQueueAttributes",
+    "GetQueueUrl",
+)
 
 
 def on(service: str, resource: str, *actions: str) -> set[tuple[str, str]]:
@@ -47,7 +53,9 @@ def jobs_of(allowed: set[tuple[str, str]]) -> set[tuple[str, str]]:
 
 
 def sending(*queues: str) -> set[tuple[str, str]]:
-    return {pair for queue in queues for pair in on("sqs", f"sqs {queue}", "SendMessage", "GetQueueUrl")}
+    return {
+        pair for queue in queues for pair in on("sqs", f"sqs {queue}", "SendMessage", "GetQueueUrl")
+    }
 
 
 @pytest.mark.parametrize(("stack", "name", "timeout_s"), QUEUES)
@@ -58,13 +66,17 @@ def test_a_message_is_tried_a_few_times_and_then_kept_for_two_weeks(
     dead = shop.having(stack, "AWS::SQS::Queue", "QueueName", f"{name}-dead")
 
     redrive = queue["RedrivePolicy"]
-    target = shop.template(stack)["Resources"][redrive["deadLetterTargetArn"]["Fn::GetAtt"][0]]["Properties"]
+    target = shop.template(stack)["Resources"][redrive["deadLetterTargetArn"]["Fn::GetAtt"][0]][
+        "Properties"
+    ]
 
     assert redrive["maxReceiveCount"] == (WEBHOOK_TRIES if name == "shop-webhooks" else 5)
     assert target == dead
     assert dead["MessageRetentionPeriod"] == 14 * 24 * 3600
     assert dead["RedriveAllowPolicy"]["redrivePermission"] == "byQueue"
-    assert [flat(arn).rpartition(":")[2] for arn in dead["RedriveAllowPolicy"]["sourceQueueArns"]] == [name]
+    assert [
+        flat(arn).rpartition(":")[2] for arn in dead["RedriveAllowPolicy"]["sourceQueueArns"]
+    ] == [name]
 
 
 @pytest.mark.parametrize(("stack", "name", "timeout_s"), QUEUES)
@@ -86,7 +98,8 @@ def test_queues_are_encrypted_and_reached_by_tls_alone(shop: Assembly, stack: st
         for policy in policies
         for queue in policy["Properties"]["Queues"]
         for statement in policy["Properties"]["PolicyDocument"]["Statement"]
-        if statement["Effect"] == "Deny" and statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        if statement["Effect"] == "Deny"
+        and statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
     }
 
     assert all(queue["Properties"]["SqsManagedSseEnabled"] for queue in queues.values())
@@ -94,7 +107,8 @@ def test_queues_are_encrypted_and_reached_by_tls_alone(shop: Assembly, stack: st
 
 
 @pytest.mark.parametrize(
-    ("stack", "name", "size", "at_once"), [(MODEL, "shop-digits-lambda-jobs", 4, 3), (JOBS, "shop-jobs", 10, 10)]
+    ("stack", "name", "size", "at_once"),
+    [(MODEL, "shop-digits-lambda-jobs", 4, 3), (JOBS, "shop-jobs", 10, 10)],
 )
 def test_a_queue_feeds_its_function_in_bounded_parallel(
     shop: Assembly, stack: str, name: str, size: int, at_once: int
@@ -124,12 +138,17 @@ def test_objects_dropped_below_in_go_to_the_ingest_queue_and_no_others(shop: Ass
 
 def test_only_that_rule_may_write_to_the_ingest_queue_from_outside(shop: Assembly) -> None:
     policies = shop.resources(JOBS, "AWS::SQS::QueuePolicy").values()
-    statements = [item for policy in policies for item in policy["Properties"]["PolicyDocument"]["Statement"]]
+    statements = [
+        item for policy in policies for item in policy["Properties"]["PolicyDocument"]["Statement"]
+    ]
 
     (allowing,) = (statement for statement in statements if statement["Effect"] == "Allow")
 
     assert allowing["Principal"] == {"Service": "events.amazonaws.com"}
-    assert flat(allowing["Condition"]["ArnEquals"]["aws:SourceArn"]) == f"<{shop.name(JOBS, 'AWS::Events::Rule')}>"
+    assert (
+        flat(allowing["Condition"]["ArnEquals"]["aws:SourceArn"])
+        == f"<{shop.name(JOBS, 'AWS::Events::Rule')}>"
+    )
 
 
 def test_predict_may_submit_jobs_of_its_model_and_read_their_results(shop: Assembly) -> None:
@@ -149,7 +168,11 @@ def test_predict_may_submit_jobs_of_its_model_and_read_their_results(shop: Assem
 def test_batch_may_work_on_the_queue_of_its_model_alone(shop: Assembly) -> None:
     assert jobs_of(shop.allowed(MODEL, "Batch")) == (
         TELLING
-        | {pair for prefix in ("in", "payloads", "uploads") for pair in on("s3", f"{BUCKET}/{prefix}/*", *READ)}
+        | {
+            pair
+            for prefix in ("in", "payloads", "uploads")
+            for pair in on("s3", f"{BUCKET}/{prefix}/*", *READ)
+        }
         | on("s3", f"{BUCKET}/results/*", *WRITE)
         | on("s3", BUCKET, "ListBucket")
         | on("sqs", "sqs shop-digits-lambda-jobs", *CONSUME)
@@ -159,7 +182,11 @@ def test_batch_may_work_on_the_queue_of_its_model_alone(shop: Assembly) -> None:
 def test_ingest_may_make_jobs_of_every_model(shop: Assembly) -> None:
     assert jobs_of(shop.allowed(JOBS, "Ingest")) == (
         TELLING
-        | {pair for prefix in ("in", "payloads", "uploads") for pair in on("s3", f"{BUCKET}/{prefix}/*", *READ)}
+        | {
+            pair
+            for prefix in ("in", "payloads", "uploads")
+            for pair in on("s3", f"{BUCKET}/{prefix}/*", *READ)
+        }
         | on("s3", f"{BUCKET}/results/*", *WRITE)
         | on("s3", f"{BUCKET}/payloads/*", *WRITE)
         | on("s3", BUCKET, "ListBucket")
@@ -175,7 +202,11 @@ def test_control_may_list_jobs_and_queue_them_again(shop: Assembly) -> None:
     assert jobs_of(shop.allowed(API, "Control")) == (
         TELLING
         | on("secretsmanager", SECRET, "GetSecretValue")
-        | {pair for index in ("by_caller", "by_queue") for pair in on("dynamodb", f"{TABLE}/index/{index}", "Query")}
+        | {
+            pair
+            for index in ("by_caller", "by_queue")
+            for pair in on("dynamodb", f"{TABLE}/index/{index}", "Query")
+        }
         | on("s3", f"{BUCKET}/uploads/*", *READ, *WRITE)
         | on("s3", f"{BUCKET}/payloads/*", *WRITE)
         | on("s3", BUCKET, "ListBucket")
@@ -206,4 +237,6 @@ def test_no_role_has_a_wildcard_for_an_action_or_for_a_whole_service(shop: Assem
     }
 
     assert not [action for action, _ in pairs if "*" in action]
-    assert not [resource for _, resource in pairs if resource == "*" or resource.endswith((":*", " *"))]
+    assert not [
+        resource for _, resource in pairs if resource == "*" or resource.endswith((":*", " *"))
+    ]

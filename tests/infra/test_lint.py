@@ -1,4 +1,6 @@
-"""cfn-lint finds nothing in any template, with the exceptions that ``.cfnlintrc`` gives reasons for."""
+"""cfn-lint finds nothing in any template, with the exceptions that ``.cfnlintrc`` gives reasons
+for.
+"""
 
 import subprocess
 import sys
@@ -11,7 +13,9 @@ def test_cfn_lint_finds_nothing_in_any_template(
     shop: Assembly, bare: Assembly, lab: Assembly, group: Assembly, accelerated: Assembly
 ) -> None:
     assemblies = (shop, bare, lab, group, accelerated)
-    templates = [str(path) for assembly in assemblies for path in assembly.folder.glob("*.template.json")]
+    templates = [
+        str(path) for assembly in assemblies for path in assembly.folder.glob("*.template.json")
+    ]
 
     done = subprocess.run(
         [Path(sys.executable).with_name("cfn-lint"), "--", *templates],

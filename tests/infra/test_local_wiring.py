@@ -33,7 +33,11 @@ def cloud(shop: Assembly) -> Iterator[Cloud]:
 
 
 def deployed(shop: Assembly, kind: str) -> list[dict[str, Any]]:
-    return [resource["Properties"] for stack in shop.stacks for resource in shop.resources(stack, kind).values()]
+    return [
+        resource["Properties"]
+        for stack in shop.stacks
+        for resource in shop.resources(stack, kind).values()
+    ]
 
 
 def test_the_queues_are_the_same(shop: Assembly, cloud: Cloud) -> None:
@@ -62,9 +66,9 @@ def test_the_table_is_the_same(shop: Assembly, cloud: Cloud) -> None:
     local = client("dynamodb", cloud.url).describe_table(TableName=table["TableName"])["Table"]
 
     assert local["KeySchema"] == table["KeySchema"]
-    assert {found["AttributeName"]: found["AttributeType"] for found in local["AttributeDefinitions"]} == {
-        found["AttributeName"]: found["AttributeType"] for found in table["AttributeDefinitions"]
-    }
+    assert {
+        found["AttributeName"]: found["AttributeType"] for found in local["AttributeDefinitions"]
+    } == {found["AttributeName"]: found["AttributeType"] for found in table["AttributeDefinitions"]}
     names = ("IndexName", "KeySchema", "Projection")
     assert [[index[name] for name in names] for index in local["GlobalSecondaryIndexes"]] == [
         [index[name] for name in names] for index in table["GlobalSecondaryIndexes"]
@@ -78,7 +82,10 @@ def test_the_bucket_is_the_same(shop: Assembly, cloud: Cloud) -> None:
     (local,) = s3.list_buckets()["Buckets"]
 
     assert local["Name"] == here(bucket["BucketName"])
-    assert s3.get_bucket_versioning(Bucket=local["Name"])["Status"] == bucket["VersioningConfiguration"]["Status"]
+    assert (
+        s3.get_bucket_versioning(Bucket=local["Name"])["Status"]
+        == bucket["VersioningConfiguration"]["Status"]
+    )
 
 
 def test_dropped_objects_take_the_same_way(shop: Assembly, cloud: Cloud) -> None:
@@ -89,7 +96,9 @@ def test_dropped_objects_take_the_same_way(shop: Assembly, cloud: Cloud) -> None
     (target,) = events.list_targets_by_rule(Rule=local["Name"])["Targets"]
 
     pattern = rule["EventPattern"]
-    pattern["detail"]["bucket"]["name"] = [here(name) for name in pattern["detail"]["bucket"]["name"]]
+    pattern["detail"]["bucket"]["name"] = [
+        here(name) for name in pattern["detail"]["bucket"]["name"]
+    ]
     assert json.loads(local["EventPattern"]) == pattern
     assert target["Arn"].endswith(":shop-ingest")
 
@@ -101,9 +110,13 @@ def test_an_object_below_in_is_told_to_the_ingest_queue_and_no_other_is(cloud: C
     for key in ("out/digits/a.json", "in/digits/a.json", "uploads/a"):
         s3.put_object(Bucket=bucket["Name"], Key=key, Body=b"{}")
     url = sqs.get_queue_url(QueueName="shop-ingest")["QueueUrl"]
-    messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1)["Messages"]
+    messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1)[
+        "Messages"
+    ]
 
-    assert [json.loads(message["Body"])["detail"]["object"]["key"] for message in messages] == ["in/digits/a.json"]
+    assert [json.loads(message["Body"])["detail"]["object"]["key"] for message in messages] == [
+        "in/digits/a.json"
+    ]
 
 
 def test_every_queue_feeds_the_same_function(shop: Assembly) -> None:
@@ -114,7 +127,9 @@ def test_every_queue_feeds_the_same_function(shop: Assembly) -> None:
             properties = feed["Properties"]
             queue = _queue(resources, properties["EventSourceArn"])
             alias = next(_references(properties["FunctionName"]))
-            function = resources[resources[alias]["Properties"]["FunctionName"]["Ref"]]["Properties"]
+            function = resources[resources[alias]["Properties"]["FunctionName"]["Ref"]][
+                "Properties"
+            ]
             fed[queue] = (_handler(function), properties["BatchSize"], function["Timeout"])
 
     config = load_config(shop.folder.parent / "onnxlift.toml")
@@ -137,7 +152,9 @@ def test_functions_are_told_the_same_names(shop: Assembly) -> None:
     local = settings(config, shop.folder, threads=0, workers=1)
 
     for function in deployed(shop, "AWS::Lambda::Function"):
-        variables = {name: here(value) for name, value in function["Environment"]["Variables"].items()}
+        variables = {
+            name: here(value) for name, value in function["Environment"]["Variables"].items()
+        }
         told = Settings.from_env(variables)
         for name in ("service", "jobs_table", "data_bucket", "event_bus", "webhook_secret"):
             assert getattr(told, name) == getattr(local, name)
@@ -152,7 +169,9 @@ def _queue(resources: dict[str, Any], arn: Any) -> str:
 
 
 def _handler(function: dict[str, Any]) -> str:
-    handler: str = function["Handler"] if "Handler" in function else function["ImageConfig"]["Command"][0]
+    handler: str = (
+        function["Handler"] if "Handler" in function else function["ImageConfig"]["Command"][0]
+    )
     return handler
 
 

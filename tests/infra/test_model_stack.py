@@ -18,7 +18,10 @@ RUNTIME = "layers/runtime/python/onnxlift_runtime"
 def functions(assembly: Assembly, stack: str) -> dict[str, Resource]:
     """The functions of a stack by the name of their handler."""
     found = assembly.resources(stack, "AWS::Lambda::Function").values()
-    return {resource["Properties"]["ImageConfig"]["Command"][0].split(".")[1]: resource for resource in found}
+    return {
+        resource["Properties"]["ImageConfig"]["Command"][0].split(".")[1]: resource
+        for resource in found
+    }
 
 
 def predict(assembly: Assembly, stack: str) -> Resource:
@@ -72,14 +75,18 @@ def test_both_functions_are_told_where_their_jobs_are(shop: Assembly) -> None:
 def test_the_alias_live_points_at_a_published_version(shop: Assembly) -> None:
     versions = set(shop.resources(DIGITS, "AWS::Lambda::Version"))
 
-    aliases = [found["Properties"] for found in shop.resources(DIGITS, "AWS::Lambda::Alias").values()]
+    aliases = [
+        found["Properties"] for found in shop.resources(DIGITS, "AWS::Lambda::Alias").values()
+    ]
 
     assert [alias["Name"] for alias in aliases] == ["live", "live"]
     assert {alias["FunctionVersion"]["Fn::GetAtt"][0] for alias in aliases} == versions
 
 
 def test_both_functions_run_one_image(shop: Assembly) -> None:
-    images = {json.dumps(function["Properties"]["Code"]) for function in functions(shop, DIGITS).values()}
+    images = {
+        json.dumps(function["Properties"]["Code"]) for function in functions(shop, DIGITS).values()
+    }
 
     assert len(images) == 1
 
@@ -93,12 +100,16 @@ def test_batch_may_run_as_long_as_configured_with_the_memory_of_predict(shop: As
 def test_the_logs_are_kept_as_long_as_configured_and_go_with_the_stack(shop: Assembly) -> None:
     groups = shop.resources(DIGITS, "AWS::Logs::LogGroup")
 
-    used = {function["Properties"]["LoggingConfig"]["LogGroup"]["Ref"] for function in functions(shop, DIGITS).values()}
+    used = {
+        function["Properties"]["LoggingConfig"]["LogGroup"]["Ref"]
+        for function in functions(shop, DIGITS).values()
+    }
 
     assert used == set(groups)
-    assert {(group["Properties"]["RetentionInDays"], group["DeletionPolicy"]) for group in groups.values()} == {
-        (14, "Delete")
-    }
+    assert {
+        (group["Properties"]["RetentionInDays"], group["DeletionPolicy"])
+        for group in groups.values()
+    } == {(14, "Delete")}
 
 
 def test_the_image_is_built_from_exactly_what_it_needs(shop: Assembly) -> None:
@@ -126,7 +137,12 @@ def test_the_context_holds_everything_that_the_dockerfile_copies(shop: Assembly)
     function = functions(shop, DIGITS)["predict"]
     files = {PurePosixPath(name) for name in shop.asset_files(function)}
 
-    copied = re.findall(r"^COPY (?!--from)(\S+) ", (ROOT / "handlers" / "Dockerfile").read_text(), re.MULTILINE)
+    copied = re.findall(
+        r"^COPY (?!--from)(\S+) ", (ROOT / "handlers" / "Dockerfile").read_text(), re.MULTILINE
+    )
 
     assert len(copied) == 4
-    assert all(any(name.match(source) or name.is_relative_to(source) for name in files) for source in copied)
+    assert all(
+        any(name.match(source) or name.is_relative_to(source) for name in files)
+        for source in copied
+    )

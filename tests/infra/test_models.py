@@ -36,9 +36,13 @@ def write(folder: Path, *manifests: Manifest) -> None:
         (place / MANIFEST_NAME).write_text(manifest.to_json())
 
 
-def version(number: int, peak_memory_mb: float = 60.0, p95_ms: float = 1.0, architecture: str = "x86_64") -> Manifest:
+def version(
+    number: int, peak_memory_mb: float = 60.0, p95_ms: float = 1.0, architecture: str = "x86_64"
+) -> Manifest:
     manifest = builders.manifest(version=str(number), architecture=architecture, files=())
-    latency = tuple(replace(item, p95_ms=p95_ms * item.batch_size) for item in manifest.measurements.latency)
+    latency = tuple(
+        replace(item, p95_ms=p95_ms * item.batch_size) for item in manifest.measurements.latency
+    )
     measured = replace(manifest.measurements, peak_memory_mb=peak_memory_mb, latency=latency)
     return replace(manifest, measurements=measured)
 
@@ -49,7 +53,11 @@ def test_a_model_brings_all_its_versions_the_newest_last(tmp_path: Path) -> None
     (model,), missing = read_models(configured(tmp_path))
 
     assert [manifest.version for manifest in model.manifests] == ["1", "2", "10"]
-    assert (model.name, model.function_name, model.architecture) == ("tiny", "demo-tiny-predict", "x86_64")
+    assert (model.name, model.function_name, model.architecture) == (
+        "tiny",
+        "demo-tiny-predict",
+        "x86_64",
+    )
     assert not missing
 
 
@@ -82,7 +90,9 @@ def test_memory_that_the_user_set_must_hold_all_versions(tmp_path: Path) -> None
     [
         pytest.param((version(2, peak_memory_mb=9_000),), "", "10,240", id="memory"),
         pytest.param((version(1, p95_ms=25_000), version(2)), "", "25.0 s", id="slowest-version"),
-        pytest.param((version(2),), 'tier = "gpu"', "the configuration asks for it", id="asked-for"),
+        pytest.param(
+            (version(2),), 'tier = "gpu"', "the configuration asks for it", id="asked-for"
+        ),
     ],
 )
 def test_a_model_for_the_gpu_knows_the_limit_that_put_it_there(
@@ -143,5 +153,7 @@ def test_function_name_may_be_as_long_as_lambda_takes() -> None:
 
 
 def test_function_name_is_refused_when_lambda_would_refuse_it() -> None:
-    with pytest.raises(ConfigInvalid, match="of 65 characters, Lambda takes 64; shorten one of them"):
+    with pytest.raises(
+        ConfigInvalid, match="of 65 characters, Lambda takes 64; shorten one of them"
+    ):
         function_name("s" * 40, "m" * 16)

@@ -64,7 +64,11 @@ def test_find_node_says_what_to_do_when_there_is_none(monkeypatch: pytest.Monkey
 def test_node_environment_puts_this_python_and_that_node_first() -> None:
     environ = node.node_environment({"PATH": "/usr/bin", "HOME": "/home/me"}, "/opt/node/bin/node")
 
-    assert environ["PATH"].split(os.pathsep) == [str(Path(sys.executable).parent), "/opt/node/bin", "/usr/bin"]
+    assert environ["PATH"].split(os.pathsep) == [
+        str(Path(sys.executable).parent),
+        "/opt/node/bin",
+        "/usr/bin",
+    ]
     assert environ["JSII_NODE"] == "/opt/node/bin/node"
     assert environ["HOME"] == "/home/me"
 
@@ -91,7 +95,10 @@ def test_install_cdk_puts_the_pinned_version_in_place(
     for name in ("package.json", ".npmrc"):
         (tmp_path / name).touch()
     monkeypatch.setattr(node, "wheel_folder", lambda: tmp_path / "wheel")
-    made = 'mkdir -p node_modules/aws-cdk && echo \'{"version": "2.1.0"}\' > node_modules/aws-cdk/package.json'
+    made = (
+        'mkdir -p node_modules/aws-cdk && echo \'{"version": "2.1.0"}\' > '
+        "node_modules/aws-cdk/package.json"
+    )
     npm = write_program(tmp_path / "wheel" / "bin" / "node", "")
     npm.write_text(f"#!/bin/sh\n{made}\n")
 
@@ -109,7 +116,9 @@ def test_install_cdk_repeats_what_npm_says_and_leaves_nothing_behind(
     for name in ("package.json", ".npmrc"):
         (tmp_path / name).touch()
     monkeypatch.setattr(node, "wheel_folder", lambda: tmp_path / "wheel")
-    write_program(tmp_path / "wheel" / "bin" / "node", "").write_text("#!/bin/sh\necho no network >&2\nexit 1\n")
+    write_program(tmp_path / "wheel" / "bin" / "node", "").write_text(
+        "#!/bin/sh\necho no network >&2\nexit 1\n"
+    )
 
     with pytest.raises(ToolMissing, match="no network"):
         node.install_cdk(tmp_path)
@@ -131,14 +140,21 @@ def test_the_lock_file_pins_the_version_that_package_json_names_and_no_address()
 
 def test_the_command_refuses_a_program_that_it_does_not_know() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "infra.node", "yarn"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "infra.node", "yarn"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     assert (done.returncode, done.stderr) == (1, "usage: python -m infra.node cdk|node ARGUMENTS\n")
 
 
 def test_the_command_becomes_the_program_with_its_arguments_and_status() -> None:
-    program = "console.error(fs.realpathSync(process.env.JSII_NODE) === process.execPath); process.exit(7)"
+    program = (
+        "console.error(fs.realpathSync(process.env.JSII_NODE) === process.execPath); "
+        "process.exit(7)"
+    )
 
     done = subprocess.run(
         [sys.executable, "-m", "infra.node", "node", "-e", program],

@@ -1,7 +1,7 @@
 """What every role may do, written down: each action with each resource, and nothing else.
 
-The service has a model on Lambda, one on a GPU and one on both. Resources are named without the service's own name; an
-action is of the resource's own service.
+The service has a model on Lambda, one on a GPU and one on both. Resources are named without the
+service's own name; an action is of the resource's own service.
 """
 
 import re
@@ -139,11 +139,16 @@ NAMES: Final = (
 
 def named(resource: str) -> str:
     """A resource as the table calls it."""
-    return next((found.expand(name) for arn, name in NAMES if (found := re.fullmatch(arn, resource))), resource)
+    return next(
+        (found.expand(name) for arn, name in NAMES if (found := re.fullmatch(arn, resource))),
+        resource,
+    )
 
 
 def found(pairs: set[tuple[str, str]]) -> dict[str, set[str]]:
-    """The actions of a policy by the name of the resource; each is of the resource's own service."""
+    """The actions of a policy by the name of the resource; each is of the resource's own
+    service.
+    """
     table: dict[str, set[str]] = {}
     for action, resource in pairs:
         service, _, verb = action.partition(":")
@@ -154,13 +159,16 @@ def found(pairs: set[tuple[str, str]]) -> dict[str, set[str]]:
 
 def test_every_role_may_do_exactly_what_the_table_says(lab: Assembly) -> None:
     granted = {
-        f"{stack.removeprefix('lab-')} {re.split('Identity|Role|DefaultPolicy', policy)[0]}": found(pairs)
+        f"{stack.removeprefix('lab-')} {re.split('Identity|Role|DefaultPolicy', policy)[0]}": found(
+            pairs
+        )
         for stack in lab.stacks
         for policy, pairs in lab.permissions(stack).items()
     }
 
     assert granted == {
-        role: {resource: set(verbs.split()) for resource, verbs in table.items()} for role, table in EXPECTED.items()
+        role: {resource: set(verbs.split()) for resource, verbs in table.items()}
+        for role, table in EXPECTED.items()
     }
 
 
@@ -172,7 +180,9 @@ def test_no_role_has_a_policy_that_is_not_in_the_templates(shop: Assembly, lab: 
         for name, role in assembly.resources(stack, "AWS::IAM::Role").items()
     ]
 
-    managed = {name.rstrip("0123456789ABCDEF") for name, role in roles if role.get("ManagedPolicyArns")}
+    managed = {
+        name.rstrip("0123456789ABCDEF") for name, role in roles if role.get("ManagedPolicyArns")
+    }
 
     assert not [name for name, role in roles if role.get("Policies")]
     assert managed == {"GatewayApiCloudWatchRole", "MachinesMachine", "MachinesOwner"}

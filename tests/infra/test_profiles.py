@@ -1,4 +1,6 @@
-"""What a service in the profile ``standard`` has beyond one in ``low-cost``, and a name of its own."""
+"""What a service in the profile ``standard`` has beyond one in ``low-cost``, and a name of its
+own.
+"""
 
 import pytest
 
@@ -36,12 +38,15 @@ def test_the_table_cannot_be_deleted(lab: Assembly) -> None:
     assert lab.only("lab-data", "AWS::DynamoDB::Table")["DeletionProtectionEnabled"] is True
 
 
-def test_every_function_every_queue_and_the_api_is_watched(lab: Assembly, accelerated: Assembly) -> None:
+def test_every_function_every_queue_and_the_api_is_watched(
+    lab: Assembly, accelerated: Assembly
+) -> None:
     for assembly in (lab, accelerated):
         for stack in assembly.stacks:
             functions = {f"<{name}>" for name in assembly.resources(stack, "AWS::Lambda::Function")}
             queues = {
-                found["Properties"]["QueueName"] for found in assembly.resources(stack, "AWS::SQS::Queue").values()
+                found["Properties"]["QueueName"]
+                for found in assembly.resources(stack, "AWS::SQS::Queue").values()
             }
             dead = {name for name in queues if name.endswith("-dead")}
 
@@ -55,9 +60,12 @@ def test_every_function_every_queue_and_the_api_is_watched(lab: Assembly, accele
 def test_alarms_tell_the_topic_when_they_go_on_and_when_they_are_over(lab: Assembly) -> None:
     found = [alarm for stack in lab.stacks for alarm in alarms(lab, stack)]
 
-    assert {flat(action) for alarm in found for kind in ("AlarmActions", "OKActions") for action in alarm[kind]} == {
-        TOPIC
-    }
+    assert {
+        flat(action)
+        for alarm in found
+        for kind in ("AlarmActions", "OKActions")
+        for action in alarm[kind]
+    } == {TOPIC}
     assert {alarm["TreatMissingData"] for alarm in found} == {"notBreaching"}
     assert all(alarm["AlarmDescription"] for alarm in found)
 
@@ -81,7 +89,9 @@ def test_a_message_may_wait_an_hour_or_for_a_second_try(lab: Assembly) -> None:
 
 def test_only_alarms_of_this_account_may_tell_the_topic_and_by_tls_alone(lab: Assembly) -> None:
     statements = lab.only("lab-data", "AWS::SNS::TopicPolicy")["PolicyDocument"]["Statement"]
-    denied, allowed = sorted(statements, key=lambda statement: str(statement["Effect"]), reverse=True)
+    denied, allowed = sorted(
+        statements, key=lambda statement: str(statement["Effect"]), reverse=True
+    )
 
     assert denied["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
     assert allowed["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
@@ -100,7 +110,10 @@ def test_a_firewall_is_before_the_stage_and_reads_no_bodies(lab: Assembly) -> No
     repute, rate = lab.only("lab-api", "AWS::WAFv2::WebACL")["Rules"]
     stage = lab.name("lab-api", "AWS::ApiGateway::Stage")
 
-    assert repute["Statement"]["ManagedRuleGroupStatement"]["Name"] == "AWSManagedRulesAmazonIpReputationList"
+    assert (
+        repute["Statement"]["ManagedRuleGroupStatement"]["Name"]
+        == "AWSManagedRulesAmazonIpReputationList"
+    )
     assert rate["Statement"]["RateBasedStatement"] == {
         "AggregateKeyType": "IP",
         "EvaluationWindowSec": 300,
@@ -116,7 +129,9 @@ def test_one_address_may_ask_for_half_of_what_all_may(rate: int, most: int) -> N
     assert most_requests(Throttle(rate=rate)) == most >= LEAST
 
 
-def test_the_domain_s_root_is_the_stage_and_its_target_is_told(lab: Assembly, shop: Assembly) -> None:
+def test_the_domain_s_root_is_the_stage_and_its_target_is_told(
+    lab: Assembly, shop: Assembly
+) -> None:
     domain = lab.only("lab-api", "AWS::ApiGateway::DomainName")
     mapping = lab.only("lab-api", "AWS::ApiGateway::BasePathMapping")
 
@@ -128,14 +143,20 @@ def test_the_domain_s_root_is_the_stage_and_its_target_is_told(lab: Assembly, sh
     assert not shop.resources("shop-api", "AWS::ApiGateway::DomainName")
 
 
-def test_a_plan_counts_the_alarms_and_rules_that_are_built(lab: Assembly, accelerated: Assembly) -> None:
-    managed, functions = (load_config(assembly.folder.parent / "onnxlift.toml") for assembly in (lab, accelerated))
+def test_a_plan_counts_the_alarms_and_rules_that_are_built(
+    lab: Assembly, accelerated: Assembly
+) -> None:
+    managed, functions = (
+        load_config(assembly.folder.parent / "onnxlift.toml") for assembly in (lab, accelerated)
+    )
 
     def built(assembly: Assembly, *stacks: str) -> int:
         return sum(len(alarms(assembly, stack)) for stack in stacks)
 
     assert estimate.watching_alarms(managed, ("lambda",)) == built(lab, "lab-model-small")
-    assert estimate.watching_alarms(managed, ("lambda", "gpu")) == built(lab, "lab-model-both", "lab-gpu-both")
+    assert estimate.watching_alarms(managed, ("lambda", "gpu")) == built(
+        lab, "lab-model-both", "lab-gpu-both"
+    )
     assert estimate.watching_alarms(functions, ("gpu",)) == built(accelerated, "lab-gpu-big")
     assert built(lab, "lab-jobs", "lab-api", "lab-data", "lab-gpu") == estimate.SERVICE_ALARMS
     assert len(lab.only("lab-api", "AWS::WAFv2::WebACL")["Rules"]) == estimate.FIREWALL_RULES

@@ -8,7 +8,8 @@ import pytest
 
 from tests.infra.assembly import Assembly, Resource
 
-# It stays where its stack goes or no longer has it; a deployment that made it and then failed takes it back.
+# It stays where its stack goes or no longer has it; a deployment that made it and then failed takes
+# it back.
 STAYS: Final = "RetainExceptOnCreate"
 # What holds something: does it stay where its stack goes, or where another replaces it?
 STATEFUL: Final = {
@@ -19,7 +20,8 @@ STATEFUL: Final = {
     "AWS::SQS::Queue": "Delete",
     "AWS::Logs::LogGroup": "Delete",
 }
-# The role that API Gateway writes logs with, which is the account's, too; and versions, which go with their function.
+# The role that API Gateway writes logs with, which is the account's, too; and versions, which go
+# with their function.
 ALSO_RETAINED: Final = {"AWS::IAM::Role", "AWS::Lambda::Version"}
 
 
@@ -43,16 +45,24 @@ def test_what_holds_data_stays_and_the_rest_goes(every: Assembly) -> None:
     }
 
     replaced = {STAYS: "Retain"}
-    assert said == {(kind, policy, replaced.get(policy, policy)) for kind, policy in STATEFUL.items()}
+    assert said == {
+        (kind, policy, replaced.get(policy, policy)) for kind, policy in STATEFUL.items()
+    }
 
 
 def test_nothing_else_is_left_behind(every: Assembly) -> None:
-    kept = {found["Type"] for found in resources(every) if found.get("DeletionPolicy", "Delete") != "Delete"}
+    kept = {
+        found["Type"]
+        for found in resources(every)
+        if found.get("DeletionPolicy", "Delete") != "Delete"
+    }
 
     assert kept - ALSO_RETAINED == {kind for kind, policy in STATEFUL.items() if policy != "Delete"}
 
 
-def test_versions_stay_beside_the_next_ones_unless_they_hold_a_network_or_machines(every: Assembly) -> None:
+def test_versions_stay_beside_the_next_ones_unless_they_hold_a_network_or_machines(
+    every: Assembly,
+) -> None:
     said = set()
     for stack in every.stacks:
         functions = every.resources(stack, "AWS::Lambda::Function")
@@ -68,7 +78,11 @@ def test_every_stack_and_every_resource_that_takes_tags_tells_its_service(every:
     service = every.stacks[0].partition("-")[0]
     stacks = json.loads((every.folder / "manifest.json").read_text())["artifacts"]
 
-    tags = [found["Properties"]["Tags"] for found in resources(every) if "Tags" in found.get("Properties", {})]
+    tags = [
+        found["Properties"]["Tags"]
+        for found in resources(every)
+        if "Tags" in found.get("Properties", {})
+    ]
 
     assert {json.dumps(stacks[stack]["properties"]["tags"]) for stack in every.deployed} == {
         json.dumps({"onnxlift:service": service})

@@ -1,4 +1,6 @@
-"""What is deployed: the stack that keeps its data, and one of everything else, in the order that the parts need."""
+"""What is deployed: the stack that keeps its data, and one of everything else, in the order that
+the parts need.
+"""
 
 import json
 
@@ -16,16 +18,26 @@ def needs(assembly: Assembly, service: str) -> dict[str, set[str]]:
         return name.partition("NestedStack")[0]
 
     found = assembly.resources(service, KIND).items()
-    return {part(name): {part(needed) for needed in resource.get("DependsOn", ())} for name, resource in found}
+    return {
+        part(name): {part(needed) for needed in resource.get("DependsOn", ())}
+        for name, resource in found
+    }
 
 
 def test_a_service_is_its_data_and_one_stack_of_everything_else(shop: Assembly) -> None:
     assert shop.deployed == ["shop", "shop-data"]
-    assert set(shop.stacks) - set(shop.deployed) == {"shop-api", "shop-jobs", "shop-model-digits", "shop-model-pair"}
+    assert set(shop.stacks) - set(shop.deployed) == {
+        "shop-api",
+        "shop-jobs",
+        "shop-model-digits",
+        "shop-model-pair",
+    }
     assert {resource["Type"] for resource in shop.template("shop")["Resources"].values()} == {KIND}
 
 
-def test_what_uses_a_model_is_deployed_after_it_and_changed_before_it_goes(shop: Assembly, lab: Assembly) -> None:
+def test_what_uses_a_model_is_deployed_after_it_and_changed_before_it_goes(
+    shop: Assembly, lab: Assembly
+) -> None:
     assert needs(shop, "shop") == {
         "modeldigits": set(),
         "modelpair": set(),
@@ -59,7 +71,9 @@ def test_the_data_is_there_before_what_works_on_it(shop: Assembly) -> None:
         ("lab", {"Url", "JobsQueue", "DataBucket", "DomainTarget", "DomainZone"}),
     ],
 )
-def test_a_deployment_tells_what_callers_need(service: str, told: set[str], request: pytest.FixtureRequest) -> None:
+def test_a_deployment_tells_what_callers_need(
+    service: str, told: set[str], request: pytest.FixtureRequest
+) -> None:
     assembly: Assembly = request.getfixturevalue(service)
 
     outputs = assembly.template(service)["Outputs"]
@@ -71,5 +85,9 @@ def test_a_deployment_tells_what_callers_need(service: str, told: set[str], requ
 def test_no_stack_exports_or_imports_anything(shop: Assembly, lab: Assembly) -> None:
     templates = [assembly.template(stack) for assembly in (shop, lab) for stack in assembly.stacks]
 
-    assert not any("Export" in output for template in templates for output in template.get("Outputs", {}).values())
+    assert not any(
+        "Export" in output
+        for template in templates
+        for output in template.get("Outputs", {}).values()
+    )
     assert not any("Fn::ImportValue" in str(template) for template in templates)

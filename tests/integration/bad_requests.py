@@ -10,7 +10,8 @@ from typing import Any, Final, NamedTuple
 INFER: Final = "/v2/models/linear/infer"
 PREDICT: Final = "/v1/models/linear:predict"
 HEADER: Final = "Inference-Header-Content-Length"
-# Written as a number: type checkers write literals to their caches as UTF-8, which has no lone surrogates.
+# Written as a number: type checkers write literals to their caches as UTF-8, which has no lone
+# surrogates.
 LONE_SURROGATE: Final = chr(0xD800)
 _WORDS: Final = ("", "x", "y", "input", "é", "\x00", "../x", "a" * 300, LONE_SURROGATE, "None")
 _VALUES: Final[tuple[Any, ...]] = (
@@ -56,11 +57,19 @@ def _json(*inputs: Any, **more: Any) -> bytes:
 def _malformed_json(source: random.Random) -> tuple[Any, ...]:
     body = bytearray(_json(tensor()))
     cut = source.randrange(len(body))
-    return "POST", source.choice((INFER, PREDICT)), bytes(body[:cut]) + source.choice((b"", b"\xff", b"]]", b","))
+    return (
+        "POST",
+        source.choice((INFER, PREDICT)),
+        bytes(body[:cut]) + source.choice((b"", b"\xff", b"]]", b",")),
+    )
 
 
 def _random_bytes(source: random.Random) -> tuple[Any, ...]:
-    return "POST", source.choice((INFER, PREDICT)), b"\x01" + source.randbytes(source.randrange(200))
+    return (
+        "POST",
+        source.choice((INFER, PREDICT)),
+        b"\x01" + source.randbytes(source.randrange(200)),
+    )
 
 
 def _other_document(source: random.Random) -> tuple[Any, ...]:
@@ -69,7 +78,9 @@ def _other_document(source: random.Random) -> tuple[Any, ...]:
 
 def _wrong_field(source: random.Random) -> tuple[Any, ...]:
     field = source.choice(("name", "shape", "datatype", "data", "parameters"))
-    values = [value for value in _VALUES if not (field == "parameters" and isinstance(value, dict | None))]
+    values = [
+        value for value in _VALUES if not (field == "parameters" and isinstance(value, dict | None))
+    ]
     return "POST", INFER, _json(tensor(**{field: source.choice(values)}))
 
 
@@ -78,7 +89,11 @@ def _wrong_name(source: random.Random) -> tuple[Any, ...]:
     return (
         "POST",
         INFER,
-        _json(*source.choice([[tensor(name=wrong)], [tensor(), tensor()], [], [tensor(), tensor(name=wrong)]])),
+        _json(
+            *source.choice(
+                [[tensor(name=wrong)], [tensor(), tensor()], [], [tensor(), tensor(name=wrong)]]
+            )
+        ),
     )
 
 
@@ -88,7 +103,9 @@ def _wrong_shape(source: random.Random) -> tuple[Any, ...]:
 
 
 def _huge_shape(source: random.Random) -> tuple[Any, ...]:
-    shape = source.choice(([2**40, 4], [2**62, 4], [2**64, 2**64], [10**30, 4], [1] * 500, [2**31, 2**31, 2**31]))
+    shape = source.choice(
+        ([2**40, 4], [2**62, 4], [2**64, 2**64], [10**30, 4], [1] * 500, [2**31, 2**31, 2**31])
+    )
     if source.random() < 0.5:
         return "POST", INFER, _json(tensor(shape=shape))
     return _binary(
@@ -100,25 +117,57 @@ def _huge_shape(source: random.Random) -> tuple[Any, ...]:
 
 
 def _wrong_datatype(source: random.Random) -> tuple[Any, ...]:
-    return "POST", INFER, _json(tensor(datatype=source.choice(("INT8", "fp32", "FP31", "BYTES", "", 7, None, "BF16"))))
+    return (
+        "POST",
+        INFER,
+        _json(
+            tensor(datatype=source.choice(("INT8", "fp32", "FP31", "BYTES", "", 7, None, "BF16")))
+        ),
+    )
 
 
 def _wrong_values(source: random.Random) -> tuple[Any, ...]:
     data: Any = source.choice(
-        ([1, 2, 3], [1] * 5, ["a"] * 4, [[1, 2], [3]], [True] * 4, [1e400] * 4, [1e39] * 4, "1234", [{}] * 4)
+        (
+            [1, 2, 3],
+            [1] * 5,
+            ["a"] * 4,
+            [[1, 2], [3]],
+            [True] * 4,
+            [1e400] * 4,
+            [1e39] * 4,
+            "1234",
+            [{}] * 4,
+        )
     )
     return "POST", INFER, _json(tensor(data=data))
 
 
 def _out_of_range(source: random.Random) -> tuple[Any, ...]:
     name, value = source.choice(
-        (("int8", 128), ("uint8", -1), ("int64", 2**63), ("uint64", 2**64), ("fp16", 1e6), ("int32", 1.5))
+        (
+            ("int8", 128),
+            ("uint8", -1),
+            ("int64", 2**63),
+            ("uint64", 2**64),
+            ("fp16", 1e6),
+            ("int32", 1.5),
+        )
     )
-    return "POST", f"/v2/models/same-{name}/infer", _json(tensor(shape=[1, 1], datatype=name.upper(), data=[value]))
+    return (
+        "POST",
+        f"/v2/models/same-{name}/infer",
+        _json(tensor(shape=[1, 1], datatype=name.upper(), data=[value])),
+    )
 
 
 def _truncated_binary(source: random.Random) -> tuple[Any, ...]:
-    entry = {"name": "x", "shape": [1, 4], "datatype": "FP32", "parameters": {"binary_data_size": 16}}
+    entry = {
+        "name": "x",
+        "shape": [1, 4],
+        "datatype": "FP32",
+        "parameters": {"binary_data_size": 16},
+    }
     size = source.choice([size for size in range(40) if size != 16])
     return _binary(_json(entry), source.randbytes(size))
 
@@ -134,8 +183,15 @@ def _wrong_binary_size(source: random.Random) -> tuple[Any, ...]:
 
 
 def _broken_bytes(source: random.Random) -> tuple[Any, ...]:
-    blob = source.choice((b"\xff\xff\xff\xff", b"\x05\x00\x00\x00abc", b"\x01", b"\x02\x00\x00\x00\xff\xfe"))
-    entry = {"name": "x", "shape": [1, 1], "datatype": "BYTES", "parameters": {"binary_data_size": len(blob)}}
+    blob = source.choice(
+        (b"\xff\xff\xff\xff", b"\x05\x00\x00\x00abc", b"\x01", b"\x02\x00\x00\x00\xff\xfe")
+    )
+    entry = {
+        "name": "x",
+        "shape": [1, 1],
+        "datatype": "BYTES",
+        "parameters": {"binary_data_size": len(blob)},
+    }
     return _binary(_json(entry), blob, "/v2/models/same-bytes/infer")
 
 
@@ -144,7 +200,10 @@ def _binary(document: bytes, blob: bytes, path: str = INFER) -> tuple[Any, ...]:
 
 
 def _deep_nesting(source: random.Random) -> tuple[Any, ...]:
-    depth, (start, end) = source.choice((90, 500, 2_000, 50_000)), source.choice((("[", "]"), ('{"a":', "}")))
+    depth, (start, end) = (
+        source.choice((90, 500, 2_000, 50_000)),
+        source.choice((("[", "]"), ('{"a":', "}"))),
+    )
     return "POST", source.choice((INFER, PREDICT)), (start * depth + "1" + end * depth).encode()
 
 
@@ -161,19 +220,34 @@ def _bomb(source: random.Random) -> tuple[Any, ...]:
 def _broken_encoding(source: random.Random) -> tuple[Any, ...]:
     packed = gzip.compress(_json(tensor()))
     body = source.choice((packed[:-9], b"plain", packed[:10], zlib.compress(b"{")))
-    return "POST", INFER, body, {"Content-Encoding": source.choice(("gzip", "deflate", "br", "zstd", "gzip, gzip"))}
+    return (
+        "POST",
+        INFER,
+        body,
+        {"Content-Encoding": source.choice(("gzip", "deflate", "br", "zstd", "gzip, gzip"))},
+    )
 
 
 def _unknown_model(source: random.Random) -> tuple[Any, ...]:
     name = source.choice(
-        ("absent", "linear%00", "..%2f..%2fetc", "%ff", "a" * 2_000, "linear/versions/9", "linear/versions/x")
+        (
+            "absent",
+            "linear%00",
+            "..%2f..%2fetc",
+            "%ff",
+            "a" * 2_000,
+            "linear/versions/9",
+            "linear/versions/x",
+        )
     )
     path = source.choice(("/v2/models/{}/infer", "/v1/models/{}:predict"))
     return "POST", path.format(name), _json(tensor())
 
 
 def _wrong_verb(source: random.Random) -> tuple[Any, ...]:
-    path = source.choice((INFER, PREDICT, "/v2/nothing", "/%2e%2e", "/v1/models/", "/v2/models/linear/trace"))
+    path = source.choice(
+        (INFER, PREDICT, "/v2/nothing", "/%2e%2e", "/v1/models/", "/v2/models/linear/trace")
+    )
     return source.choice(("DELETE", "PUT", "PATCH", "OPTIONS")), path
 
 
@@ -212,7 +286,11 @@ def _wrong_predict(source: random.Random) -> tuple[Any, ...]:
 
 def _wrong_examples(source: random.Random) -> tuple[Any, ...]:
     verb, value = source.choice(("classify", "regress")), source.choice(_VALUES)
-    return "POST", f"/v1/models/pair:{verb}", json.dumps({"examples": [{"a": value, "b": value}]}).encode()
+    return (
+        "POST",
+        f"/v1/models/pair:{verb}",
+        json.dumps({"examples": [{"a": value, "b": value}]}).encode(),
+    )
 
 
 def _failing_graph(source: random.Random) -> tuple[Any, ...]:

@@ -12,13 +12,19 @@ from tests.image.service import require_engine, running_image
 from tests.targets import TARGETS, Target, deployed_target
 
 LABELS = ("cat", "dog", "cow", "emu")
-MODEL_TABLE = '[models.{name}]\nsource = "{name}.onnx"\n[models.{name}.quality]\nsamples = "heldout.npz"\n'
+MODEL_TABLE = (
+    '[models.{name}]\nsource = "{name}.onnx"\n[models.{name}.quality]\nsamples = "heldout.npz"\n'
+)
 
 
 def write_config(folder: Path, *models: str) -> Path:
-    """Write an onnxlift.toml that configures ``models``; their artifacts belong below ``folder/artifacts``."""
+    """Write an onnxlift.toml that configures ``models``; their artifacts belong below
+    ``folder/artifacts``.
+    """
     path = folder / "onnxlift.toml"
-    path.write_text('service = "tiny"\n' + "".join(MODEL_TABLE.format(name=name) for name in models))
+    path.write_text(
+        'service = "tiny"\n' + "".join(MODEL_TABLE.format(name=name) for name in models)
+    )
     return path
 
 
@@ -26,14 +32,20 @@ def write_models(root: Path) -> list[str]:
     """Write every model that the tests here call, and return their names."""
     scores = (builders.spec("probabilities", "FP32", (-1, len(LABELS)), LABELS),)
     written = [
-        builders.write_artifact(root, builders.mlp(), outputs=scores, name="mlp", version_labels=("stable",)),
+        builders.write_artifact(
+            root, builders.mlp(), outputs=scores, name="mlp", version_labels=("stable",)
+        ),
         builders.write_artifact(root, builders.linear(seed=1), name="linear", version="1"),
         builders.write_artifact(root, builders.linear(seed=2), name="linear", version="2"),
         builders.write_artifact(root, builders.failing(), name="failing"),
         builders.write_artifact(
-            root, builders.identities({"a": ("FP32", (-1, 2)), "b": ("BYTES", (-1, 1))}), name="pair"
+            root,
+            builders.identities({"a": ("FP32", (-1, 2)), "b": ("BYTES", (-1, 1))}),
+            name="pair",
         ),
-        builders.write_artifact(root, builders.identity("FP32", ()), name="scalar", max_batch_size=0),
+        builders.write_artifact(
+            root, builders.identity("FP32", ()), name="scalar", max_batch_size=0
+        ),
     ]
     for datatype in DATATYPES:
         model = builders.identity(datatype.name, (-1, -1))

@@ -1,4 +1,5 @@
-"""``python -m tests.integration.poisoned``: a worker whose process some jobs end, in their inference or before it.
+"""``python -m tests.integration.poisoned``: a worker whose process some jobs end, in their
+inference or before it.
 
 ``POISON_AT`` in the environment says where: ``run``, ``fetch``, or nowhere.
 """

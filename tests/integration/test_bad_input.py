@@ -1,4 +1,6 @@
-"""Whatever a caller sends, the answer is a 4xx in the one form, and the service stays alive and small."""
+"""Whatever a caller sends, the answer is a 4xx in the one form, and the service stays alive and
+small.
+"""
 
 import json
 from collections import Counter
@@ -28,7 +30,9 @@ def _wrongly_answered(client: httpx.Client, requests: Iterable[Bad]) -> Counter[
     for bad in requests:
         answer = client.request(bad.method, bad.path, content=bad.body, headers=bad.headers)
         if not _is_refusal(answer):
-            found[f"{bad.kind}: {answer.status_code} {answer.text[:80]} for {bad.body[:120]!r}"] += 1
+            found[
+                f"{bad.kind}: {answer.status_code} {answer.text[:80]} for {bad.body[:120]!r}"
+            ] += 1
     return found
 
 
@@ -76,7 +80,9 @@ def test_a_request_after_bad_ones_is_answered(client: httpx.Client) -> None:
     assert answer.status_code == 200
 
 
-def test_an_input_that_only_the_graph_can_refuse_is_a_400_in_the_one_form(client: httpx.Client) -> None:
+def test_an_input_that_only_the_graph_can_refuse_is_a_400_in_the_one_form(
+    client: httpx.Client,
+) -> None:
     body = {"inputs": [tensor(shape=[1, 5], data=[1] * 5)]}
 
     answer = client.post("/v2/models/failing/infer", json=body)

@@ -1,4 +1,6 @@
-"""Jobs that end their worker's process, among others that do not: a real worker, and whoever starts it again."""
+"""Jobs that end their worker's process, among others that do not: a real worker, and whoever starts
+it again.
+"""
 
 import contextlib
 import signal
@@ -28,7 +30,9 @@ SETTING = chaos.Chaos(jump_s=0, run_s=0.1, visibility_s=4, twice_every=1_000)
 
 @dataclass
 class Keeper:
-    """Starts a worker's process again whenever it has ended, as ECS does; ``endings`` are the statuses so far."""
+    """Starts a worker's process again whenever it has ended, as ECS does; ``endings`` are the
+    statuses so far.
+    """
 
     environ: Mapping[str, str]
     endings: list[int] = field(default_factory=list)
@@ -54,7 +58,9 @@ class Keeper:
     def _keep(self, done: threading.Event) -> None:
         while not done.is_set():
             command = [sys.executable, "-m", "tests.integration.poisoned"]
-            with subprocess.Popen(command, env=self.environ, stdout=subprocess.DEVNULL, text=True) as self.process:
+            with subprocess.Popen(
+                command, env=self.environ, stdout=subprocess.DEVNULL, text=True
+            ) as self.process:
                 while self.process.poll() is None and not done.wait(0.05):
                     pass
                 if self.process.poll() is None:
@@ -73,7 +79,9 @@ class Scene:
         return Keeper({**self.environ, "POISON_AT": poison_at} | changes)
 
     def submit(self, number: int, value: float) -> Job:
-        return chaos.submit(self.service, SETTING, number + 1, np.full((1, 4), value, dtype=np.float32))
+        return chaos.submit(
+            self.service, SETTING, number + 1, np.full((1, 4), value, dtype=np.float32)
+        )
 
     def ended(self, *made: Job) -> list[Job]:
         """Wait until all of these have ended, and return them."""
@@ -86,11 +94,15 @@ class Scene:
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
-    builders.write_artifact(tmp_path / "artifacts", builders.linear(), name=chaos.MODEL, max_batch_size=64)
+    builders.write_artifact(
+        tmp_path / "artifacts", builders.linear(), name=chaos.MODEL, max_batch_size=64
+    )
     (tmp_path / "onnxlift.toml").write_text(chaos.CONFIG)
     with open_cloud(tmp_path / "onnxlift.toml") as cloud:
         chaos.create_queue(cloud.url)
-        yield Scene(chaos.connect(cloud.url), chaos.environment(SETTING, Cloud(cloud.url), tmp_path))
+        yield Scene(
+            chaos.connect(cloud.url), chaos.environment(SETTING, Cloud(cloud.url), tmp_path)
+        )
 
 
 @pytest.mark.parametrize("poison_at", ["run", "fetch"])
@@ -106,7 +118,9 @@ def test_a_job_that_ends_its_process_fails_and_costs_any_other_one_attempt_at_mo
 
     assert (failed.status, failed.attempt) == (JobStatus.FAILED, MAX_ATTEMPTS)
     assert (
-        failed.error == "the worker died before it had an answer, 3 times, all but the first with no other job in hand"
+        failed.error
+        == "the worker died before it had an answer, 3 times, all but the first with no other job "
+        "in hand"
     )
     assert Counter(job.status for job in others) == {JobStatus.SUCCEEDED: len(innocent)}
     assert {job.attempt for job in others} == {1, 2}

@@ -54,9 +54,15 @@ def cloud(folder: Path) -> Iterator[Cloud]:
 
 
 def start(cloud: Cloud, folder: Path, **changes: str) -> "subprocess.Popen[str]":
-    environ = chaos.environment(chaos.Chaos(), cloud, folder) | {"ONNXLIFT_LOG_LEVEL": "INFO"} | changes
+    environ = (
+        chaos.environment(chaos.Chaos(), cloud, folder) | {"ONNXLIFT_LOG_LEVEL": "INFO"} | changes
+    )
     return subprocess.Popen(
-        [sys.executable, "-m", "gpu_fallback"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "gpu_fallback"],
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -71,7 +77,9 @@ def await_status(service: JobService, job: Job, status: JobStatus) -> None:
         sleep(0.05)
 
 
-def test_a_worker_runs_jobs_on_the_cpu_where_that_is_allowed_and_leaves_quietly(cloud: Cloud, folder: Path) -> None:
+def test_a_worker_runs_jobs_on_the_cpu_where_that_is_allowed_and_leaves_quietly(
+    cloud: Cloud, folder: Path
+) -> None:
     service = chaos.connect(cloud.url)
     process = start(cloud, folder, ONNXLIFT_ALLOW_CPU="true")
     try:
@@ -88,7 +96,9 @@ def test_a_worker_runs_jobs_on_the_cpu_where_that_is_allowed_and_leaves_quietly(
     assert "compute_infer_us" in written
 
 
-def test_a_worker_without_a_gpu_says_so_in_one_line_and_touches_no_job(cloud: Cloud, folder: Path) -> None:
+def test_a_worker_without_a_gpu_says_so_in_one_line_and_touches_no_job(
+    cloud: Cloud, folder: Path
+) -> None:
     service = chaos.connect(cloud.url)
     job = submit(service, 1)
 
@@ -103,7 +113,9 @@ def test_a_worker_without_a_gpu_says_so_in_one_line_and_touches_no_job(cloud: Cl
     assert (found.status, found.attempt) == (JobStatus.QUEUED, 0)
 
 
-def test_a_worker_that_is_stopped_while_it_starts_leaves_at_once(cloud: Cloud, folder: Path) -> None:
+def test_a_worker_that_is_stopped_while_it_starts_leaves_at_once(
+    cloud: Cloud, folder: Path
+) -> None:
     process = start(cloud, folder, ONNXLIFT_ALLOW_CPU="true")
     sleep(0.5)
 
@@ -111,4 +123,6 @@ def test_a_worker_that_is_stopped_while_it_starts_leaves_at_once(cloud: Cloud, f
     _, complained = process.communicate(timeout=WITHIN_S)
 
     assert "Traceback" not in complained
-    assert process.returncode in {0, -signal.SIGTERM}, "before Python listens, the signal itself ends it"
+    assert process.returncode in {0, -signal.SIGTERM}, (
+        "before Python listens, the signal itself ends it"
+    )

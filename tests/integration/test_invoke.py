@@ -18,7 +18,9 @@ def _invoke(service: RunningService, *arguments: str) -> Result:
 
 
 @pytest.mark.parametrize("form", ["--binary", "--no-binary"])
-def test_outputs_are_shown_as_a_table_with_datatype_and_shape(service: RunningService, form: str) -> None:
+def test_outputs_are_shown_as_a_table_with_datatype_and_shape(
+    service: RunningService, form: str
+) -> None:
     result = _invoke(service, "linear", "-i", "x=[1,2,3,4]", form)
 
     assert result.exit_code == 0, result.stderr
@@ -42,7 +44,9 @@ def test_top_is_a_table_for_people(service: RunningService) -> None:
 
 def test_a_version_is_asked_for_by_name(service: RunningService) -> None:
     first, second = (
-        json.loads(_invoke(service, "linear", "-i", "x=[1,2,3,4]", "--json", "--version", version).stdout)
+        json.loads(
+            _invoke(service, "linear", "-i", "x=[1,2,3,4]", "--json", "--version", version).stdout
+        )
         for version in ("1", "2")
     )
 
@@ -50,7 +54,9 @@ def test_a_version_is_asked_for_by_name(service: RunningService) -> None:
     assert first["outputs"] != second["outputs"]
 
 
-def test_several_inputs_of_different_kinds_are_sent_together(service: RunningService, tmp_path: Path) -> None:
+def test_several_inputs_of_different_kinds_are_sent_together(
+    service: RunningService, tmp_path: Path
+) -> None:
     np.save(tmp_path / "a.npy", np.array([[1, 2]], dtype=np.float32))
 
     result = _invoke(service, "pair", "-i", f"a=@{tmp_path}/a.npy", "-i", "b=hello", "--json")
@@ -60,7 +66,11 @@ def test_several_inputs_of_different_kinds_are_sent_together(service: RunningSer
 
 @pytest.mark.parametrize(
     ("model", "value", "expected"),
-    [("same-bool", "[[true]]", [[True]]), ("same-bf16", "[[1.5]]", [[1.5]]), ("same-fp16", "[[0.5]]", [[0.5]])],
+    [
+        ("same-bool", "[[true]]", [[True]]),
+        ("same-bf16", "[[1.5]]", [[1.5]]),
+        ("same-fp16", "[[0.5]]", [[0.5]]),
+    ],
 )
 def test_special_datatypes_are_shown_as_values(
     service: RunningService, model: str, value: str, expected: object
@@ -76,7 +86,9 @@ def test_an_output_is_saved_as_it_came(service: RunningService, tmp_path: Path) 
     result = _invoke(service, "linear", "-i", "x=[1,2,3,4]", "--output", f"y={target}", "--json")
 
     saved = np.load(target)
-    np.testing.assert_array_equal(saved, np.array(json.loads(result.stdout)["outputs"]["y"], dtype=np.float32))
+    np.testing.assert_array_equal(
+        saved, np.array(json.loads(result.stdout)["outputs"]["y"], dtype=np.float32)
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,7 +117,9 @@ def test_what_goes_wrong_is_one_clear_message(
 
 
 def test_a_server_that_is_down_is_told_with_the_way_out() -> None:
-    result = CliRunner().invoke(main, ["invoke", "linear", "-i", "x=1", "--url", "http://127.0.0.1:1"])
+    result = CliRunner().invoke(
+        main, ["invoke", "linear", "-i", "x=1", "--url", "http://127.0.0.1:1"]
+    )
 
     assert result.exit_code == 1
     assert "no answer from http://127.0.0.1:1" in result.stderr

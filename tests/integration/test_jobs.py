@@ -1,4 +1,6 @@
-"""Jobs on this machine: by API, queue and bucket, over a restart, and past the death of a worker."""
+"""Jobs on this machine: by API, queue and bucket, over a restart, and past the death of a
+worker.
+"""
 
 import io
 import json
@@ -66,7 +68,9 @@ def jobs(service: RunningService) -> Iterator[Jobs]:
         yield Jobs(opened)
 
 
-def test_a_job_gives_what_the_same_request_gives_at_once(service: RunningService, jobs: Jobs) -> None:
+def test_a_job_gives_what_the_same_request_gives_at_once(
+    service: RunningService, jobs: Jobs
+) -> None:
     with Client(service.url) as opened:
         expected = opened.infer("linear", {"x": ("FP32", ROW)}).outputs
 
@@ -82,7 +86,9 @@ def test_a_job_gives_what_the_same_request_gives_at_once(service: RunningService
 def test_a_result_above_64_kb_is_fetched_from_the_bucket(jobs: Jobs) -> None:
     rows = np.tile(ROW, (256, 1))
 
-    ids = [jobs.submit("linear", {"x": ("FP32", rows)}, binary=binary).id for binary in (True, False)]
+    ids = [
+        jobs.submit("linear", {"x": ("FP32", rows)}, binary=binary).id for binary in (True, False)
+    ]
 
     for job_id in ids:
         assert ended(jobs, job_id).succeeded
@@ -99,7 +105,10 @@ def test_the_same_key_gives_the_same_job(jobs: Jobs) -> None:
 def test_another_callers_job_does_not_exist(service: RunningService, jobs: Jobs) -> None:
     mine = jobs.submit("linear", {"x": ("FP32", ROW)})
 
-    with Client(service.url, api_key="somebody-else") as opened, pytest.raises(ServiceRefused, match="404"):
+    with (
+        Client(service.url, api_key="somebody-else") as opened,
+        pytest.raises(ServiceRefused, match="404"),
+    ):
         Jobs(opened).show(mine.id)
 
 
@@ -110,7 +119,10 @@ def test_a_dropped_object_is_answered_below_out(service: RunningService) -> None
     s3.put_object(Bucket=BUCKET, Key="in/linear/some folder/ü.npy", Body=file.getvalue())
 
     (key,) = eventually(
-        lambda: [item["Key"] for item in s3.list_objects_v2(Bucket=BUCKET, Prefix="out/").get("Contents", ())]
+        lambda: [
+            item["Key"]
+            for item in s3.list_objects_v2(Bucket=BUCKET, Prefix="out/").get("Contents", ())
+        ]
     )
     assert key == "out/linear/some folder/ü.npy.npz"
 
@@ -124,7 +136,10 @@ def test_a_message_is_answered_on_the_queue_it_names(service: RunningService) ->
         "reply_to": mine,
     }
 
-    sqs.send_message(QueueUrl=sqs.get_queue_url(QueueName="tiny-jobs")["QueueUrl"], MessageBody=json.dumps(message))
+    sqs.send_message(
+        QueueUrl=sqs.get_queue_url(QueueName="tiny-jobs")["QueueUrl"],
+        MessageBody=json.dumps(message),
+    )
 
     (answer,) = sqs.receive_message(QueueUrl=mine, WaitTimeSeconds=20)["Messages"]
     assert json.loads(answer["Body"])["job"]["status"] == "SUCCEEDED"
@@ -141,15 +156,23 @@ def test_invoke_follows_a_job_and_shows_its_outputs(service: RunningService) -> 
     assert later.stderr.splitlines()[-1].endswith("SUCCEEDED")
 
 
-def test_jobs_are_listed_shown_and_fetched_from_the_command_line(service: RunningService, tmp_path: Path) -> None:
+def test_jobs_are_listed_shown_and_fetched_from_the_command_line(
+    service: RunningService, tmp_path: Path
+) -> None:
     mine = ["--url", service.url, "--api-key", "lister"]
-    job_id = CliRunner().invoke(main, ["invoke", "linear", "-i", "x=[1,2,3,4]", *mine, "--async"]).stdout.strip()
+    job_id = (
+        CliRunner()
+        .invoke(main, ["invoke", "linear", "-i", "x=[1,2,3,4]", *mine, "--async"])
+        .stdout.strip()
+    )
 
     with Client(service.url, api_key="lister") as opened:
         ended(Jobs(opened), job_id)
     listed = CliRunner().invoke(main, ["jobs", "list", *mine])
     shown = CliRunner().invoke(main, ["jobs", "show", job_id, *mine, "--json"])
-    fetched = CliRunner().invoke(main, ["jobs", "result", job_id, *mine, "--output", str(tmp_path / "result")])
+    fetched = CliRunner().invoke(
+        main, ["jobs", "result", job_id, *mine, "--output", str(tmp_path / "result")]
+    )
     canceled = CliRunner().invoke(main, ["jobs", "cancel", job_id, *mine])
 
     assert job_id in listed.stdout
@@ -174,7 +197,9 @@ def test_a_worker_that_dies_is_replaced_and_its_queue_goes_on(config_path: Path)
     assert record.succeeded
 
 
-def test_jobs_and_objects_are_there_again_after_a_restart(config_path: Path, tmp_path: Path) -> None:
+def test_jobs_and_objects_are_there_again_after_a_restart(
+    config_path: Path, tmp_path: Path
+) -> None:
     arguments = ["--quiet", "--persist", str(tmp_path / "kept")]
     rows = np.tile(ROW, (256, 1))
     with running_service(config_path, arguments) as service, Client(service.url) as opened:
@@ -185,7 +210,11 @@ def test_jobs_and_objects_are_there_again_after_a_restart(config_path: Path, tmp
 
     with running_service(config_path, arguments) as service, Client(service.url) as opened:
         again = Jobs(opened).result(job_id).outputs
-        kept = client("s3", endpoint(service)).get_object(Bucket=BUCKET, Key="uploads/mine")["Body"].read()
+        kept = (
+            client("s3", endpoint(service))
+            .get_object(Bucket=BUCKET, Key="uploads/mine")["Body"]
+            .read()
+        )
 
     assert {name: array.tolist() for name, array in again.items()} == {
         name: array.tolist() for name, array in before.items()

@@ -53,8 +53,12 @@ def test_quiet_writes_no_line_for_requests(config_path: Path) -> None:
     assert logged == ""
 
 
-@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130), (signal.SIGHUP, 0)])
-def test_a_signal_ends_the_service_cleanly(config_path: Path, sent: signal.Signals, status: int) -> None:
+@pytest.mark.parametrize(
+    ("sent", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130), (signal.SIGHUP, 0)]
+)
+def test_a_signal_ends_the_service_cleanly(
+    config_path: Path, sent: signal.Signals, status: int
+) -> None:
     with running_service(config_path, ["--quiet"]) as service, httpx.Client() as kept_alive:
         kept_alive.get(service.url + "/v2")
         service.process.send_signal(sent)
@@ -83,7 +87,9 @@ def test_a_half_sent_body_does_not_hold_up_the_end(config_path: Path) -> None:
     with running_service(config_path, ["--quiet"]) as service:
         port = httpx.URL(service.url).port or 0
         with socket.create_connection(("127.0.0.1", port)) as half:
-            half.sendall(b"POST /v2/models/linear/infer HTTP/1.1\r\nHost: t\r\nContent-Length: 100\r\n\r\n{")
+            half.sendall(
+                b"POST /v2/models/linear/infer HTTP/1.1\r\nHost: t\r\nContent-Length: 100\r\n\r\n{"
+            )
             httpx.get(service.url + "/v2")
             service.process.send_signal(signal.SIGTERM)
             ended = service.process.wait(END_WITHIN_S)
@@ -95,12 +101,17 @@ def test_a_port_in_use_is_one_clear_line(config_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = subprocess.run(
-            [*COMMAND, "-c", str(config_path), "--port", port], capture_output=True, text=True, timeout=60, check=False
+            [*COMMAND, "-c", str(config_path), "--port", port],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
 
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        f"cannot listen on 127.0.0.1 port {port}: Address already in use; choose another --port, or 0 for any free one"
+        f"cannot listen on 127.0.0.1 port {port}: Address already in use; choose another --port, "
+        f"or 0 for any free one"
     ]
 
 
@@ -142,7 +153,11 @@ def test_a_model_that_cannot_be_placed_is_one_line(config_path: Path) -> None:
     config_path.write_text(config_path.read_text() + "[models.linear.placement]\nmemory_mb = 128\n")
 
     done = subprocess.run(
-        [*COMMAND, "-c", str(config_path), "--port", "0"], capture_output=True, text=True, timeout=60, check=False
+        [*COMMAND, "-c", str(config_path), "--port", "0"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
     assert (done.returncode, done.stdout) == (1, "")
@@ -151,7 +166,11 @@ def test_a_model_that_cannot_be_placed_is_one_line(config_path: Path) -> None:
 
 def test_a_configuration_that_is_not_there_is_exit_code_2(tmp_path: Path) -> None:
     done = subprocess.run(
-        [*COMMAND, "-c", str(tmp_path / "onnxlift.toml")], capture_output=True, text=True, timeout=60, check=False
+        [*COMMAND, "-c", str(tmp_path / "onnxlift.toml")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
     assert done.returncode == 2

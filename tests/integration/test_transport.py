@@ -15,7 +15,9 @@ from onnxlift.local.process import RunningService
 from onnxlift_runtime.settings import Limits
 
 INFER = "/v2/models/linear/infer"
-BODY = json.dumps({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}).encode()
+BODY = json.dumps(
+    {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}
+).encode()
 TIMEOUT_S = 10
 
 
@@ -32,7 +34,9 @@ class Raw(NamedTuple):
 
 
 class Connection:
-    """A socket that reads one answer at a time, so that a test sees whether the connection stays usable."""
+    """A socket that reads one answer at a time, so that a test sees whether the connection stays
+    usable.
+    """
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -40,7 +44,14 @@ class Connection:
         self._file = self.socket.makefile("rb")
 
     def send(self, method: str, path: str, body: bytes = b"", *headers: str) -> None:
-        lines = [f"{method} {path} HTTP/1.1", "Host: test", f"Content-Length: {len(body)}", *headers, "", ""]
+        lines = [
+            f"{method} {path} HTTP/1.1",
+            "Host: test",
+            f"Content-Length: {len(body)}",
+            *headers,
+            "",
+            "",
+        ]
         self.socket.sendall("\r\n".join(lines).encode() + body)
 
     def read(self, *, with_body: bool = True) -> Raw:
@@ -49,7 +60,9 @@ class Connection:
         while line := self._file.readline().strip():
             name, _, value = line.decode().partition(": ")
             headers[name.lower()] = value
-        return Raw(status, headers, self._file.read(int(headers["content-length"])) if with_body else b"")
+        return Raw(
+            status, headers, self._file.read(int(headers["content-length"])) if with_body else b""
+        )
 
     def ask(self, method: str, path: str, body: bytes = b"", *headers: str) -> Raw:
         self.send(method, path, body, *headers)
@@ -118,7 +131,10 @@ def test_a_chunked_body_is_read(connection: Connection) -> None:
 
 
 def test_expect_continue_is_answered_before_the_body_is_sent(connection: Connection) -> None:
-    head = f"POST {INFER} HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: {len(BODY)}\r\n\r\n"
+    head = (
+        f"POST {INFER} HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: "
+        f"{len(BODY)}\r\n\r\n"
+    )
     connection.socket.sendall(head.encode())
 
     assert connection.read(with_body=False).status == 100
@@ -127,7 +143,9 @@ def test_expect_continue_is_answered_before_the_body_is_sent(connection: Connect
     assert connection.read().status == 200
 
 
-def test_an_announced_oversize_is_413_and_the_connection_stays_usable(connection: Connection) -> None:
+def test_an_announced_oversize_is_413_and_the_connection_stays_usable(
+    connection: Connection,
+) -> None:
     answer = connection.ask("POST", INFER, b" " * (Limits().max_body_bytes + 1))
 
     assert answer.status == 413
@@ -135,8 +153,13 @@ def test_an_announced_oversize_is_413_and_the_connection_stays_usable(connection
     assert connection.ask("POST", INFER, BODY).status == 200
 
 
-def test_an_announced_oversize_ends_the_connection_when_the_caller_waits_for_continue(connection: Connection) -> None:
-    head = f"POST {INFER} HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 99000000\r\n\r\n"
+def test_an_announced_oversize_ends_the_connection_when_the_caller_waits_for_continue(
+    connection: Connection,
+) -> None:
+    head = (
+        f"POST {INFER} HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: "
+        f"99000000\r\n\r\n"
+    )
     connection.socket.sendall(head.encode())
 
     answer = connection.read()
@@ -164,7 +187,10 @@ def test_a_body_at_the_limit_is_read(connection: Connection) -> None:
 def test_callers_that_leave_half_way_do_no_harm(service: RunningService) -> None:
     for sent in (b"", BODY[:20]):
         left = Connection(service.url)
-        left.socket.sendall(f"POST {INFER} HTTP/1.1\r\nHost: t\r\nContent-Length: {len(BODY)}\r\n\r\n".encode() + sent)
+        left.socket.sendall(
+            f"POST {INFER} HTTP/1.1\r\nHost: t\r\nContent-Length: {len(BODY)}\r\n\r\n".encode()
+            + sent
+        )
         left.close()
 
     assert httpx.get(service.url + "/v2/health/live").status_code == 200
@@ -206,7 +232,11 @@ def test_head_gets_headers_alone(connection: Connection) -> None:
 
 @pytest.mark.parametrize(
     "sent",
-    [b"hello\r\n\r\n", b"GET /v2 HTTP/1.1\r\nno header\r\n\r\n", b"GET /v2 HTTP/1.1\r\nHost: t\r\nX: " + b"a" * 70_000],
+    [
+        b"hello\r\n\r\n",
+        b"GET /v2 HTTP/1.1\r\nno header\r\n\r\n",
+        b"GET /v2 HTTP/1.1\r\nHost: t\r\nX: " + b"a" * 70_000,
+    ],
     ids=["no-http", "no-header", "endless-header"],
 )
 def test_what_is_no_http_is_400_in_the_one_form(connection: Connection, sent: bytes) -> None:

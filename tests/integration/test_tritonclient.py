@@ -1,4 +1,6 @@
-"""An unmodified tritonclient against the local service, the image in a container, and a deployed API."""
+"""An unmodified tritonclient against the local service, the image in a container, and a deployed
+API.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +21,9 @@ ROWS = np.arange(32, dtype=np.float32).reshape(2, 16) / 10
 
 @pytest.fixture
 def client(target: Target, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A client of the target; skips where a model that the test's mark ``models`` names is not behind the target."""
+    """A client of the target; skips where a model that the test's mark ``models`` names is not
+    behind the target.
+    """
     marked = request.node.get_closest_marker("models")
     if absent := set(marked.args if marked else ("mlp",)) - target.models:
         pytest.skip(f"{target.url} has no model {', '.join(sorted(absent))}")
@@ -109,7 +113,9 @@ def test_classification_tells_the_best_classes_with_labels(client: Any) -> None:
     scores = client.infer("mlp", [_input("x", ROWS)]).as_numpy("probabilities")
 
     answer = client.infer(
-        "mlp", [_input("x", ROWS)], outputs=[triton.InferRequestedOutput("probabilities", class_count=2)]
+        "mlp",
+        [_input("x", ROWS)],
+        outputs=[triton.InferRequestedOutput("probabilities", class_count=2)],
     )
 
     best = [item.decode().split(":") for item in answer.as_numpy("probabilities")[:, 0]]
@@ -124,7 +130,10 @@ def test_a_named_version_answers_with_its_own_weights(client: Any) -> None:
 
     first, newest = (client.infer("linear", [_input("x", rows)], version) for version in ("1", ""))
 
-    assert (first.get_response()["model_version"], newest.get_response()["model_version"]) == ("1", "2")
+    assert (first.get_response()["model_version"], newest.get_response()["model_version"]) == (
+        "1",
+        "2",
+    )
     assert not np.array_equal(first.as_numpy("y"), newest.as_numpy("y"))
 
 
@@ -139,7 +148,9 @@ def test_bytes_come_back_as_they_were_sent(client: Any, binary: bool) -> None:
         outputs=[triton.InferRequestedOutput("y", binary_data=binary)],
     )
 
-    found = [item.decode() if isinstance(item, bytes) else item for item in answer.as_numpy("y").ravel()]
+    found = [
+        item.decode() if isinstance(item, bytes) else item for item in answer.as_numpy("y").ravel()
+    ]
     assert found == texts.ravel().tolist()
 
 
@@ -176,7 +187,9 @@ def test_bf16_comes_back_equal_in_binary(client: Any) -> None:
 
     answer = client.infer("same-bf16", [_input("x", values, datatype="BF16")])
 
-    np.testing.assert_array_equal(answer.as_numpy("y").astype(np.float32), values.astype(np.float32))
+    np.testing.assert_array_equal(
+        answer.as_numpy("y").astype(np.float32), values.astype(np.float32)
+    )
 
 
 @pytest.mark.models("pair")
@@ -197,5 +210,7 @@ def test_an_empty_batch_is_answered_with_an_empty_tensor(client: Any) -> None:
 
 
 def test_a_wrong_shape_is_told_in_the_services_words(client: Any) -> None:
-    with pytest.raises(InferenceServerException, match=r"input 'x' has shape \[1,3\], the model takes \[-1,16\]"):
+    with pytest.raises(
+        InferenceServerException, match=r"input 'x' has shape \[1,3\], the model takes \[-1,16\]"
+    ):
         client.infer("mlp", [_input("x", np.zeros((1, 3), dtype=np.float32))])

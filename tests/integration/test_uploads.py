@@ -26,15 +26,26 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 
 
 def post_form(service: RunningService, content: bytes, **asked: str) -> tuple[httpx.Response, str]:
-    """Ask for a form and send the file with it, as docs/jobs.md shows; returns S3's answer and the reference."""
+    """Ask for a form and send the file with it, as docs/jobs.md shows; returns S3's answer and the
+    reference.
+    """
     form = httpx.post(f"{service.url}/v2/uploads", json=asked).raise_for_status().json()
-    return httpx.post(form["url"], data=form["fields"], files={"file": content}, timeout=WITHIN_S), form["upload"]
+    return httpx.post(
+        form["url"], data=form["fields"], files={"file": content}, timeout=WITHIN_S
+    ), form["upload"]
 
 
 def submit(service: RunningService, reference: str, shape: tuple[int, ...]) -> str:
-    tensor: dict[str, Any] = {"name": "x", "datatype": "FP32", "shape": shape, "parameters": {"upload": reference}}
+    tensor: dict[str, Any] = {
+        "name": "x",
+        "datatype": "FP32",
+        "shape": shape,
+        "parameters": {"upload": reference},
+    }
     request = {"inputs": [tensor], "parameters": {"binary_data_output": True}}
-    answer = httpx.post(f"{service.url}/v2/models/echo/infer", json=request, headers={"prefer": "respond-async"})
+    answer = httpx.post(
+        f"{service.url}/v2/models/echo/infer", json=request, headers={"prefer": "respond-async"}
+    )
     assert answer.status_code == 202, answer.text
     job_id: str = json.loads(answer.text)["id"]
     return job_id

@@ -18,7 +18,11 @@ ROWS = np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32)
 
 def _read(path: Path) -> dict[str, Any]:
     with opened(path) as found:
-        return {"": found} if isinstance(found, np.ndarray) else {name: found[name] for name in found.files}
+        return (
+            {"": found}
+            if isinstance(found, np.ndarray)
+            else {name: found[name] for name in found.files}
+        )
 
 
 def test_one_array_or_several_are_read(tmp_path: Path) -> None:
@@ -32,7 +36,9 @@ def test_one_array_or_several_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\x08\x0a an onnx model", b"PK"])
-def test_a_file_of_another_kind_is_none_and_nothing_is_said_of_pickles(tmp_path: Path, content: bytes) -> None:
+def test_a_file_of_another_kind_is_none_and_nothing_is_said_of_pickles(
+    tmp_path: Path, content: bytes
+) -> None:
     (tmp_path / "x.npz").write_bytes(content)
 
     with pytest.raises(ValueError, match=r".") as told:
@@ -57,10 +63,14 @@ def test_a_file_whose_directory_leads_out_of_it_is_broken(tmp_path: Path) -> Non
         _read(path)
 
 
-@pytest.mark.filterwarnings("ignore:Reading .* required additional header parsing")  # a damage that looks like Python 2
+@pytest.mark.filterwarnings(
+    "ignore:Reading .* required additional header parsing"
+)  # a damage that looks like Python 2
 @settings(max_examples=200)
 @given(st.sampled_from([np.save, np.savez, np.savez_compressed]), st.data())
-def test_a_damaged_file_is_read_or_a_value_error(save: Callable[..., None], data: st.DataObject) -> None:
+def test_a_damaged_file_is_read_or_a_value_error(
+    save: Callable[..., None], data: st.DataObject
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / ("x.npy" if save is np.save else "x.npz")
         save(path, ROWS)

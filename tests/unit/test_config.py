@@ -1,4 +1,6 @@
-"""``onnxlift.toml``: what it accepts, what it says about what it does not, and its published descriptions."""
+"""``onnxlift.toml``: what it accepts, what it says about what it does not, and its published
+descriptions.
+"""
 
 import json
 import re
@@ -54,7 +56,9 @@ def test_defaults_fill_what_a_minimal_file_leaves_out(tmp_path: Path) -> None:
     assert config.artifact_folder("digits") == tmp_path / "artifacts" / "digits" / "1"
 
 
-@pytest.mark.parametrize("written", [b"\xef\xbb\xbf" + MINIMAL.encode(), MINIMAL.replace("\n", "\r\n").encode()])
+@pytest.mark.parametrize(
+    "written", [b"\xef\xbb\xbf" + MINIMAL.encode(), MINIMAL.replace("\n", "\r\n").encode()]
+)
 def test_a_file_as_editors_on_windows_write_it_is_read(tmp_path: Path, written: bytes) -> None:
     path = tmp_path / "onnxlift.toml"
     path.write_bytes(written)
@@ -66,10 +70,16 @@ def test_a_file_as_editors_on_windows_write_it_is_read(tmp_path: Path, written: 
 
 def test_keys_that_contradict_each_other_are_told_without_the_whole_table(tmp_path: Path) -> None:
     told = _refusal(
-        tmp_path, MINIMAL.replace("[models.digits.q", 'calibration.samples = "heldout.npz"\n[models.digits.q')
+        tmp_path,
+        MINIMAL.replace(
+            "[models.digits.q", 'calibration.samples = "heldout.npz"\n[models.digits.q'
+        ),
     )
 
-    same = "calibration.samples and quality.samples are the same file; the gate needs samples of its own"
+    same = (
+        "calibration.samples and quality.samples are the same file; the gate needs samples of "
+        "its own"
+    )
     assert told == f"{tmp_path}/onnxlift.toml: models.digits: {same}"
 
 
@@ -86,7 +96,9 @@ def test_relative_paths_start_at_the_file_and_absolute_ones_stay(tmp_path: Path)
 
 
 def test_a_list_of_classes_stays_a_list(tmp_path: Path) -> None:
-    text = MINIMAL.replace("[models.digits.quality]", 'classes = ["a", "b"]\n[models.digits.quality]')
+    text = MINIMAL.replace(
+        "[models.digits.quality]", 'classes = ["a", "b"]\n[models.digits.quality]'
+    )
 
     assert _load(tmp_path, text).models["digits"].classes == ("a", "b")
 
@@ -106,8 +118,16 @@ def test_a_list_of_classes_stays_a_list(tmp_path: Path) -> None:
             'source = "a"\nversion = 0',
             ["models.digits.version", "0", "greater than or equal to 1"],
         ),
-        ('source = "digits.onnx"', 'source = "a"\nverison = 2', ["models.digits.verison", "unknown key"]),
-        ('"heldout.npz"', '"h.npz"\nmax_drop = 2', ["models.digits.quality.max_drop", "2", "less than or equal to 1"]),
+        (
+            'source = "digits.onnx"',
+            'source = "a"\nverison = 2',
+            ["models.digits.verison", "unknown key"],
+        ),
+        (
+            '"heldout.npz"',
+            '"h.npz"\nmax_drop = 2',
+            ["models.digits.quality.max_drop", "2", "less than or equal to 1"],
+        ),
         (
             '"heldout.npz"',
             '"h.npz"\nmetric = "auc"',
@@ -131,18 +151,29 @@ def test_a_refusal_names_file_key_value_and_what_is_allowed(
         ("subnets = []", ["deployment.vpc.subnets", "at least 1 item"]),
         ("security_groups = []", ["deployment.vpc.security_groups", "at least 1 item"]),
         ('subnets = ["vpc-0a1b2c3d"]', ["deployment.vpc.subnets.0", "'vpc-0a1b2c3d'", "^subnet-"]),
-        ('subnets = ["subnet-0a1b2c3d4"]', ["deployment.vpc.subnets.0", "'subnet-0a1b2c3d4'", "{17}"]),
+        (
+            'subnets = ["subnet-0a1b2c3d4"]',
+            ["deployment.vpc.subnets.0", "'subnet-0a1b2c3d4'", "{17}"],
+        ),
         ('subnets = ["subnet-0A1B2C3D"]', ["deployment.vpc.subnets.0", "[0-9a-f]"]),
-        ('security_groups = ["sg-0a1b2c3d", "default"]', ["deployment.vpc.security_groups.1", "'default'", "^sg-"]),
+        (
+            'security_groups = ["sg-0a1b2c3d", "default"]',
+            ["deployment.vpc.security_groups.1", "'default'", "^sg-"],
+        ),
         (
             'subnets = ["subnet-0a1b2c3d", "subnet-0a1b2c3d"]',
             ["deployment.vpc.subnets", "subnet-0a1b2c3d is there twice"],
         ),
-        (f"security_groups = {[f'sg-{number:08}' for number in range(6)]}", ["deployment.vpc", "at most 5 items"]),
+        (
+            f"security_groups = {[f'sg-{number:08}' for number in range(6)]}",
+            ["deployment.vpc", "at most 5 items"],
+        ),
         ('id = "vpc-0a1b2c3d"', ["deployment.vpc.id", "unknown key"]),
     ],
 )
-def test_a_network_is_named_by_ids_of_subnets_and_security_groups(tmp_path: Path, line: str, words: list[str]) -> None:
+def test_a_network_is_named_by_ids_of_subnets_and_security_groups(
+    tmp_path: Path, line: str, words: list[str]
+) -> None:
     good = {"subnets": '["subnet-0a1b2c3d"]', "security_groups": '["sg-0123456789abcdef0"]'}
     kept = "\n".join(f"{key} = {ids}" for key, ids in good.items() if not line.startswith(key))
 
@@ -158,7 +189,9 @@ def test_a_network_needs_both(tmp_path: Path, missing: str) -> None:
     lines = ['subnets = ["subnet-0a1b2c3d"]', 'security_groups = ["sg-0a1b2c3d"]']
     kept = "\n".join(line for line in lines if not line.startswith(missing))
 
-    assert f"deployment.vpc.{missing}: missing" in _refusal(tmp_path, f"{MINIMAL}[deployment.vpc]\n{kept}\n")
+    assert f"deployment.vpc.{missing}: missing" in _refusal(
+        tmp_path, f"{MINIMAL}[deployment.vpc]\n{kept}\n"
+    )
 
 
 def test_functions_are_in_no_network_of_one_s_own_by_default(tmp_path: Path) -> None:
@@ -166,7 +199,9 @@ def test_functions_are_in_no_network_of_one_s_own_by_default(tmp_path: Path) -> 
 
 
 def test_every_mistake_gets_its_own_line(tmp_path: Path) -> None:
-    message = _refusal(tmp_path, MINIMAL.replace('"demo"', "7").replace('"heldout.npz"', '"h.npz"\nmax_drop = "x"'))
+    message = _refusal(
+        tmp_path, MINIMAL.replace('"demo"', "7").replace('"heldout.npz"', '"h.npz"\nmax_drop = "x"')
+    )
 
     assert len(message.splitlines()) == 2
 
@@ -216,7 +251,9 @@ def test_the_configuration_allows_exactly_the_metrics_there_are() -> None:
 
 
 def test_the_configuration_knows_every_instruction_set() -> None:
-    assert {name for names in INSTRUCTION_SETS.values() for name in names} == {item.value for item in InstructionSet}
+    assert {name for names in INSTRUCTION_SETS.values() for name in names} == {
+        item.value for item in InstructionSet
+    }
 
 
 @pytest.mark.parametrize("metric", ["top1_agreement", "top5_agreement", "my.module:score", "f1"])
@@ -227,7 +264,9 @@ def test_metrics_may_be_counted_or_the_user_s_own(tmp_path: Path, metric: str) -
 
 
 def test_an_error_has_a_largest_value_and_no_drop(tmp_path: Path) -> None:
-    config = _load(tmp_path, MINIMAL + 'also = [{ metric = "max_absolute_error", max_error = 3.5 }]\n')
+    config = _load(
+        tmp_path, MINIMAL + 'also = [{ metric = "max_absolute_error", max_error = 3.5 }]\n'
+    )
 
     assert [limit.allowed_loss for limit in config.models["digits"].quality.limits] == [0.01, 3.5]
 
@@ -245,7 +284,9 @@ def test_limits_that_contradict_are_refused(tmp_path: Path, line: str, words: st
 
 
 def test_instruction_sets_are_the_architecture_s_own(tmp_path: Path) -> None:
-    text = MINIMAL.replace('source = "digits.onnx"', 'source = "a"\ninstruction_sets = ["arm64-neoverse-n1"]')
+    text = MINIMAL.replace(
+        'source = "digits.onnx"', 'source = "a"\ninstruction_sets = ["arm64-neoverse-n1"]'
+    )
 
     assert "which x86_64 is not; legal: x86_64-avx2, x86_64-avx512-vnni" in _refusal(tmp_path, text)
 
@@ -257,7 +298,9 @@ def test_the_published_schema_is_the_code_s() -> None:
 
     published = (ROOT / "docs/onnxlift.schema.json").read_text()
 
-    assert published == printed, "write it anew: python -m onnxlift.config > docs/onnxlift.schema.json"
+    assert published == printed, (
+        "write it anew: python -m onnxlift.config > docs/onnxlift.schema.json"
+    )
     assert json.loads(published)["$schema"].endswith("2020-12/schema")
 
 

@@ -24,14 +24,20 @@ from tests import builders
 def _manifest(peak_mb: float = 60.0, p95_ms: float = 5.0, size_mb: int = 1) -> Manifest:
     manifest = builders.manifest(files=(FileEntry("model.onnx", "", size_mb * 2**20),))
     latency = (Latency(8, p95_ms * 8, p95_ms * 8), Latency(1, p95_ms / 2, p95_ms))
-    return replace(manifest, measurements=replace(manifest.measurements, peak_memory_mb=peak_mb, latency=latency))
+    return replace(
+        manifest,
+        measurements=replace(manifest.measurements, peak_memory_mb=peak_mb, latency=latency),
+    )
 
 
 def test_a_small_model_runs_on_lambda_with_one_whole_vcpu() -> None:
     placement = place(_manifest())
 
     assert (placement.tier, placement.memory_mb) == ("lambda", MEMORY_PER_VCPU_MB)
-    assert str(placement) == "lambda with 1,769 MB: peak 60 MB, p95 5.00 ms; memory gives one whole vCPU"
+    assert (
+        str(placement)
+        == "lambda with 1,769 MB: peak 60 MB, p95 5.00 ms; memory gives one whole vCPU"
+    )
 
 
 def test_a_larger_model_gets_its_peak_with_headroom() -> None:
@@ -49,7 +55,9 @@ def test_a_larger_model_gets_its_peak_with_headroom() -> None:
         (_manifest(p95_ms=25_000), "one inference takes 25.0 s, the API waits 29 s"),
     ],
 )
-def test_a_model_beyond_a_limit_goes_to_the_gpu_and_names_it(manifest: Manifest, limit: str) -> None:
+def test_a_model_beyond_a_limit_goes_to_the_gpu_and_names_it(
+    manifest: Manifest, limit: str
+) -> None:
     placement = place(manifest)
 
     assert (placement.tier, placement.memory_mb, placement.reason) == ("gpu", 0, limit)
@@ -76,7 +84,9 @@ def test_a_wish_for_memory_is_granted_above_the_need() -> None:
 
 
 def test_a_wish_for_too_little_memory_is_refused_with_both_figures() -> None:
-    with pytest.raises(PlacementImpossible, match=r"needs 1,536 MB, placement.memory_mb allows 512"):
+    with pytest.raises(
+        PlacementImpossible, match=r"needs 1,536 MB, placement.memory_mb allows 512"
+    ):
         place(_manifest(peak_mb=1_000), Wish(memory_mb=512))
 
 

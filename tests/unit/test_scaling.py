@@ -43,17 +43,25 @@ def named(name: str, gpu: Gpu | None = None) -> Rule:
 
 @pytest.mark.parametrize("signal", SIGNALS)
 @given(minute=MINUTES)
-def test_cloudwatchs_expression_gives_the_same_figure_as_python(signal: Signal, minute: Minute) -> None:
+def test_cloudwatchs_expression_gives_the_same_figure_as_python(
+    signal: Signal, minute: Minute
+) -> None:
     names = {name: getattr(minute, name) for name in signal.fields}
 
-    figure = eval(signal.expression, {"IF": lambda condition, then, other: then if condition else other}, names)
+    figure = eval(
+        signal.expression,
+        {"IF": lambda condition, then, other: then if condition else other},
+        names,
+    )
 
     assert figure == signal.of(minute)
     assert set(signal.fields) <= set(MEASURES)
 
 
 @given(gpu=GPUS, messages=st.integers(1, 100_000))
-def test_there_are_enough_workers_for_what_waits_and_never_too_many(gpu: Gpu, messages: int) -> None:
+def test_there_are_enough_workers_for_what_waits_and_never_too_many(
+    gpu: Gpu, messages: int
+) -> None:
     now = Minute(visible=messages, hidden=0, asked=0, taken=0, running=0)
 
     tasks = named("busy", gpu).tasks([now])
@@ -98,7 +106,9 @@ def test_nothing_is_started_while_there_is_nothing_to_do() -> None:
         pytest.param("stranded", [*[WAITING] * 9, WORKING], None, id="one-came"),
     ],
 )
-def test_a_rule_looks_at_its_minutes_in_a_row(rule: str, minutes: list[Minute | None], tasks: int | None) -> None:
+def test_a_rule_looks_at_its_minutes_in_a_row(
+    rule: str, minutes: list[Minute | None], tasks: int | None
+) -> None:
     assert named(rule).tasks(minutes) == tasks
 
 

@@ -35,7 +35,10 @@ def test_the_configuration_says_how_a_models_jobs_are_worked_on() -> None:
 def test_only_objects_dropped_below_in_are_told() -> None:
     pattern = created_objects("data")
 
-    assert pattern["detail"] == {"bucket": {"name": ["data"]}, "object": {"key": [{"prefix": "in/"}]}}
+    assert pattern["detail"] == {
+        "bucket": {"name": ["data"]},
+        "object": {"key": [{"prefix": "in/"}]},
+    }
 
 
 def test_a_model_with_a_gpu_has_a_queue_that_feeds_no_function() -> None:

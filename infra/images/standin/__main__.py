@@ -17,7 +17,8 @@ from onnxlift_runtime.errors import ImageFailed, OnnxliftError
 ROOT: Final = Path(__file__).resolve().parents[3]
 # As AWS's base for Python has them.
 LAMBDA_CONFIGURATION: Final = (
-    "ENV LANG=en_US.UTF-8 TZ=:/etc/localtime LAMBDA_TASK_ROOT=/var/task LAMBDA_RUNTIME_DIR=/var/runtime",
+    "ENV LANG=en_US.UTF-8 TZ=:/etc/localtime LAMBDA_TASK_ROOT=/var/task "
+    "LAMBDA_RUNTIME_DIR=/var/runtime",
     "WORKDIR /var/task",
     f'ENTRYPOINT ["/{ENTRY_POINT}"]',
 )
@@ -48,7 +49,9 @@ def _is_there(engine: ContainerEngine, name: str) -> bool:
 
 
 def _make(engine: ContainerEngine, cuda: str, function: str) -> None:
-    """Both from one system, first without the emulator, then with it; an empty name stands for a base that is here."""
+    """Both from one system, first without the emulator, then with it; an empty name stands for a
+    base that is here.
+    """
     with tempfile.TemporaryDirectory(prefix="onnxlift-system-") as scratch:
         folder = Path(scratch) / "system"
         make_system(folder)
@@ -62,7 +65,8 @@ def _make(engine: ContainerEngine, cuda: str, function: str) -> None:
 def _import(engine: ContainerEngine, folder: Path, name: str, configuration: Sequence[str]) -> None:
     """Make an image of a folder."""
     archive = folder.with_suffix(".tar")
-    # tar itself: it keeps owners and links, and leaves out the device files that engines bring by themselves.
+    # tar itself: it keeps owners and links, and leaves out the device files that engines bring by
+    # themselves.
     subprocess.run(  # noqa: S603
         ["tar", "-C", str(folder), "--exclude=./dev/*", "-cf", str(archive), "."],  # noqa: S607
         check=True,

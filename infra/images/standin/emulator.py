@@ -1,4 +1,6 @@
-"""What AWS's base for Python adds to a system: the runtime client, boto3, the emulator, and the way in."""
+"""What AWS's base for Python adds to a system: the runtime client, boto3, the emulator, and the way
+in.
+"""
 
 import platform
 import shutil

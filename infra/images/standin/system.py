@@ -1,4 +1,6 @@
-"""A small Debian with Python 3.13, made with debootstrap from the mirror that this machine's own apt reads."""
+"""A small Debian with Python 3.13, made with debootstrap from the mirror that this machine's own
+apt reads.
+"""
 
 import os
 import re
@@ -15,13 +17,22 @@ SUITE: Final = "trixie"  # the first Debian with Python 3.13
 PACKAGES: Final = ("ca-certificates", "python3")
 SOURCES: Final = Path("/etc/apt")
 # What a container never reads: caches, manuals, translations, and what only makes other packages.
-UNREAD: Final = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale", "var/log")
+UNREAD: Final = (
+    "var/cache/apt",
+    "var/lib/apt/lists",
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/locale",
+    "var/log",
+)
 _URI: Final = re.compile(r"https?://\S+")
 _ARCHIVE: Final = re.compile(r"/debian/?$")
 
 
 def make_system(folder: Path) -> None:
-    """Install the system below ``folder``; raises ``ToolMissing`` with what to install, and ``ImageFailed``."""
+    """Install the system below ``folder``; raises ``ToolMissing`` with what to install, and
+    ``ImageFailed``.
+    """
     if shutil.which("debootstrap") is None:
         raise ToolMissing("debootstrap is not on this machine; Debian: apt-get install debootstrap")
     if os.geteuid():
@@ -40,9 +51,13 @@ def make_system(folder: Path) -> None:
 
 
 def mirror(sources: Path) -> str:
-    """The first Debian archive that apt's sources below this folder name; raises ``ToolMissing`` where none does."""
+    """The first Debian archive that apt's sources below this folder name; raises ``ToolMissing``
+    where none does.
+    """
     files = [sources / "sources.list", *sorted((sources / "sources.list.d").glob("*"))]
-    lines = (line for path in files if path.is_file() for line in path.read_text("utf-8").splitlines())
+    lines = (
+        line for path in files if path.is_file() for line in path.read_text("utf-8").splitlines()
+    )
     addresses: Iterable[str] = (
         uri for line in lines if not line.lstrip().startswith("#") for uri in _URI.findall(line)
     )
@@ -53,7 +68,9 @@ def mirror(sources: Path) -> str:
 
 
 def install_packages(folder: Path, *packages: str) -> None:
-    """Install packages from the package index for the Python below ``folder``, with this machine's own pip."""
+    """Install packages from the package index for the Python below ``folder``, with this machine's
+    own pip.
+    """
     target = folder / "usr/local/lib/python3.13/dist-packages"
     done = subprocess.run(  # noqa: S603
         [*_pip("install"), "--target", str(target), "--python-version", "3.13", *packages],
@@ -68,7 +85,10 @@ def install_packages(folder: Path, *packages: str) -> None:
 def download_package(folder: Path, package: str) -> Path:
     """The wheel of one package alone, as a file below ``folder``."""
     done = subprocess.run(  # noqa: S603
-        [*_pip("download"), "--no-deps", "--dest", str(folder), package], capture_output=True, text=True, check=False
+        [*_pip("download"), "--no-deps", "--dest", str(folder), package],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     found = list(folder.glob("*.whl"))
     if done.returncode or not found:
@@ -77,12 +97,29 @@ def download_package(folder: Path, package: str) -> Path:
 
 
 def _command(folder: Path, archive: str) -> list[str]:
-    return ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, str(folder), archive]
+    return [
+        "debootstrap",
+        "--variant=minbase",
+        f"--include={','.join(PACKAGES)}",
+        SUITE,
+        str(folder),
+        archive,
+    ]
 
 
 def _pip(command: str) -> Iterable[str]:
-    return (sys.executable, "-m", "pip", command, "--quiet", "--disable-pip-version-check", "--only-binary=:all:")
+    return (
+        sys.executable,
+        "-m",
+        "pip",
+        command,
+        "--quiet",
+        "--disable-pip-version-check",
+        "--only-binary=:all:",
+    )
 
 
 def _last(text: str) -> str:
-    return " / ".join(line for line in text.strip().splitlines() if not line.startswith("WARNING"))[-500:]
+    return " / ".join(line for line in text.strip().splitlines() if not line.startswith("WARNING"))[
+        -500:
+    ]

@@ -1,4 +1,6 @@
-"""``python -m onnxlift.compress.cpu`` makes the arm64 folder that qemu-aarch64 needs, and prints where it is."""
+"""``python -m onnxlift.compress.cpu`` makes the arm64 folder that qemu-aarch64 needs, and prints
+where it is.
+"""
 
 import sys
 

@@ -2,8 +2,8 @@
 
 ``child.py MODEL FEEDS.npz OUTPUTS.npz OPTIMIZE [KEY=VALUE...]``
 
-Needs numpy and onnxruntime, nothing of ours. One thread; OPTIMIZE 0 takes the graph as it is, as what was optimised
-ahead is served; session entries come as KEY=VALUE.
+Needs numpy and onnxruntime, nothing of ours. One thread; OPTIMIZE 0 takes the graph as it is, as
+what was optimised ahead is served; session entries come as KEY=VALUE.
 """
 
 import sys

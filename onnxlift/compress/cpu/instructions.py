@@ -21,7 +21,9 @@ class InstructionSet(Enum):
 
 @dataclass(frozen=True)
 class Availability:
-    """Whether models can be run on an instruction set here: the road there, or the reason why there is none."""
+    """Whether models can be run on an instruction set here: the road there, or the reason why there
+    is none.
+    """
 
     instructions: InstructionSet
     road: Road | None
@@ -32,7 +34,9 @@ class Availability:
 
 
 def native() -> InstructionSet | None:
-    """The one of ours that this CPU is; None on any other, such as an Arm CPU with more than Neoverse N1 has."""
+    """The one of ours that this CPU is; None on any other, such as an Arm CPU with more than
+    Neoverse N1 has.
+    """
     flags = mask.cpu_flags()
     if platform.machine() == "x86_64" and "avx2" in flags:
         if "avx512_vnni" in flags:
@@ -47,7 +51,11 @@ def available(instructions: InstructionSet) -> Availability:
     """Find the fastest road to ``instructions``; nothing is run or made."""
     if native() is instructions:
         return Availability(instructions, "native", "this CPU has exactly these instructions")
-    finder = {InstructionSet.AVX2: _avx2, InstructionSet.VNNI: _vnni, InstructionSet.NEOVERSE_N1: _neoverse}
+    finder = {
+        InstructionSet.AVX2: _avx2,
+        InstructionSet.VNNI: _vnni,
+        InstructionSet.NEOVERSE_N1: _neoverse,
+    }
     return finder[instructions]()
 
 
@@ -55,9 +63,18 @@ def _avx2() -> Availability:
     masking = mask.obstacle()
     if masking is None:
         return Availability(InstructionSet.AVX2, "masked", "this CPU hides AVX-512, VNNI and AMX")
-    if platform.system() == "Linux" and platform.machine() == "x86_64" and shutil.which("qemu-x86_64"):
-        return Availability(InstructionSet.AVX2, "emulated", f"qemu-x86_64 -cpu Haswell, as {masking}")
-    reason = f"not available because {masking}, and there is no qemu-x86_64 on the path (package qemu-user)"
+    if (
+        platform.system() == "Linux"
+        and platform.machine() == "x86_64"
+        and shutil.which("qemu-x86_64")
+    ):
+        return Availability(
+            InstructionSet.AVX2, "emulated", f"qemu-x86_64 -cpu Haswell, as {masking}"
+        )
+    reason = (
+        f"not available because {masking}, and there is no qemu-x86_64 on the path (package "
+        f"qemu-user)"
+    )
     return Availability(InstructionSet.AVX2, None, reason)
 
 
@@ -70,9 +87,14 @@ def _neoverse() -> Availability:
     instructions = InstructionSet.NEOVERSE_N1
     if platform.system() != "Linux" or shutil.which("qemu-aarch64") is None:
         return Availability(
-            instructions, None, "not available because there is no qemu-aarch64 on the path (package qemu-user)"
+            instructions,
+            None,
+            "not available because there is no qemu-aarch64 on the path (package qemu-user)",
         )
     if not sysroot.is_made():
-        reason = f"not available because {sysroot.folder()} is missing; `python -m {__package__}` makes it"
+        reason = (
+            f"not available because {sysroot.folder()} is missing; `python -m {__package__}` "
+            f"makes it"
+        )
         return Availability(instructions, None, reason)
     return Availability(instructions, "emulated", "qemu-aarch64 -cpu neoverse-n1")

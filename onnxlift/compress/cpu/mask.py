@@ -1,4 +1,6 @@
-"""The library that hides AVX-512, VNNI and AMX from a process: compiled once by the system's compiler, then kept."""
+"""The library that hides AVX-512, VNNI and AMX from a process: compiled once by the system's
+compiler, then kept.
+"""
 
 import hashlib
 import os
@@ -34,20 +36,32 @@ def cpu_flags() -> frozenset[str]:
 
 
 def library() -> Path:
-    """The compiled library, made at first use; named after its source, so that a new source is compiled anew."""
+    """The compiled library, made at first use; named after its source, so that a new source is
+    compiled anew.
+    """
     digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]
     path = cache_folder() / f"mask-{digest}.so"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(f".{os.getpid()}")
-        command = [_compiler() or "cc", "-O2", "-shared", "-fPIC", "-o", str(unfinished), str(SOURCE)]
+        command = [
+            _compiler() or "cc",
+            "-O2",
+            "-shared",
+            "-fPIC",
+            "-o",
+            str(unfinished),
+            str(SOURCE),
+        ]
         subprocess.run(command, check=True, capture_output=True, timeout=60)  # noqa: S603 - our own command
         unfinished.replace(path)
     return path
 
 
 def cache_folder() -> Path:
-    """Where what is made once for this user is kept: ``$XDG_CACHE_HOME/onnxlift`` or ``~/.cache/onnxlift``."""
+    """Where what is made once for this user is kept: ``$XDG_CACHE_HOME/onnxlift`` or
+    ``~/.cache/onnxlift``.
+    """
     root = os.environ.get("XDG_CACHE_HOME")
     return (Path(root) if root else Path.home() / ".cache") / "onnxlift"
 

@@ -1,4 +1,6 @@
-"""One model, run in a process of its own as another CPU would run it; values travel in .npz files."""
+"""One model, run in a process of its own as another CPU would run it; values travel in .npz
+files.
+"""
 
 import os
 import subprocess
@@ -29,19 +31,29 @@ def run_on(
 ) -> list[dict[str, np.ndarray]]:
     """Run every feed on ``instructions`` and return the outputs by name, feed by feed.
 
-    ``session_options`` and ``optimize_at_load`` are the manifest's. Raises ``ModelUnavailable`` with the reason when
-    there is no road to these instructions, and ``InferenceFailed`` with the process's last line when it fails or takes
-    longer than ``timeout_s``.
+    ``session_options`` and ``optimize_at_load`` are the manifest's. Raises ``ModelUnavailable``
+    with the reason when there is no road to these instructions, and ``InferenceFailed`` with the
+    process's last line when it fails or takes longer than ``timeout_s``.
     """
     road = available(instructions)
     if not road:
         raise ModelUnavailable(f"{instructions.value}: {road.reason}")
     with tempfile.TemporaryDirectory() as scratch:
         before, after = Path(scratch) / "feeds.npz", Path(scratch) / "outputs.npz"
-        arrays = {f"{index}/{name}": array for index, feed in enumerate(feeds) for name, array in feed.items()}
+        arrays = {
+            f"{index}/{name}": array
+            for index, feed in enumerate(feeds)
+            for name, array in feed.items()
+        }
         np.savez(before, **arrays)  # type: ignore[arg-type]
         options = [f"{key}={value}" for key, value in (session_options or {}).items()]
-        request = [str(model.resolve()), str(before), str(after), str(int(optimize_at_load)), *options]
+        request = [
+            str(model.resolve()),
+            str(before),
+            str(after),
+            str(int(optimize_at_load)),
+            *options,
+        ]
         _wait([*_python(road), str(_CHILD), *request], road, timeout_s)
         return _read(after, len(feeds))
 
@@ -49,7 +61,11 @@ def run_on(
 def _python(road: Availability) -> list[str]:
     if road.instructions is InstructionSet.NEOVERSE_N1 and road.road == "emulated":
         return sysroot.python_command()
-    return ["qemu-x86_64", "-cpu", "Haswell", sys.executable] if road.road == "emulated" else [sys.executable]
+    return (
+        ["qemu-x86_64", "-cpu", "Haswell", sys.executable]
+        if road.road == "emulated"
+        else [sys.executable]
+    )
 
 
 def _environment(road: Availability) -> dict[str, str]:
@@ -57,7 +73,11 @@ def _environment(road: Availability) -> dict[str, str]:
     if road.road == "masked":
         environment["LD_PRELOAD"] = str(mask.library())
     if road.instructions is InstructionSet.NEOVERSE_N1 and road.road == "emulated":
-        environment = {"PYTHONPATH": sysroot.python_path(), "OPENBLAS_NUM_THREADS": "1", "PATH": os.environ["PATH"]}
+        environment = {
+            "PYTHONPATH": sysroot.python_path(),
+            "OPENBLAS_NUM_THREADS": "1",
+            "PATH": os.environ["PATH"],
+        }
     return environment
 
 
@@ -65,10 +85,17 @@ def _wait(command: Sequence[str], road: Availability, timeout_s: float) -> None:
     name = road.instructions.value
     try:
         done = subprocess.run(  # noqa: S603 - our own command
-            command, env=_environment(road), capture_output=True, timeout=timeout_s, check=False, text=True
+            command,
+            env=_environment(road),
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+            text=True,
         )
     except subprocess.TimeoutExpired as error:
-        raise InferenceFailed(f"{name} ({road.road}): no answer after {timeout_s:g} s; use fewer samples") from error
+        raise InferenceFailed(
+            f"{name} ({road.road}): no answer after {timeout_s:g} s; use fewer samples"
+        ) from error
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         raise InferenceFailed(f"{name} ({road.road}): {last}")

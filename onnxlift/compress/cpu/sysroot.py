@@ -1,8 +1,10 @@
-"""An arm64 Debian with Python and the real aarch64 onnxruntime, in a folder: what qemu-aarch64 runs.
+"""An arm64 Debian with Python and the real aarch64 onnxruntime, in a folder: what qemu-aarch64
+runs.
 
-``python -m onnxlift.compress.cpu`` makes it in about a minute on Debian, as any user: apt-get reads Debian's arm64
-packages into a folder of their own without touching the machine's, and pip takes the aarch64 wheels of the versions
-that are installed here. Elsewhere fill the folder from an arm64 machine: ``usr/bin/python3`` and ``site/``.
+``python -m onnxlift.compress.cpu`` makes it in about a minute on Debian, as any user: apt-get reads
+Debian's arm64 packages into a folder of their own without touching the machine's, and pip takes the
+aarch64 wheels of the versions that are installed here. Elsewhere fill the folder from an arm64
+machine: ``usr/bin/python3`` and ``site/``.
 """
 
 import importlib.metadata
@@ -29,7 +31,8 @@ _SITE: Final = "site"
 _CPUINFO: Final = """\
 processor\t: 0
 BogoMIPS\t: 243.75
-Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp ssbs
+Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid \
+asimdrdm lrcpc dcpop asimddp ssbs
 CPU implementer\t: 0x41
 CPU architecture: 8
 CPU variant\t: 0x3
@@ -61,7 +64,9 @@ def python_path() -> str:
 
 
 def make() -> Path:
-    """Make the sysroot and return its folder; raises ``CalledProcessError`` when a package cannot be had."""
+    """Make the sysroot and return its folder; raises ``CalledProcessError`` when a package cannot
+    be had.
+    """
     target = folder()
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
@@ -93,12 +98,25 @@ def _download_debian(place: Path) -> list[Path]:
     }
     options = [part for key, value in settings.items() for part in ("-o", f"{key}={value}")]
     _run(["apt-get", *options, "update", "-qq"])
-    _run(["apt-get", *options, "install", "-qq", "-y", "--no-install-recommends", "--download-only", *_DEBIAN])
+    _run(
+        [
+            "apt-get",
+            *options,
+            "install",
+            "-qq",
+            "-y",
+            "--no-install-recommends",
+            "--download-only",
+            *_DEBIAN,
+        ]
+    )
     return sorted((place / "cache/archives").glob("*.deb"))
 
 
 def _link_loader(root: Path) -> None:
-    """Debian's packages expect /lib to be a link into /usr/lib, which its base system brings; merge a real /lib."""
+    """Debian's packages expect /lib to be a link into /usr/lib, which its base system brings; merge
+    a real /lib.
+    """
     lib = root / "lib"
     if lib.is_dir() and not lib.is_symlink():
         shutil.copytree(lib, root / "usr/lib", symlinks=True, dirs_exist_ok=True)
@@ -108,7 +126,9 @@ def _link_loader(root: Path) -> None:
 
 
 def _describe_cpu(root: Path) -> None:
-    """Files that qemu opens instead of the host's, whose x86 description crashes onnxruntime's cpuinfo on arm64."""
+    """Files that qemu opens instead of the host's, whose x86 description crashes onnxruntime's
+    cpuinfo on arm64.
+    """
     described = root / "sys/devices/system/cpu"
     described.mkdir(parents=True)
     for name in ("possible", "present"):
@@ -125,7 +145,15 @@ def _python_version(root: Path) -> str:
 def _install_wheels(site: Path, version: str) -> None:
     wheels = [f"{name}=={importlib.metadata.version(name)}" for name in _WHEELS]
     platforms = [part for name in _PLATFORMS for part in ("--platform", name)]
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--only-binary=:all:",
+    ]
     _run([*command, "--python-version", version, *platforms, "--target", str(site), *wheels])
 
 

@@ -1,4 +1,6 @@
-"""Every candidate: on the plots, in one table with the reason why it lost, and with all its figures."""
+"""Every candidate: on the plots, in one table with the reason why it lost, and with all its
+figures.
+"""
 
 from collections.abc import Callable
 from typing import Final
@@ -10,7 +12,10 @@ from onnxlift.compress.page.tables import cell, number, row, table
 from onnxlift.compress.report import CandidateRow, Limit, Report
 from onnxlift.compress.units import NOTHING, milliseconds, ratio, size, three_digits
 
-_LEAST, _MOST = 1e-9, 1e15  # bytes or milliseconds; a cost beyond would leave no room for the others
+_LEAST, _MOST = (
+    1e-9,
+    1e15,
+)  # bytes or milliseconds; a cost beyond would leave no room for the others
 _LONGEST_STEP: Final = 72
 _WORDS: Final = {"chosen": "chosen", "lost": "lost", "failed": "failed", "skipped": "not tried"}
 
@@ -22,7 +27,14 @@ def plots(report: Report) -> Element | None:
     limit = report.limits[0]
     batch = min((item.batch_size for line in report.candidates for item in line.latency), default=1)
     sizes = _plot(report, limit, "size", "size", lambda line: float(line.size_bytes) or None, size)
-    times = _plot(report, limit, "latency", f"p50, batch {batch}", lambda line: _p50(line, batch), milliseconds)
+    times = _plot(
+        report,
+        limit,
+        "latency",
+        f"p50, batch {batch}",
+        lambda line: _p50(line, batch),
+        milliseconds,
+    )
     drawn = [element("figure", plot.draw()) for plot in (sizes, times) if plot.points]
     if not drawn:
         return None
@@ -38,13 +50,16 @@ def plots(report: Report) -> Element | None:
 def candidates(report: Report) -> Element:
     """One row for each candidate, in the order of the search."""
     heads = ("#", "recipe", "outcome", "#size", "#quality", "#p50", "#load", "#$ per 1000", "why")
-    rows = (_row(report, position, line) for position, line in enumerate(report.candidates, start=1))
+    rows = (
+        _row(report, position, line) for position, line in enumerate(report.candidates, start=1)
+    )
     return element(
         "section",
         element("h2", "All candidates"),
         element(
             "p",
-            "Quality is the worst figure over instruction sets and batch sizes, with its bound in brackets; the bound "
+            "Quality is the worst figure over instruction sets and batch sizes, with its bound in "
+            "brackets; the bound "
             "is what the limit is held to. Under the time to load stands the peak memory.",
             class_="quiet",
         ),
@@ -62,9 +77,18 @@ def _plot(
     say: Callable[[float], str],
 ) -> Plot:
     points = tuple(
-        Point(position, line.recipe, found, limit.loss(figure.measured), limit.loss(figure.bound), line.status)
+        Point(
+            position,
+            line.recipe,
+            found,
+            limit.loss(figure.measured),
+            limit.loss(figure.bound),
+            line.status,
+        )
         for position, line in enumerate(report.candidates, start=1)
-        if (found := cost_of(line)) is not None and _LEAST < found < _MOST and (figure := line.worst(limit)) is not None
+        if (found := cost_of(line)) is not None
+        and _LEAST < found < _MOST
+        and (figure := line.worst(limit)) is not None
     )
     title = f"{cost.capitalize()} and loss of {limit.metric}"
     return Plot(key, title, cost, limit.metric, max(limit.loss(limit.allowed), 0.0), points, say)
@@ -81,7 +105,8 @@ def _legend() -> list[Element | str]:
         element("b", "●"),
         " within the limit  ",
         element("b", "○"),
-        " beyond it. A point is the measured loss, the line down from it its bound; the steps join the candidates that "
+        " beyond it. A point is the measured loss, the line down from it its bound; the steps join "
+        "the candidates that "
         "no other beats. Numbers are those of the table below.",
     ]
 
@@ -93,7 +118,9 @@ def _missing(report: Report, shown: set[int]) -> Element | None:
         for position, line in enumerate(report.candidates, start=1)
         if position not in shown
     ]
-    return element("div", element("h3", "Not on the plots"), element("ul", *items)) if items else None
+    return (
+        element("div", element("h3", "Not on the plots"), element("ul", *items)) if items else None
+    )
 
 
 def _row(report: Report, position: int, line: CandidateRow) -> Element:
@@ -126,11 +153,17 @@ def _size(report: Report, line: CandidateRow) -> list[Element | str]:
     if not line.size_bytes:
         return [NOTHING]
     packed = [] if line.gzip_bytes is None else [element("small", f"gzip {size(line.gzip_bytes)}")]
-    return [size(line.size_bytes), element("small", ratio(line.size_bytes, report.source.size_bytes)), *packed]
+    return [
+        size(line.size_bytes),
+        element("small", ratio(line.size_bytes, report.source.size_bytes)),
+        *packed,
+    ]
 
 
 def _load(line: CandidateRow) -> list[Element | str]:
-    memory = [] if line.peak_memory_mb is None else [element("small", f"{line.peak_memory_mb:.0f} MiB")]
+    memory = (
+        [] if line.peak_memory_mb is None else [element("small", f"{line.peak_memory_mb:.0f} MiB")]
+    )
     return [NOTHING if line.load_ms is None else milliseconds(line.load_ms), *memory]
 
 
@@ -139,7 +172,13 @@ def _quality(report: Report, line: CandidateRow) -> list[Element | str]:
     parts: list[Element | str] = []
     for limit, figure in found:
         over = limit.loss(figure.bound) > limit.loss(limit.allowed) + 1e-9
-        parts.append(element("span", f"{figure.measured:.4f} ({figure.bound:.4f})", class_="over" if over else None))
+        parts.append(
+            element(
+                "span",
+                f"{figure.measured:.4f} ({figure.bound:.4f})",
+                class_="over" if over else None,
+            )
+        )
         parts.append(element("small", limit.metric))
     return parts or [NOTHING]
 
@@ -150,13 +189,19 @@ def _latencies(line: CandidateRow) -> list[Element | str]:
         return [NOTHING]
     first, *others = line.latency
     shown = element("span", milliseconds(first.p50_ms), title=f"p95 {milliseconds(first.p95_ms)}")
-    small = [f"batch {first.batch_size}", *(f"batch {item.batch_size}: {milliseconds(item.p50_ms)}" for item in others)]
+    small = [
+        f"batch {first.batch_size}",
+        *(f"batch {item.batch_size}: {milliseconds(item.p50_ms)}" for item in others),
+    ]
     return [shown, *(element("small", text) for text in small)]
 
 
 def _aside(line: CandidateRow) -> list[Element]:
     """What else is known about a candidate, in small print."""
-    told = [f"agrees to {item.measured:.4f} on {item.instruction_set} ({item.road})" for item in line.agreement]
+    told = [
+        f"agrees to {item.measured:.4f} on {item.instruction_set} ({item.road})"
+        for item in line.agreement
+    ]
     if line.predicted_error is not None:
         told.append(f"predicted error {three_digits(line.predicted_error)}")
     if line.cached:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One candidate on a plot: its cost (size or latency), what it loses of the metric, and the bound of that loss."""
+    """One candidate on a plot: its cost (size or latency), what it loses of the metric, and the
+    bound of that loss.
+    """
 
     number: int
     name: str
@@ -17,7 +19,9 @@ class Point:
 
 
 def frontier(points: Sequence[Point]) -> tuple[Point, ...]:
-    """The points that no other equals or beats in both cost and bound of the loss, from the cheapest on."""
+    """The points that no other equals or beats in both cost and bound of the loss, from the
+    cheapest on.
+    """
     kept: list[Point] = []
     for point in sorted(points, key=lambda item: (item.cost, item.bound)):
         if not kept or point.bound < kept[-1].bound:

@@ -23,10 +23,16 @@ def _sentence(report: Report) -> list[Element | str]:
     measured = sum(1 for row in report.candidates if row.figures)
     tried = f"Measured: {measured} of {len(report.candidates)} candidates."
     if report.chosen is None:
-        return [f"No recipe keeps the model within its quality limit, and nothing was written. {tried}"]
+        return [
+            f"No recipe keeps the model within its quality limit, and nothing was written. {tried}"
+        ]
     if not report.chosen.steps:
         return [f"The model ships as it came, in fp32: no recipe earned its place. {tried}"]
-    return ["Chosen: ", code(report.chosen.recipe), f", optimised for {report.optimize_for}. {tried}"]
+    return [
+        "Chosen: ",
+        code(report.chosen.recipe),
+        f", optimised for {report.optimize_for}. {tried}",
+    ]
 
 
 def _tiles(report: Report, chosen: CandidateRow) -> list[Element]:
@@ -34,14 +40,21 @@ def _tiles(report: Report, chosen: CandidateRow) -> list[Element]:
         _tile(
             "size",
             size(chosen.size_bytes),
-            f"{ratio(chosen.size_bytes, report.source.size_bytes)} of {size(report.source.size_bytes)}",
+            f"{ratio(chosen.size_bytes, report.source.size_bytes)} of "
+            f"{size(report.source.size_bytes)}",
         )
     ]
-    tiles.extend(_quality(limit, found) for limit in report.limits if (found := chosen.worst(limit)))
+    tiles.extend(
+        _quality(limit, found) for limit in report.limits if (found := chosen.worst(limit))
+    )
     if chosen.latency:
         tiles.append(_latency(chosen.latency[0], report.source.latency))
     if chosen.load_ms is not None and chosen.peak_memory_mb is not None:
-        tiles.append(_tile("load", milliseconds(chosen.load_ms), f"peak memory {chosen.peak_memory_mb:.0f} MiB"))
+        tiles.append(
+            _tile(
+                "load", milliseconds(chosen.load_ms), f"peak memory {chosen.peak_memory_mb:.0f} MiB"
+            )
+        )
     return tiles
 
 
@@ -57,9 +70,15 @@ def _quality(limit: Limit, found: Figure) -> Element:
 
 def _latency(found: Latency, source: tuple[Latency, ...]) -> Element:
     before = next((item for item in source if item.batch_size == found.batch_size), None)
-    share = f"{ratio(found.p50_ms, before.p50_ms)} of fp32's {milliseconds(before.p50_ms)}; " if before else ""
+    share = (
+        f"{ratio(found.p50_ms, before.p50_ms)} of fp32's {milliseconds(before.p50_ms)}; "
+        if before
+        else ""
+    )
     return _tile(
-        f"latency, batch {found.batch_size}", milliseconds(found.p50_ms), f"{share}p95 {milliseconds(found.p95_ms)}"
+        f"latency, batch {found.batch_size}",
+        milliseconds(found.p50_ms),
+        f"{share}p95 {milliseconds(found.p95_ms)}",
     )
 
 

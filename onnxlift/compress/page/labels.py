@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-CHARACTER_WIDTH: Final = 6.6  # of the 12 px font that plots are written in, a little more than measured
+CHARACTER_WIDTH: Final = (
+    6.6  # of the 12 px font that plots are written in, a little more than measured
+)
 LINE_HEIGHT: Final = 13.0
 _AWAY: Final = (
     (9.0, 0.0),
@@ -30,7 +32,9 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A word with the place of its baseline's start, middle or end, and whether a line must lead to its point."""
+    """A word with the place of its baseline's start, middle or end, and whether a line must lead to
+    its point.
+    """
 
     mark: Mark
     x: float
@@ -48,7 +52,10 @@ class _Box:
 
     def meets(self, other: "_Box") -> bool:
         return (
-            self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
+            self.left < other.right
+            and other.left < self.right
+            and self.top < other.bottom
+            and other.top < self.bottom
         )
 
     def within(self, other: "_Box") -> bool:
@@ -60,8 +67,12 @@ class _Box:
         )
 
 
-def place_labels(marks: Sequence[Mark], left: float, top: float, right: float, bottom: float) -> tuple[Label, ...]:
-    """Place the first marks' words first; a word that finds no free place inside the frame is left out."""
+def place_labels(
+    marks: Sequence[Mark], left: float, top: float, right: float, bottom: float
+) -> tuple[Label, ...]:
+    """Place the first marks' words first; a word that finds no free place inside the frame is left
+    out.
+    """
     frame = _Box(left, top, right, bottom)
     taken = [_Box(mark.x - 6, mark.y - 6, mark.x + 6, mark.y + 6) for mark in marks]
     placed = []
@@ -76,7 +87,11 @@ def place_labels(marks: Sequence[Mark], left: float, top: float, right: float, b
 
 def _places(mark: Mark) -> list[tuple[Label, _Box]]:
     """Every place that may be tried, the nearest first."""
-    return [_place(mark, dx * reach, dy * reach, led=reach > 1) for reach in _REACHES for dx, dy in _AWAY]
+    return [
+        _place(mark, dx * reach, dy * reach, led=reach > 1)
+        for reach in _REACHES
+        for dx, dy in _AWAY
+    ]
 
 
 def _place(mark: Mark, dx: float, dy: float, *, led: bool) -> tuple[Label, _Box]:

@@ -1,6 +1,8 @@
-"""HTML and SVG elements whose text and attributes cannot break out, whatever a model file is called inside.
+"""HTML and SVG elements whose text and attributes cannot break out, whatever a model file is called
+inside.
 
-Pages are trees of ``xml.etree`` elements; its serialiser escapes every text and attribute once, at the end.
+Pages are trees of ``xml.etree`` elements; its serialiser escapes every text and attribute once, at
+the end.
 """
 
 import re
@@ -10,19 +12,27 @@ from xml.etree import ElementTree as ET
 Element: TypeAlias = ET.Element
 Content: TypeAlias = "Element | str | None"
 # What HTML forbids in text: control characters, surrogates and non-characters.
-_FORBIDDEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+_FORBIDDEN: Final = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
+)
 
 
 def element(tag: str, *content: Content, **attributes: str | float | None) -> Element:
-    """Make an element; an attribute's ``_`` becomes ``-``, a trailing one vanishes, None leaves the attribute out."""
-    made = ET.Element(tag, {_name(key): _value(value) for key, value in attributes.items() if value is not None})
+    """Make an element; an attribute's ``_`` becomes ``-``, a trailing one vanishes, None leaves the
+    attribute out.
+    """
+    made = ET.Element(
+        tag, {_name(key): _value(value) for key, value in attributes.items() if value is not None}
+    )
     for item in content:
         _append(made, item)
     return made
 
 
 def document(title: str, style: str, *content: Content) -> str:
-    """A whole page; its own rule forbids every script and every request, should anything slip through."""
+    """A whole page; its own rule forbids every script and every request, should anything slip
+    through.
+    """
     policy = "default-src 'none'; style-src 'unsafe-inline'"
     head = element(
         "head",
@@ -43,7 +53,9 @@ def clean(text: str) -> str:
 
 
 def code(name: str, limit: int = 120) -> Element:
-    """A name out of a model file, shortened in its middle where it is very long; the whole one shows on hover."""
+    """A name out of a model file, shortened in its middle where it is very long; the whole one
+    shows on hover.
+    """
     if len(name) <= limit:
         return element("code", name)
     half = limit // 2

@@ -21,7 +21,9 @@ def _facts(report: Report) -> list[tuple[str, list[Content]]]:
     facts: list[tuple[str, list[Content]]] = [
         ("source", [code(report.source.sha256), f" {size(report.source.size_bytes)}"])
     ]
-    facts += [(entry.path, [code(entry.sha256), f" {size(entry.size_bytes)}"]) for entry in report.files]
+    facts += [
+        (entry.path, [code(entry.sha256), f" {size(entry.size_bytes)}"]) for entry in report.files
+    ]
     facts += [
         (f"{item.role} samples", [code(item.sha256), f" {item.count} samples, ", code(item.file)])
         for item in report.samples
@@ -32,7 +34,10 @@ def _facts(report: Report) -> list[tuple[str, list[Content]]]:
         ("limits", ["; ".join(_limit(limit) for limit in report.limits)]),
         ("search", [_search(report)]),
         ("instruction sets", [", ".join(report.targets)]),
-        ("machine", [f"{machine.cpu}, {machine.architecture}, {_count(machine.threads, 'thread')}"]),
+        (
+            "machine",
+            [f"{machine.cpu}, {machine.architecture}, {_count(machine.threads, 'thread')}"],
+        ),
         ("versions", [f"onnxlift {machine.onnxlift}, onnxruntime {machine.onnxruntime}"]),
         ("finished", [report.finished_at]),
     ]

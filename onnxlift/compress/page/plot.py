@@ -1,4 +1,6 @@
-"""A plot of cost against quality: every measured candidate, the frontier nobody beats, and the limit."""
+"""A plot of cost against quality: every measured candidate, the frontier nobody beats, and the
+limit.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +21,9 @@ _RADIUS: Final = 4.5
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """What to draw: ``allowed`` is the largest loss of ``metric`` that passes, ``say`` writes a cost with its unit."""
+    """What to draw: ``allowed`` is the largest loss of ``metric`` that passes, ``say`` writes a
+    cost with its unit.
+    """
 
     key: str
     title: str
@@ -52,24 +56,38 @@ class Plot:
         return [loss for point in self.points for loss in (point.loss, point.bound)]
 
     def _description(self, best: Sequence[Point]) -> str:
-        steps = "; ".join(f"{point.name}: {self.say(point.cost)}, loss {three_digits(point.bound)}" for point in best)
+        steps = "; ".join(
+            f"{point.name}: {self.say(point.cost)}, loss {three_digits(point.bound)}"
+            for point in best
+        )
         chosen = next((point.name for point in self.points if point.status == "chosen"), "none")
         return (
-            f"{len(self.points)} candidates, {self.cost} to the right, loss of {self.metric} downwards; allowed: "
+            f"{len(self.points)} candidates, {self.cost} to the right, loss of {self.metric} "
+            f"downwards; allowed: "
             f"{three_digits(self.allowed)}. Chosen: {chosen}. The frontier: {steps or 'none'}. "
             "The table of candidates holds every figure."
         )
 
     def _grid(self, across: Straight, down: Losses) -> Element:
         rows = [(_TOP + 8, "0"), *((down.place(tick), _loss(tick)) for tick in down.ticks())]
-        columns = [(across.place(tick), _round(self.say(tick)) if tick else "0") for tick in across.ticks()]
+        columns = [
+            (across.place(tick), _round(self.say(tick)) if tick else "0") for tick in across.ticks()
+        ]
         return element(
             "g",
             *(element("line", class_="grid", x1=_LEFT, x2=_RIGHT, y1=y, y2=y) for y, _ in rows),
             *(element("line", class_="grid", x1=x, x2=x, y1=_TOP, y2=_BOTTOM) for x, _ in columns),
-            *(element("text", text, class_="tick", x=_LEFT - 8, y=y + 4, text_anchor="end") for y, text in rows),
-            *(element("text", text, class_="tick", x=x, y=_BOTTOM + 18, text_anchor="middle") for x, text in columns),
-            element("text", f"{self.cost} →", class_="axis", x=_RIGHT, y=_HEIGHT - 8, text_anchor="end"),
+            *(
+                element("text", text, class_="tick", x=_LEFT - 8, y=y + 4, text_anchor="end")
+                for y, text in rows
+            ),
+            *(
+                element("text", text, class_="tick", x=x, y=_BOTTOM + 18, text_anchor="middle")
+                for x, text in columns
+            ),
+            element(
+                "text", f"{self.cost} →", class_="axis", x=_RIGHT, y=_HEIGHT - 8, text_anchor="end"
+            ),
             element("text", f"↓ {self.metric} lost", class_="axis", x=4, y=16),
         )
 
@@ -77,7 +95,14 @@ class Plot:
         y = down.place(self.allowed)
         return element(
             "g",
-            element("rect", class_="beyond", x=_LEFT, y=y, width=_RIGHT - _LEFT, height=max(_BOTTOM - y, 0.0)),
+            element(
+                "rect",
+                class_="beyond",
+                x=_LEFT,
+                y=y,
+                width=_RIGHT - _LEFT,
+                height=max(_BOTTOM - y, 0.0),
+            ),
             element("line", class_="limit", x1=_LEFT, x2=_RIGHT, y1=y, y2=y),
             element(
                 "text",
@@ -95,7 +120,9 @@ class Plot:
             f"{point.number}. {point.name}: {self.say(point.cost)}, {self.metric} lost "
             f"{three_digits(point.loss)}, at most {three_digits(point.bound)}"
         )
-        style = "chosen" if _is_chosen(point) else "over" if point.bound > self.allowed else "within"
+        style = (
+            "chosen" if _is_chosen(point) else "over" if point.bound > self.allowed else "within"
+        )
         return element(
             "g",
             element("title", hover),
@@ -105,7 +132,9 @@ class Plot:
         )
 
     def _marks(self, best: Sequence[Point], across: Straight, down: Losses) -> list[Mark]:
-        """The chosen one first, by name; then those on the frontier; then the rest by their number alone."""
+        """The chosen one first, by name; then those on the frontier; then the rest by their number
+        alone.
+        """
 
         def order(point: Point) -> tuple[bool, bool]:
             return (not _is_chosen(point), point not in best)
@@ -140,15 +169,22 @@ def _staircase(best: Sequence[Point], across: Straight, down: Losses) -> Element
     places = [(across.place(point.cost), down.place(point.bound)) for point in best]
     if not places:
         return None
-    path = f"M{places[0][0]:.1f} {places[0][1]:.1f}" + "".join(f"H{x:.1f}V{y:.1f}" for x, y in places[1:])
+    path = f"M{places[0][0]:.1f} {places[0][1]:.1f}" + "".join(
+        f"H{x:.1f}V{y:.1f}" for x, y in places[1:]
+    )
     return element("path", class_="frontier", d=f"{path}H{_RIGHT:.1f}")
 
 
 def _symbol(style: str, x: float, y: float) -> Element:
-    """A diamond for the chosen one, a dot within the limit, a ring beyond it: shapes, because colours alone are few."""
+    """A diamond for the chosen one, a dot within the limit, a ring beyond it: shapes, because
+    colours alone are few.
+    """
     if style == "chosen":
         reach = _RADIUS * 1.8
-        return element("path", d=f"M{x:.1f} {y - reach:.1f}l{reach} {reach}l{-reach} {reach}l{-reach} {-reach}z")
+        return element(
+            "path",
+            d=f"M{x:.1f} {y - reach:.1f}l{reach} {reach}l{-reach} {reach}l{-reach} {-reach}z",
+        )
     return element("circle", cx=x, cy=y, r=_RADIUS)
 
 
@@ -164,8 +200,12 @@ def _written(marks: Sequence[Mark]) -> list[Element]:
 def _leader(label: Label) -> Element | None:
     if not label.led:
         return None
-    return element("line", class_="leader", x1=label.mark.x, y1=label.mark.y, x2=label.x, y2=label.y - 4)
+    return element(
+        "line", class_="leader", x1=label.mark.x, y1=label.mark.y, x2=label.x, y2=label.y - 4
+    )
 
 
 def _word(label: Label) -> Element:
-    return element("text", label.mark.text, class_="label", x=label.x, y=label.y, text_anchor=label.anchor)
+    return element(
+        "text", label.mark.text, class_="label", x=label.x, y=label.y, text_anchor=label.anchor
+    )

@@ -1,4 +1,6 @@
-"""From values to places on a plot: a straight scale for costs, a logarithmic one with a zero for losses; pure."""
+"""From values to places on a plot: a straight scale for costs, a logarithmic one with a zero for
+losses; pure.
+"""
 
 import math
 from collections.abc import Iterable
@@ -37,7 +39,9 @@ class Straight:
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """Losses in decades between 10**first at ``near`` and 10**last at ``far``; anything smaller lies at ``zero``."""
+    """Losses in decades between 10**first at ``near`` and 10**last at ``far``; anything smaller
+    lies at ``zero``.
+    """
 
     first: int
     last: int
@@ -47,11 +51,15 @@ class Losses:
 
     @classmethod
     def over(cls, values: Iterable[float], zero: float, near: float, far: float) -> "Losses":
-        """A scale that holds the largest value, and as many decades below it as the others need, five at most."""
+        """A scale that holds the largest value, and as many decades below it as the others need,
+        five at most.
+        """
         positive = [min(value, _LARGEST) for value in values if value >= _SMALLEST]
         if not positive:
             return cls(-3, -2, zero, near, far)
-        last = math.floor(math.log10(max(positive)) + 1e-9) + 1  # so that there is room beyond the limit
+        last = (
+            math.floor(math.log10(max(positive)) + 1e-9) + 1
+        )  # so that there is room beyond the limit
         first = math.floor(math.log10(min(positive)) + 1e-9)
         return cls(min(max(first, last - _MOST_DECADES), last - 1), last, zero, near, far)
 

@@ -6,9 +6,12 @@ from onnxlift.compress.page.markup import Content, Element, element
 
 
 def table(caption: str, heads: Sequence[str], rows: Iterable[Element]) -> Element:
-    """A table with a caption for those who listen; heads that start with ``#`` stand over numbers."""
+    """A table with a caption for those who listen; heads that start with ``#`` stand over
+    numbers.
+    """
     cells = [
-        element("th", head.lstrip("#"), scope="col", class_="number" if head[:1] == "#" else None) for head in heads
+        element("th", head.lstrip("#"), scope="col", class_="number" if head[:1] == "#" else None)
+        for head in heads
     ]
     return element(
         "div",
@@ -58,4 +61,6 @@ def rest(shown: int, total: int, what: str) -> Element | None:
     """Says how much a table leaves out, None where it leaves out nothing."""
     if total <= shown:
         return None
-    return element("p", f"… and {total - shown} more {what}; report.json holds all.", class_="quiet")
+    return element(
+        "p", f"… and {total - shown} more {what}; report.json holds all.", class_="quiet"
+    )

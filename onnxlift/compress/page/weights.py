@@ -1,4 +1,6 @@
-"""Where the bytes are and where they may be saved: sensitivity by node, size by layer and by operator."""
+"""Where the bytes are and where they may be saved: sensitivity by node, size by layer and by
+operator.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -16,8 +18,12 @@ def sensitivity(report: Report) -> Element | None:
     """The nodes that lose most when they alone are compressed, the worst first."""
     if not report.sensitivity:
         return None
-    precisions = tuple(dict.fromkeys(item.precision for node in report.sensitivity for item in node.errors))
-    nodes = sorted(report.sensitivity, key=lambda node: max((item.error for item in node.errors), default=0.0))[::-1]
+    precisions = tuple(
+        dict.fromkeys(item.precision for node in report.sensitivity for item in node.errors)
+    )
+    nodes = sorted(
+        report.sensitivity, key=lambda node: max((item.error for item in node.errors), default=0.0)
+    )[::-1]
     largest = {name: max(_error(node, name) or 0.0 for node in nodes) for name in precisions}
     shown = nodes[:_MOST_ROWS]
     return element(
@@ -25,7 +31,8 @@ def sensitivity(report: Report) -> Element | None:
         element("h2", "Sensitivity by node"),
         element(
             "p",
-            "The error of the answers when this node alone is brought to the precision. Bars share one scale within "
+            "The error of the answers when this node alone is brought to the precision. Bars share "
+            "one scale within "
             "a column.",
             class_="quiet",
         ),
@@ -50,7 +57,9 @@ def sizes(report: Report) -> Element | None:
     )
 
 
-def _sensitivity_row(node: NodeSensitivity, precisions: Iterable[str], largest: dict[str, float]) -> Element:
+def _sensitivity_row(
+    node: NodeSensitivity, precisions: Iterable[str], largest: dict[str, float]
+) -> Element:
     return row(
         cell(code(node.node), element("small", node.layer)),
         cell(node.operator),
@@ -69,7 +78,9 @@ def _error_bar(error: float | None, largest: float) -> Element | str:
     return bar(error / largest if largest > 0 else 0.0, three_digits(error), "error")
 
 
-def _sizes(caption: str, head: str, layers: Iterable[LayerSize], key: Callable[[LayerSize], str]) -> Element:
+def _sizes(
+    caption: str, head: str, layers: Iterable[LayerSize], key: Callable[[LayerSize], str]
+) -> Element:
     totals: dict[str, tuple[int, int]] = {}
     for item in layers:
         before, after = totals.get(key(item), (0, 0))
@@ -89,6 +100,9 @@ def _sizes(caption: str, head: str, layers: Iterable[LayerSize], key: Callable[[
 def _size_row(name: str, before: int, after: int, largest: int) -> Element:
     return row(
         cell(code(name) if name else "(no name)"),
-        cell(bar(before / largest, size(before), "before"), bar(after / largest, size(after), "after")),
+        cell(
+            bar(before / largest, size(before), "before"),
+            bar(after / largest, size(after), "after"),
+        ),
         number(ratio(after, before)),
     )

@@ -1,8 +1,9 @@
 """Steps: one change to a graph each, one file each, all of one shape.
 
-A step is a frozen dataclass whose fields are its settings. ``apply`` takes a model and a ``Context`` and returns a new
-model; it never changes the one it was given. A step that cannot work on this model raises ``RecipeInvalid``. One that
-cannot work without calibration samples has a property ``needs_samples``.
+A step is a frozen dataclass whose fields are its settings. ``apply`` takes a model and a
+``Context`` and returns a new model; it never changes the one it was given. A step that cannot work
+on this model raises ``RecipeInvalid``. One that cannot work without calibration samples has a
+property ``needs_samples``.
 """
 
 from collections.abc import Mapping
@@ -17,10 +18,12 @@ from onnxlift.compress.stock import Stock
 
 @dataclass(frozen=True)
 class Context:
-    """What a step may look at: calibration samples (samples first, one array per input) and the target CPU.
+    """What a step may look at: calibration samples (samples first, one array per input) and the
+    target CPU.
 
-    ``origin`` is the model whose activations rounding goes by, where that is not the one that a step is given: what
-    other steps stored in few bits then changes nothing in how the rest is stored, and ``stock`` can keep it.
+    ``origin`` is the model whose activations rounding goes by, where that is not the one that a
+    step is given: what other steps stored in few bits then changes nothing in how the rest is
+    stored, and ``stock`` can keep it.
     """
 
     samples: Mapping[str, np.ndarray] = field(default_factory=dict)

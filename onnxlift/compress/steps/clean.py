@@ -12,10 +12,11 @@ from onnxlift.compress.storage import through_files, weights_beside
 
 @dataclass(frozen=True)
 class Clean:
-    """Run onnxruntime's exact graph optimizations (constants folded, BatchNormalization into Conv) and infer shapes.
+    """Run onnxruntime's exact graph optimizations (constants folded, BatchNormalization into Conv)
+    and infer shapes.
 
-    ``optimize`` false only infers shapes. Shapes that only symbolic inference finds stay unknown: it needs sympy and
-    changes nothing for the operators that are quantized here.
+    ``optimize`` false only infers shapes. Shapes that only symbolic inference finds stay unknown:
+    it needs sympy and changes nothing for the operators that are quantized here.
     """
 
     optimize: bool = True

@@ -1,4 +1,6 @@
-"""Embedding tables in 8, 4 or 2 bits: each looked-up row is restored from blocks that share a scale."""
+"""Embedding tables in 8, 4 or 2 bits: each looked-up row is restored from blocks that share a
+scale.
+"""
 
 from dataclasses import dataclass
 from typing import Final
@@ -22,9 +24,10 @@ _FLOATS: Final = (np.float32, np.float16)
 class Embeddings:
     """Store the float tables that Gather reads rows of in ``bits`` bits.
 
-    ``block`` columns share a float16 scale, and a zero point unless ``symmetric``; a table narrower than that takes the
-    largest block that fits. Tables under ``smallest_bytes`` stay. ``exclude`` names Gather nodes to leave alone.
-    Where nothing is left to store, that is an error unless ``required`` is false.
+    ``block`` columns share a float16 scale, and a zero point unless ``symmetric``; a table narrower
+    than that takes the largest block that fits. Tables under ``smallest_bytes`` stay. ``exclude``
+    names Gather nodes to leave alone. Where nothing is left to store, that is an error unless
+    ``required`` is false.
     """
 
     bits: int = 8
@@ -38,16 +41,24 @@ class Embeddings:
     def __post_init__(self) -> None:
         if self.bits not in _BITS or self.block not in _BLOCKS:
             raise RecipeInvalid(
-                f"embeddings takes bits {_BITS} and block {_BLOCKS}, got bits {self.bits} and block {self.block}"
+                f"embeddings takes bits {_BITS} and block {_BLOCKS}, got bits {self.bits} and "
+                f"block {self.block}"
             )
 
     def apply(self, model: onnx.ModelProto, context: Context) -> onnx.ModelProto:
-        """Return a model with packed tables; raises ``RecipeInvalid`` when it has none that is large enough."""
+        """Return a model with packed tables; raises ``RecipeInvalid`` when it has none that is
+        large enough.
+        """
         graph = Graph(model)
-        found = [node.name for node in graph.nodes if node.name not in self.exclude and self.suits(graph, node)]
+        found = [
+            node.name
+            for node in graph.nodes
+            if node.name not in self.exclude and self.suits(graph, node)
+        ]
         if not found and self.required:
             raise RecipeInvalid(
-                f"embeddings needs a Gather on a float table of at least {self.smallest_bytes:,} bytes; there is none"
+                f"embeddings needs a Gather on a float table of at least {self.smallest_bytes:,} "
+                f"bytes; there is none"
             )
         stored: dict[str, tuple[str, list[str], int]] = {}
         for name in found:
@@ -68,14 +79,20 @@ class Embeddings:
         )
 
     def store(self, table: np.ndarray, stock: Stock) -> tuple[Blocks, int]:
-        """The table in blocks, from ``stock`` where it has it, and how many columns share a scale."""
+        """The table in blocks, from ``stock`` where it has it, and how many columns share a
+        scale.
+        """
         block = max(size for size in _BLOCKS if size <= self.block and table.shape[1] % size == 0)
         grid = Grid(self.bits, block, self.symmetric, np.float16)
         kept = stock.take((grid, self.fit, table), lambda: quantize(table, grid, self.fit).arrays)
         return Blocks(*kept), block
 
     def _replace(
-        self, graph: Graph, node: onnx.NodeProto, stored: dict[str, tuple[str, list[str], int]], stock: Stock
+        self,
+        graph: Graph,
+        node: onnx.NodeProto,
+        stored: dict[str, tuple[str, list[str], int]],
+        stock: Stock,
     ) -> None:
         name, indices, output = node.input[0], node.input[1], node.output[0]
         table = graph.constant(name)

@@ -1,4 +1,6 @@
-"""Half precision: every float32 weight and value becomes float16, for GPUs that multiply it twice as fast."""
+"""Half precision: every float32 weight and value becomes float16, for GPUs that multiply it twice
+as fast.
+"""
 
 import warnings
 from dataclasses import dataclass
@@ -17,7 +19,8 @@ _ADVICE: Final = r"the float32 number .* will be truncated to"
 
 @dataclass(frozen=True)
 class Float16:
-    """Convert to float16; inputs and outputs keep the datatypes that callers know, with a cast behind each.
+    """Convert to float16; inputs and outputs keep the datatypes that callers know, with a cast
+    behind each.
 
     ``exclude`` names nodes that stay float32, such as a last softmax over many classes.
     """
@@ -30,7 +33,9 @@ class Float16:
             raise RecipeInvalid("float16 needs float32 weights; this model has none")
         copy = onnx.ModelProto()
         copy.CopyFrom(model)
-        with warnings.catch_warnings():  # masks of -3e38 become -6e4 and numbers below 1e-7 become it: both are meant
+        with (
+            warnings.catch_warnings()
+        ):  # masks of -3e38 become -6e4 and numbers below 1e-7 become it: both are meant
             warnings.filterwarnings("ignore", message=_ADVICE)
             converted: onnx.ModelProto = convert_float_to_float16(
                 copy,

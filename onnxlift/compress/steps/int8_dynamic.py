@@ -1,4 +1,6 @@
-"""Dynamic int8: constant weights become 8-bit integers, activations are quantized while the model runs."""
+"""Dynamic int8: constant weights become 8-bit integers, activations are quantized while the model
+runs.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +22,10 @@ _MATMUL_OF_GEMM: Final = "_MatMul"
 class Int8Dynamic:
     """Quantize weights ahead and activations at run time; needs no samples.
 
-    ``per_channel`` gives each output channel its own scale. ``reduce_range`` keeps weights within 7 bits, so that
-    16-bit sums of AVX2 without VNNI cannot saturate (onnxruntime issue 6004). ``weight_type`` uint8 cannot saturate
-    either and is slower where VNNI is. ``operators`` limits the step to these types, ``exclude`` leaves nodes out.
+    ``per_channel`` gives each output channel its own scale. ``reduce_range`` keeps weights within 7
+    bits, so that 16-bit sums of AVX2 without VNNI cannot saturate (onnxruntime issue 6004).
+    ``weight_type`` uint8 cannot saturate either and is slower where VNNI is. ``operators`` limits
+    the step to these types, ``exclude`` leaves nodes out.
     """
 
     per_channel: bool = True
@@ -33,11 +36,17 @@ class Int8Dynamic:
 
     def __post_init__(self) -> None:
         if self.weight_type not in ("int8", "uint8"):
-            raise RecipeInvalid(f"int8_dynamic takes weight_type int8 or uint8, got {self.weight_type!r}")
+            raise RecipeInvalid(
+                f"int8_dynamic takes weight_type int8 or uint8, got {self.weight_type!r}"
+            )
 
     def apply(self, model: onnx.ModelProto, _context: Context) -> onnx.ModelProto:
-        """Return the quantized model; raises ``RecipeInvalid`` where no operator has constant weights to quantize."""
-        return require_quantized(model, through_files(without_declared_weights(model), self._change), "int8_dynamic")
+        """Return the quantized model; raises ``RecipeInvalid`` where no operator has constant
+        weights to quantize.
+        """
+        return require_quantized(
+            model, through_files(without_declared_weights(model), self._change), "int8_dynamic"
+        )
 
     def _change(self, before: Path, after: Path) -> None:
         quantize_dynamic(

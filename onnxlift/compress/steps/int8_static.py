@@ -1,4 +1,6 @@
-"""Static int8: weights and activations become 8-bit integers, whose ranges come from calibration samples."""
+"""Static int8: weights and activations become 8-bit integers, whose ranges come from calibration
+samples.
+"""
 
 import contextlib
 import functools
@@ -10,7 +12,13 @@ from typing import Final, Literal
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
 
 from onnxlift.compress.activations import feeds
 from onnxlift.compress.steps import Context
@@ -31,10 +39,12 @@ _TYPES: Final = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
 
 @dataclass(frozen=True)
 class Int8Static:
-    """Quantize weights and activations ahead, as pairs of QuantizeLinear and DequantizeLinear that onnxruntime fuses.
+    """Quantize weights and activations ahead, as pairs of QuantizeLinear and DequantizeLinear that
+    onnxruntime fuses.
 
-    ``method``: minmax keeps the widest range seen, entropy and percentile cut outliers. ``reduce_range`` as in
-    ``Int8Dynamic``. ``operators`` limits the step to these types, ``exclude`` leaves nodes out.
+    ``method``: minmax keeps the widest range seen, entropy and percentile cut outliers.
+    ``reduce_range`` as in ``Int8Dynamic``. ``operators`` limits the step to these types,
+    ``exclude`` leaves nodes out.
     """
 
     method: Literal["minmax", "entropy", "percentile"] = "minmax"
@@ -47,11 +57,14 @@ class Int8Static:
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
-            raise RecipeInvalid(f"int8_static takes method {', '.join(METHODS)}; got {self.method!r}")
+            raise RecipeInvalid(
+                f"int8_static takes method {', '.join(METHODS)}; got {self.method!r}"
+            )
         if (self.activation_type, self.weight_type) not in LEGAL_TYPES:
             legal = "; ".join(f"{activation} with {weight}" for activation, weight in LEGAL_TYPES)
             raise RecipeInvalid(
-                f"int8_static cannot take activations {self.activation_type!r} with weights {self.weight_type!r}; "
+                f"int8_static cannot take activations {self.activation_type!r} with weights "
+                f"{self.weight_type!r}; "
                 f"legal: {legal}"
             )
 
@@ -61,14 +74,24 @@ class Int8Static:
         return True
 
     def apply(self, model: onnx.ModelProto, context: Context) -> onnx.ModelProto:
-        """Return the quantized model; raises ``SamplesInvalid`` without samples, ``RecipeInvalid`` without effect."""
+        """Return the quantized model; raises ``SamplesInvalid`` without samples, ``RecipeInvalid``
+        without effect.
+        """
         if not context.samples:
             raise SamplesInvalid("int8_static needs calibration samples; there are none")
         model = with_opset(model, _AXIS_SINCE) if self.per_channel else model
-        runs = feeds(model, context.samples) if self.method == "minmax" else _equal_runs(model, context.samples)
+        runs = (
+            feeds(model, context.samples)
+            if self.method == "minmax"
+            else _equal_runs(model, context.samples)
+        )
         reader = _Reader(runs)
-        with contextlib.redirect_stdout(io.StringIO()):  # the histogram calibrators print what they do
-            changed = through_files(without_declared_weights(model), functools.partial(self._change, reader))
+        with contextlib.redirect_stdout(
+            io.StringIO()
+        ):  # the histogram calibrators print what they do
+            changed = through_files(
+                without_declared_weights(model), functools.partial(self._change, reader)
+            )
         return require_quantized(model, changed, "int8_static")
 
     def _change(self, reader: "_Reader", before: Path, after: Path) -> None:
@@ -88,8 +111,12 @@ class Int8Static:
         )
 
 
-def _equal_runs(model: onnx.ModelProto, samples: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
-    """Runs of one shape, with the padding the samples have: the histogram calibrators stack what they collect."""
+def _equal_runs(
+    model: onnx.ModelProto, samples: Mapping[str, np.ndarray]
+) -> Iterator[dict[str, np.ndarray]]:
+    """Runs of one shape, with the padding the samples have: the histogram calibrators stack what
+    they collect.
+    """
     rows = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value or 1
     count = len(next(iter(samples.values())))
     for start in range(0, count - rows + 1, rows):

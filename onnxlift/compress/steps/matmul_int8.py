@@ -1,9 +1,11 @@
-"""Int8 projections with ranges taken from each input (dynamic), weights rounded with compensation, no saturation.
+"""Int8 projections with ranges taken from each input (dynamic), weights rounded with compensation,
+no saturation.
 
-On x86 without VNNI the int8 product adds neighbouring pairs in 16 bits (``vpmaddubsw``), which saturates when both
-weights of a pair are large: 255 * (w1 + w2) must stay below 32768. Others halve the weights' range for that reason.
-Here ``saturation = "avoid"`` bounds each pair to 128 in sum and keeps the eighth bit: few pairs are that large, and
-what bounding them costs is compensated by the rows after them.
+On x86 without VNNI the int8 product adds neighbouring pairs in 16 bits (``vpmaddubsw``), which
+saturates when both weights of a pair are large: 255 * (w1 + w2) must stay below 32768. Others halve
+the weights' range for that reason. Here ``saturation = "avoid"`` bounds each pair to 128 in sum and
+keeps the eighth bit: few pairs are that large, and what bounding them costs is compensated by the
+rows after them.
 """
 
 from dataclasses import dataclass, replace
@@ -29,11 +31,12 @@ _STRETCHES: Final = (0.85, 0.92, 1.0, 1.1, 1.25, 1.5, 2.0)
 
 @dataclass(frozen=True)
 class MatMulInt8:
-    """Turn MatMul and Gemm nodes with constant weights into int8 ones, one scale for each output column.
+    """Turn MatMul and Gemm nodes with constant weights into int8 ones, one scale for each output
+    column.
 
-    ``rounding``: "nearest", or "compensated" by calibration samples. ``saturation``: what keeps x86 without VNNI from
-    saturating: "avoid" bounds pairs of weights, "halve" gives up a bit of all, "ignore" is for CPUs that cannot
-    saturate. ``exclude`` names nodes to leave alone.
+    ``rounding``: "nearest", or "compensated" by calibration samples. ``saturation``: what keeps x86
+    without VNNI from saturating: "avoid" bounds pairs of weights, "halve" gives up a bit of all,
+    "ignore" is for CPUs that cannot saturate. ``exclude`` names nodes to leave alone.
     """
 
     rounding: Rounding = "compensated"
@@ -48,12 +51,15 @@ class MatMulInt8:
     def apply(self, model: onnx.ModelProto, context: Context) -> onnx.ModelProto:
         """Return the int8 model.
 
-        Raises ``RecipeInvalid`` when nothing is left to quantize, ``SamplesInvalid`` when compensation has no samples.
+        Raises ``RecipeInvalid`` when nothing is left to quantize, ``SamplesInvalid`` when
+        compensation has no samples.
         """
         graph = Graph(model)
         groups = by_input(graph.projections(self.exclude))
         if not groups:
-            raise RecipeInvalid("matmul_int8 needs a MatMul or Gemm with constant weights; this model has none left")
+            raise RecipeInvalid(
+                "matmul_int8 needs a MatMul or Gemm with constant weights; this model has none left"
+            )
         moments = Moments(context.origin or model, tuple(groups), context.samples, int8_noise=True)
         for value, members in groups.items():
             quantized = _quantize_input(graph, value)
@@ -62,8 +68,12 @@ class MatMulInt8:
                 _replace_product(graph, member, quantized, whole, scale)
         return graph.finish()
 
-    def store(self, member: Projection, moments: Moments, stock: Stock) -> tuple[np.ndarray, np.ndarray]:
-        """``quantize`` of one projection by the moments of its input, or what ``stock`` has of it."""
+    def store(
+        self, member: Projection, moments: Moments, stock: Stock
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """``quantize`` of one projection by the moments of its input, or what ``stock`` has of
+        it.
+        """
 
         def make() -> tuple[np.ndarray, np.ndarray]:
             known = moments.of(member.input) if self.rounding == "compensated" else ()
@@ -75,10 +85,11 @@ class MatMulInt8:
     def quantize(
         self, weight: np.ndarray, moment: np.ndarray | None = None, factor: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Whole numbers int8 [inputs, outputs] and scales float32 [outputs] whose product is near ``weight``.
+        """Whole numbers int8 [inputs, outputs] and scales float32 [outputs] whose product is near
+        ``weight``.
 
-        ``moment`` [inputs, inputs] is the second moment of the inputs and ``factor`` its ``compensation``; without them
-        every value is rounded to nearest.
+        ``moment`` [inputs, inputs] is the second moment of the inputs and ``factor`` its
+        ``compensation``; without them every value is rounded to nearest.
         """
         rows = np.ones(len(weight)) if moment is None else np.diag(moment)
         scale = self._choose_scale(weight, rows)
@@ -94,7 +105,9 @@ class MatMulInt8:
         return 64 if self.saturation == "halve" else 127
 
     def _choose_scale(self, weight: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """The column scales, of a few around the plain maximum, that lose least when rounded to nearest."""
+        """The column scales, of a few around the plain maximum, that lose least when rounded to
+        nearest.
+        """
         plain = np.maximum(np.abs(weight).max(axis=0).astype(np.float64), 1e-12) / self._top
         scales = [plain * stretch for stretch in _STRETCHES]
         errors = [rows @ (weight - self._nearest(weight / scale) * scale) ** 2 for scale in scales]
@@ -118,14 +131,20 @@ class _Rows:
     def round(self, row: int, values: np.ndarray) -> np.ndarray:
         whole: np.ndarray = np.clip(np.rint(values / self.scale), -self.top, self.top)
         if self.bounded and row % 2 and self.first is not None:
-            whole = np.clip(whole, np.maximum(-self.first, 0) - PAIR_LIMIT, PAIR_LIMIT - np.maximum(self.first, 0))
+            whole = np.clip(
+                whole,
+                np.maximum(-self.first, 0) - PAIR_LIMIT,
+                PAIR_LIMIT - np.maximum(self.first, 0),
+            )
         self.first = whole
         rounded: np.ndarray = whole * self.scale
         return rounded
 
 
 def bound_pairs(whole: np.ndarray) -> np.ndarray:
-    """Bring rows 2i and 2i+1 to at most 128 in sum, up and down, taking half of the excess from each."""
+    """Bring rows 2i and 2i+1 to at most 128 in sum, up and down, taking half of the excess from
+    each.
+    """
     bounded = whole.copy()
     even, odd = bounded[0 : len(whole) // 2 * 2 : 2], bounded[1::2]
     total = even + odd
@@ -136,20 +155,30 @@ def bound_pairs(whole: np.ndarray) -> np.ndarray:
 
 
 def _quantize_input(graph: Graph, value: str) -> tuple[str, str, str]:
-    """Put DynamicQuantizeLinear behind ``value``: uint8 values, scale and zero point of each run."""
+    """Put DynamicQuantizeLinear behind ``value``: uint8 values, scale and zero point of each
+    run.
+    """
     names = tuple(graph.fresh(f"{value}/{part}") for part in ("uint8", "scale", "zero_point"))
     graph.add_node("DynamicQuantizeLinear", [value], names)
     return names[0], names[1], names[2]
 
 
 def _replace_product(
-    graph: Graph, member: Projection, quantized: tuple[str, str, str], whole: np.ndarray, scale: np.ndarray
+    graph: Graph,
+    member: Projection,
+    quantized: tuple[str, str, str],
+    whole: np.ndarray,
+    scale: np.ndarray,
 ) -> None:
-    """The chain that onnxruntime fuses into one kernel: MatMulInteger, Cast, Mul by both scales, and a Gemm's bias."""
+    """The chain that onnxruntime fuses into one kernel: MatMulInteger, Cast, Mul by both scales,
+    and a Gemm's bias.
+    """
     weight = graph.add_constant(f"{member.weight_name}/int8", whole)
     scales = graph.add_constant(f"{member.weight_name}/scale", scale)
     zero = graph.add_constant(f"{member.weight_name}/zero_point", np.zeros(1, np.int8).reshape(()))
-    made = {part: graph.fresh(f"{member.name}/{part}") for part in ("int32", "float", "scale", "scaled")}
+    made = {
+        part: graph.fresh(f"{member.name}/{part}") for part in ("int32", "float", "scale", "scaled")
+    }
     graph.remove_node(member.name)
     graph.add_node("MatMulInteger", [quantized[0], weight, quantized[2], zero], [made["int32"]])
     graph.add_node("Cast", [made["int32"]], [made["float"]], to=TensorProto.FLOAT)

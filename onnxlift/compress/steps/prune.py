@@ -1,8 +1,9 @@
 """Prune: the smallest weights become 0 and, by least squares, the others take over what those did.
 
-The file keeps its size and the model its speed; zeros are cheap in what is stored or shipped compressed. Han et al.,
-"Learning both Weights and Connections", NeurIPS 2015, for the magnitudes; the survivors are fitted layer by layer to
-the layer's old outputs (He, Zhang and Sun, "Channel Pruning", ICCV 2017) instead of being trained again.
+The file keeps its size and the model its speed; zeros are cheap in what is stored or shipped
+compressed. Han et al., "Learning both Weights and Connections", NeurIPS 2015, for the magnitudes;
+the survivors are fitted layer by layer to the layer's old outputs (He, Zhang and Sun, "Channel
+Pruning", ICCV 2017) instead of being trained again.
 """
 
 from collections.abc import Sequence
@@ -24,13 +25,15 @@ _SCOPES: Final = ("model", "layer")
 
 @dataclass(frozen=True)
 class Prune:
-    """Set weights of MatMul, Gemm and Conv nodes to 0, and fit those that are left to the calibration samples.
+    """Set weights of MatMul, Gemm and Conv nodes to 0, and fit those that are left to the
+    calibration samples.
 
-    ``sparsity`` is the share of weights to set to 0, ``threshold`` the score under which a weight becomes 0; exactly
-    one is given. ``score``: "magnitude" is a weight's absolute value, "l1" and "l2" divide it by the mean absolute
-    value or the root mean square of its layer, so that layers of unlike scale compare. ``scope`` "model" ranks all
-    weights together, "layer" takes the same share of each. With ``reconstruct`` the weights of a layer go in
-    ``rounds``, each chosen after the others have taken over for the last. ``exclude`` names nodes to leave alone.
+    ``sparsity`` is the share of weights to set to 0, ``threshold`` the score under which a weight
+    becomes 0; exactly one is given. ``score``: "magnitude" is a weight's absolute value, "l1" and
+    "l2" divide it by the mean absolute value or the root mean square of its layer, so that layers
+    of unlike scale compare. ``scope`` "model" ranks all weights together, "layer" takes the same
+    share of each. With ``reconstruct`` the weights of a layer go in ``rounds``, each chosen after
+    the others have taken over for the last. ``exclude`` names nodes to leave alone.
     """
 
     sparsity: float | None = None
@@ -50,7 +53,8 @@ class Prune:
             raise RecipeInvalid(f"prune takes a threshold above 0, got {self.threshold}")
         if self.score not in _SCORES or self.scope not in _SCOPES or self.rounds < 1:
             raise RecipeInvalid(
-                f"prune takes score {', '.join(_SCORES)}, scope {', '.join(_SCOPES)} and at least 1 round; "
+                f"prune takes score {', '.join(_SCORES)}, scope {', '.join(_SCOPES)} and at least "
+                f"1 round; "
                 f"got {self.score!r}, {self.scope!r} and {self.rounds}"
             )
 
@@ -62,13 +66,16 @@ class Prune:
     def apply(self, model: onnx.ModelProto, context: Context) -> onnx.ModelProto:
         """Return a model of the same shape whose weights are sparse.
 
-        Raises ``RecipeInvalid`` when no weight would become 0, ``SamplesInvalid`` when reconstruction has no samples.
+        Raises ``RecipeInvalid`` when no weight would become 0, ``SamplesInvalid`` when
+        reconstruction has no samples.
         """
         graph = Graph(model)
         found = list(layers(graph, self.exclude))
         counts = self._counts(found)
         if not any(counts.values()):
-            raise RecipeInvalid("prune finds no weight of a MatMul, Gemm or Conv to set to 0 in this model")
+            raise RecipeInvalid(
+                "prune finds no weight of a MatMul, Gemm or Conv to set to 0 in this model"
+            )
         if not self.reconstruct:
             for layer in (item for item in found if counts[item.name]):
                 store(graph, layer, layer.weight * kept(layer.weight, counts[layer.name]))
@@ -76,7 +83,9 @@ class Prune:
         first = next(index for index, layer in enumerate(found) if counts[layer.name])
         for members in by_input(found[first:]).values():
             pairs = [(member, member) for member in members]
-            for member, seen in zip(members, gather(model, graph.model, pairs, context.samples), strict=True):
+            for member, seen in zip(
+                members, gather(model, graph.model, pairs, context.samples), strict=True
+            ):
                 weight = self._reconstruct(member.weight, seen, counts[member.name])
                 store(graph, member, weight, seen.intercept(weight))
         return graph.finish()
@@ -90,7 +99,9 @@ class Prune:
             zeros = [round(self.sparsity * len(item)) for item in scores]
         else:
             owners = np.repeat(np.arange(len(scores)), [len(item) for item in scores])
-            smallest = np.argsort(np.concatenate(scores), kind="stable")[: round(self.sparsity * len(owners))]
+            smallest = np.argsort(np.concatenate(scores), kind="stable")[
+                : round(self.sparsity * len(owners))
+            ]
             zeros = np.bincount(owners[smallest], minlength=len(scores)).tolist()
         return {layer.name: count for layer, count in zip(found, zeros, strict=True)}
 
@@ -111,7 +122,9 @@ class Prune:
 
 
 def kept(weight: np.ndarray, count: int) -> np.ndarray:
-    """A mask of ``weight``'s shape, false for its ``count`` smallest absolute values, the first of equal ones."""
+    """A mask of ``weight``'s shape, false for its ``count`` smallest absolute values, the first of
+    equal ones.
+    """
     mask = np.ones(weight.size, bool)
     mask[np.argsort(np.abs(weight).reshape(-1), kind="stable")[:count]] = False
     return mask.reshape(weight.shape)

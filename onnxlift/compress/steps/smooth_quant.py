@@ -1,9 +1,10 @@
-"""SmoothQuant: move the range of outlier channels from activations, where int8 has one scale, into the weights.
+"""SmoothQuant: move the range of outlier channels from activations, where int8 has one scale, into
+the weights.
 
-Xiao et al., "SmoothQuant", ICML 2023 (arXiv 2211.10438): ``X / s`` and ``s * W`` multiply to the same result. With an
-``alpha`` the scales follow the paper's equation 4; without one they are fitted to the calibration samples, together
-with a shift of each channel where that pays. Both go into the operator before where that is exact, else new nodes
-carry them.
+Xiao et al., "SmoothQuant", ICML 2023 (arXiv 2211.10438): ``X / s`` and ``s * W`` multiply to the
+same result. With an ``alpha`` the scales follow the paper's equation 4; without one they are fitted
+to the calibration samples, together with a shift of each channel where that pays. Both go into the
+operator before where that is exact, else new nodes carry them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,8 +29,8 @@ _SHIFT_PAYS: Final = 0.85
 class SmoothQuant:
     """Even out channel ranges before activations are quantized.
 
-    ``alpha`` from 0 (leave the activations) to 1 (all channels equally wide), or None to fit scales and shifts.
-    ``exclude`` names MatMul and Gemm nodes whose input keeps its ranges.
+    ``alpha`` from 0 (leave the activations) to 1 (all channels equally wide), or None to fit scales
+    and shifts. ``exclude`` names MatMul and Gemm nodes whose input keeps its ranges.
     """
 
     alpha: float | None = None
@@ -37,7 +38,9 @@ class SmoothQuant:
 
     def __post_init__(self) -> None:
         if self.alpha is not None and not 0 <= self.alpha <= 1:
-            raise RecipeInvalid(f"smooth_quant takes an alpha from 0 to 1, or none to fit it; got {self.alpha}")
+            raise RecipeInvalid(
+                f"smooth_quant takes an alpha from 0 to 1, or none to fit it; got {self.alpha}"
+            )
 
     @property
     def needs_samples(self) -> bool:
@@ -47,12 +50,15 @@ class SmoothQuant:
     def apply(self, model: onnx.ModelProto, context: Context) -> onnx.ModelProto:
         """Return a model that computes the same from smoother inputs of its projections.
 
-        Raises ``SamplesInvalid`` without calibration samples and ``RecipeInvalid`` when the model has no projection.
+        Raises ``SamplesInvalid`` without calibration samples and ``RecipeInvalid`` when the model
+        has no projection.
         """
         graph = Graph(model)
         groups = by_input(graph.projections(self.exclude))
         if not groups:
-            raise RecipeInvalid("smooth_quant needs a MatMul or Gemm with constant weights; this model has none")
+            raise RecipeInvalid(
+                "smooth_quant needs a MatMul or Gemm with constant weights; this model has none"
+            )
         ranges = observe_ranges(model, tuple(groups), context.samples)
         with ThreadPoolExecutor() as pool:  # numpy lets threads run side by side
             found = list(pool.map(self._choose, ranges.values(), groups.values()))

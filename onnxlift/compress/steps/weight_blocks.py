@@ -1,7 +1,9 @@
-"""Projections whose weights alone are stored in 8, 4 or 2 bits, in blocks that share a scale (MatMulNBits).
+"""Projections whose weights alone are stored in 8, 4 or 2 bits, in blocks that share a scale
+(MatMulNBits).
 
-The kernel quantizes the activations in the same blocks while it runs, which no outlier elsewhere disturbs, so the
-result is the same on every instruction set and for every batch size. It is slower than int8 projections.
+The kernel quantizes the activations in the same blocks while it runs, which no outlier elsewhere
+disturbs, so the result is the same on every instruction set and for every batch size. It is slower
+than int8 projections.
 """
 
 from collections.abc import Mapping
@@ -23,18 +25,20 @@ Method: TypeAlias = Literal["nearest", "k_quant", "hqq", "gptq"]
 
 _BITS: Final = (2, 4, 8)
 _BLOCKS: Final = (16, 32, 64, 128, 256)
-# How much of its input each method looks at: nothing, the second moment, or its compensation as well.
+# How much of its input each method looks at: nothing, the second moment, or its compensation as
+# well.
 _KNOWN: Final[Mapping[Method, int]] = {"nearest": 0, "hqq": 0, "k_quant": 1, "gptq": 2}
 
 
 @dataclass(frozen=True)
 class WeightBlocks:
-    """Store the weights of MatMul and Gemm nodes in ``bits`` bits, ``block`` inputs of one output sharing a scale.
+    """Store the weights of MatMul and Gemm nodes in ``bits`` bits, ``block`` inputs of one output
+    sharing a scale.
 
-    ``method``: "nearest" spans each block, "k_quant" searches the span that loses least on the calibration samples,
-    "hqq" resists outliers and needs no samples, "gptq" compensates each rounding in the inputs after it.
-    ``accuracy_level`` 4 lets the kernel compute in int8, which is what makes it fast. ``only`` limits the step to the
-    named nodes, ``exclude`` leaves nodes out.
+    ``method``: "nearest" spans each block, "k_quant" searches the span that loses least on the
+    calibration samples, "hqq" resists outliers and needs no samples, "gptq" compensates each
+    rounding in the inputs after it. ``accuracy_level`` 4 lets the kernel compute in int8, which is
+    what makes it fast. ``only`` limits the step to the named nodes, ``exclude`` leaves nodes out.
     """
 
     bits: int = 8
@@ -48,7 +52,8 @@ class WeightBlocks:
     def __post_init__(self) -> None:
         if self.bits not in _BITS or self.block not in _BLOCKS:
             raise RecipeInvalid(
-                f"weight_blocks takes bits {_BITS} and block {_BLOCKS}, got bits {self.bits} and block {self.block}"
+                f"weight_blocks takes bits {_BITS} and block {_BLOCKS}, got bits {self.bits} and "
+                f"block {self.block}"
             )
 
     @property
@@ -59,13 +64,21 @@ class WeightBlocks:
     def apply(self, model: onnx.ModelProto, context: Context) -> onnx.ModelProto:
         """Return a model with MatMulNBits nodes.
 
-        Raises ``RecipeInvalid`` when nothing is left to store, ``SamplesInvalid`` when the method has no samples.
+        Raises ``RecipeInvalid`` when nothing is left to store, ``SamplesInvalid`` when the method
+        has no samples.
         """
         graph = Graph(model)
-        found = [item for item in graph.projections(self.exclude) if not self.only or item.name in self.only]
+        found = [
+            item
+            for item in graph.projections(self.exclude)
+            if not self.only or item.name in self.only
+        ]
         groups = by_input(found)
         if not groups:
-            raise RecipeInvalid("weight_blocks needs a MatMul or Gemm with constant weights; this model has none left")
+            raise RecipeInvalid(
+                "weight_blocks needs a MatMul or Gemm with constant weights; this model has none "
+                "left"
+            )
         moments = Moments(context.origin or model, tuple(groups), context.samples, int8_noise=False)
         for members in groups.values():
             for member in members:
@@ -73,7 +86,9 @@ class WeightBlocks:
         return graph.finish()
 
     def store(self, member: Projection, moments: Moments, stock: Stock) -> Blocks:
-        """``quantize`` of one projection by the moments of its input, or what ``stock`` has of it."""
+        """``quantize`` of one projection by the moments of its input, or what ``stock`` has of
+        it.
+        """
 
         def make() -> tuple[np.ndarray, ...]:
             known = moments.of(member.input)[: _KNOWN[self.method]] if _KNOWN[self.method] else ()
@@ -87,10 +102,13 @@ class WeightBlocks:
     ) -> Blocks:
         """Blocks along the inputs of ``weight`` [inputs, outputs], outputs first.
 
-        ``moment`` [inputs, inputs] is the inputs' second moment, ``factor`` its ``compensation`` for "gptq".
+        ``moment`` [inputs, inputs] is the inputs' second moment, ``factor`` its ``compensation``
+        for "gptq".
         """
         grid = Grid(self.bits, self.block, self.symmetric)
-        importance = None if moment is None else np.diag(moment) / max(np.diag(moment).mean(), 1e-30)
+        importance = (
+            None if moment is None else np.diag(moment) / max(np.diag(moment).mean(), 1e-30)
+        )
         fit = {"nearest": "nearest", "hqq": "hqq"}.get(self.method, "searched")
         blocks = quantize(weight.T, grid, fit, importance)  # type: ignore[arg-type]
         return blocks if factor is None else _compensated(weight, blocks, grid, factor)
@@ -101,10 +119,14 @@ class WeightBlocks:
         inputs = [
             member.input,
             graph.add_constant(f"{member.weight_name}/uint{self.bits}", packed),
-            graph.add_constant(f"{member.weight_name}/scale", blocks.scale.astype(member.weight.dtype)),
+            graph.add_constant(
+                f"{member.weight_name}/scale", blocks.scale.astype(member.weight.dtype)
+            ),
         ]
         if not self.symmetric:
-            inputs.append(graph.add_constant(f"{member.weight_name}/zero_point", pack(blocks.zero, self.bits)))
+            inputs.append(
+                graph.add_constant(f"{member.weight_name}/zero_point", pack(blocks.zero, self.bits))
+            )
         graph.remove_node(member.name)
         product = graph.fresh(f"{member.output}/product") if member.bias_name else member.output
         graph.add_node(

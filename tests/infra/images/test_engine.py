@@ -1,4 +1,6 @@
-"""Which container engine is taken, and what is said where there is none; a script stands for the program."""
+"""Which container engine is taken, and what is said where there is none; a script stands for the
+program.
+"""
 
 import os
 import resource
@@ -18,9 +20,12 @@ HARD = resource.RLIMIT_NOFILE
 
 
 @pytest.mark.parametrize(
-    ("docker", "podman", "taken"), [(ANSWERS, ANSWERS, "docker"), (SILENT, ANSWERS, "podman"), ("", ANSWERS, "podman")]
+    ("docker", "podman", "taken"),
+    [(ANSWERS, ANSWERS, "docker"), (SILENT, ANSWERS, "podman"), ("", ANSWERS, "podman")],
 )
-def test_the_first_engine_that_answers_is_taken(machine: Path, docker: str, podman: str, taken: str) -> None:
+def test_the_first_engine_that_answers_is_taken(
+    machine: Path, docker: str, podman: str, taken: str
+) -> None:
     if docker:
         install(machine, "docker", docker)
     install(machine, "podman", podman)
@@ -28,7 +33,9 @@ def test_the_first_engine_that_answers_is_taken(machine: Path, docker: str, podm
     assert find_engine(machine / "settings").program == taken
 
 
-def test_the_engine_that_the_cdk_uses_is_taken(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_engine_that_the_cdk_uses_is_taken(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     install(machine, "docker", ANSWERS)
     install(machine, "podman", ANSWERS)
     monkeypatch.setenv(CHOSEN, "podman")
@@ -47,18 +54,24 @@ def test_an_engine_that_was_chosen_and_is_not_here_is_told_by_name(
 
 
 def test_a_machine_without_an_engine_is_told_what_toinstall(machine: Path) -> None:
-    with pytest.raises(ToolMissing, match=r"neither docker nor podman .*apt-get install podman runc"):
+    with pytest.raises(
+        ToolMissing, match=r"neither docker nor podman .*apt-get install podman runc"
+    ):
         find_engine(machine)
 
 
 def test_an_engine_that_is_not_started_is_told_in_its_own_words(machine: Path) -> None:
     install(machine, "docker", SILENT)
 
-    with pytest.raises(ToolMissing, match=r"docker does not answer \(Cannot connect to the server\); start one"):
+    with pytest.raises(
+        ToolMissing, match=r"docker does not answer \(Cannot connect to the server\); start one"
+    ):
         find_engine(machine)
 
 
-def test_podman_is_given_limits_that_this_machine_grants(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_podman_is_given_limits_that_this_machine_grants(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     install(machine, "podman", ANSWERS)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(resource, "getrlimit", lambda _which: (1024, 20_000))
@@ -69,7 +82,9 @@ def test_podman_is_given_limits_that_this_machine_grants(machine: Path, monkeypa
     assert "nofile=1024:1024" in (machine / "settings" / "containers.conf").read_text()
 
 
-def test_podman_is_left_alone_where_its_own_limits_are_granted(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_podman_is_left_alone_where_its_own_limits_are_granted(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     install(machine, "podman", ANSWERS)
     monkeypatch.setattr(resource, "getrlimit", lambda _which: (1024, resource.RLIM_INFINITY))
 

@@ -1,4 +1,6 @@
-"""The CDK's builds reach the package index as ours do, and their images do not depend on who builds them."""
+"""The CDK's builds reach the package index as ours do, and their images do not depend on who builds
+them.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,16 @@ def _forgotten() -> None:
 
 
 def _secrets(monkeypatch: pytest.MonkeyPatch, **named: str) -> None:
-    monkeypatch.setattr(image, "build_secrets", lambda _folder: {name: Path(path) for name, path in named.items()})
+    monkeypatch.setattr(
+        image, "build_secrets", lambda _folder: {name: Path(path) for name, path in named.items()}
+    )
 
 
 def _asset_hash(context: Path, **arguments: Any) -> str:
     stack = cdk.Stack(cdk.App(analytics_reporting=False), "images")
-    return ecr_assets.DockerImageAsset(stack, "Image", directory=str(context), **arguments).asset_hash
+    return ecr_assets.DockerImageAsset(
+        stack, "Image", directory=str(context), **arguments
+    ).asset_hash
 
 
 def test_a_plain_machine_adds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,7 +37,9 @@ def test_a_plain_machine_adds_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     assert build_reach(tmp_path) == {}
 
 
-def test_the_way_to_the_index_changes_no_images_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_way_to_the_index_changes_no_images_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     context = tmp_path / "context"
     context.mkdir()
     (context / "Dockerfile").write_text("FROM scratch\n")

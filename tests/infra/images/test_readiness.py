@@ -28,7 +28,8 @@ def test_the_cdk_builds_with_the_engine_that_answers(machine: Path) -> None:
 
 def test_a_deployment_without_an_engine_says_what_to_start(machine: Path) -> None:
     with pytest.raises(
-        ToolMissing, match=r"neither docker nor podman is on this machine; start one, or install podman"
+        ToolMissing,
+        match=r"neither docker nor podman is on this machine; start one, or install podman",
     ):
         deploying_environment(ROOT, {})
 
@@ -36,7 +37,10 @@ def test_a_deployment_without_an_engine_says_what_to_start(machine: Path) -> Non
 def test_a_stand_in_is_not_sent_to_a_real_account(machine: Path) -> None:
     install(machine, "docker", STAND_INS)
 
-    with pytest.raises(ImageFailed, match=rf"is a stand-in on this machine.*: docker rmi {base_of(ROOT / DOCKERFILE)}"):
+    with pytest.raises(
+        ImageFailed,
+        match=rf"is a stand-in on this machine.*: docker rmi {base_of(ROOT / DOCKERFILE)}",
+    ):
         deploying_environment(ROOT, {})
 
 

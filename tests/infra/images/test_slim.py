@@ -10,7 +10,9 @@ from infra.images.slim import LEFT_OUT, SERVICE_DATA, SERVICES, size_bytes, slim
 
 @pytest.fixture
 def packages(tmp_path: Path) -> Path:
-    """A folder in which every pattern finds a file of 10 bytes, and botocore describes one service too many."""
+    """A folder in which every pattern finds a file of 10 bytes, and botocore describes one service
+    too many.
+    """
     for pattern in LEFT_OUT:
         path = tmp_path / pattern.replace("**", "inner").replace("*", "any")
         folder = path if "." not in path.name and "lib" not in path.name[:3] else path.parent
@@ -30,7 +32,10 @@ def test_slim_leaves_what_functions_load(packages: Path) -> None:
     slim(packages)
 
     assert kept.read_text() == "here"
-    assert {path.name for path in (packages / SERVICE_DATA).iterdir()} == {*SERVICES, "endpoints.json"}
+    assert {path.name for path in (packages / SERVICE_DATA).iterdir()} == {
+        *SERVICES,
+        "endpoints.json",
+    }
 
 
 def test_slim_tells_the_bytes_that_each_pattern_took(packages: Path) -> None:
@@ -67,7 +72,10 @@ def test_slim_refuses_a_botocore_that_lacks_a_service_we_call(packages: Path) ->
 
 
 def test_the_services_that_stay_are_those_that_the_runtime_calls() -> None:
-    clients = Path(__file__).resolve().parents[3] / "layers/runtime/python/onnxlift_runtime/aws/clients.py"
+    clients = (
+        Path(__file__).resolve().parents[3]
+        / "layers/runtime/python/onnxlift_runtime/aws/clients.py"
+    )
 
     called = set(re.findall(r'_client\("(\w+)"\)', clients.read_text()))
 

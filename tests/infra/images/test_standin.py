@@ -13,9 +13,13 @@ from onnxlift_runtime.errors import ToolMissing
     [
         (
             "sources.list",
-            "#deb http://old.example/debian x main\ndeb [arch=i386] http://one.example/debian/ x main\n",
+            "#deb http://old.example/debian x main\ndeb [arch=i386] http://one.example/debian/ x "
+            "main\n",
         ),
-        ("sources.list.d/debian.sources", "Types: deb\nURIs: http://one.example/debian/\nSuites: x\n"),
+        (
+            "sources.list.d/debian.sources",
+            "Types: deb\nURIs: http://one.example/debian/\nSuites: x\n",
+        ),
     ],
 )
 def test_the_mirror_is_the_one_that_apt_reads(tmp_path: Path, name: str, text: str) -> None:

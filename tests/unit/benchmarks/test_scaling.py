@@ -29,7 +29,9 @@ WORLDS = st.builds(
 
 @settings(max_examples=25, deadline=None)
 @given(told=JOBS, gpu=GPUS, world=WORLDS)
-def test_every_job_ends_once_and_no_worker_is_ended_while_it_works(told: list[int], gpu: Gpu, world: World) -> None:
+def test_every_job_ends_once_and_no_worker_is_ended_while_it_works(
+    told: list[int], gpu: Gpu, world: World
+) -> None:
     outcome = Day(told, gpu, world).play(HOURS_S)
 
     assert set(outcome.ended) == set(outcome.began) == set(range(len(told)))
@@ -42,7 +44,8 @@ def test_every_job_ends_once_and_no_worker_is_ended_while_it_works(told: list[in
 def test_workers_end_when_nothing_is_left_to_do(told: list[int], gpu: Gpu, world: World) -> None:
     outcome = Day(told, gpu, world).play(HOURS_S)
 
-    # A task that was told to go may end its batch beside the one that was started for what came then.
+    # A task that was told to go may end its batch beside the one that was started for what came
+    # then.
     assert max(outcome.tasks) <= 2 * gpu.max_tasks
     assert bool(outcome.paid_s) is bool(told)
 

@@ -35,7 +35,9 @@ def test_help_loads_no_heavy_library() -> None:
         f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
     )
 
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
 
     assert "compress" in done.stdout
     assert json.loads(done.stdout.splitlines()[-1]) == []
@@ -59,7 +61,11 @@ def test_an_unknown_command_is_a_usage_error() -> None:
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(OnnxliftError("what, which, expected"), 1), (QualityGateFailed("too bad"), 1), (ConfigInvalid("a\nb"), 2)],
+    [
+        (OnnxliftError("what, which, expected"), 1),
+        (QualityGateFailed("too bad"), 1),
+        (ConfigInvalid("a\nb"), 2),
+    ],
 )
 def test_an_error_is_its_message_on_stderr_and_an_exit_code(
     monkeypatch: pytest.MonkeyPatch, error: OnnxliftError, code: int
@@ -90,7 +96,10 @@ def test_ctrl_c_inside_an_import_exits_130_too(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (PermissionError(errno.EACCES, "Permission denied", "report.npy"), "report.npy: Permission denied\n"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "report.npy"),
+            "report.npy: Permission denied\n",
+        ),
         (OSError(errno.ENOSPC, "No space left on device"), "No space left on device\n"),
         (OSError("no number"), "no number\n"),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), ""),
@@ -126,12 +135,15 @@ def test_an_unexpected_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch
 def test_a_terminal_without_arrows_gets_question_marks() -> None:
     program = (
         "import click\nfrom onnxlift import cli\n"
-        "cli.CommandLine.get_command = lambda *_: click.Command('c', callback=lambda: click.echo('a → b'))\n"
+        "cli.CommandLine.get_command = lambda *_: click.Command('c', callback=lambda: "
+        "click.echo('a → b'))\n"
         "cli.main(['c'])"
     )
     environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
 
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, check=True
+    )
 
     assert done.stdout == b"a ? b\n"
 

@@ -25,14 +25,21 @@ from tests import builders
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A configuration of two models, ``conv`` and ``tiny``; the second is too small to gain anything."""
+    """A configuration of two models, ``conv`` and ``tiny``; the second is too small to gain
+    anything.
+    """
     monkeypatch.setattr(measuring, "SECONDS", 0.01)
     random = np.random.default_rng(1)
     text = 'service = "demo"\n'
-    for name, model, shape in [("conv", builders.convolution(), (1, 8, 8)), ("tiny", builders.mlp(4, 2, 2), (4,))]:
+    for name, model, shape in [
+        ("conv", builders.convolution(), (1, 8, 8)),
+        ("tiny", builders.mlp(4, 2, 2), (4,)),
+    ]:
         (tmp_path / f"{name}.onnx").write_bytes(model.SerializeToString())
         for role in ("calibration", "heldout"):
-            arrays = {model.graph.input[0].name: random.normal(size=(40, *shape)).astype(np.float32)}
+            arrays = {
+                model.graph.input[0].name: random.normal(size=(40, *shape)).astype(np.float32)
+            }
             np.savez(tmp_path / f"{name}-{role}.npz", **arrays)  # type: ignore[arg-type]
         text += (
             f'[models.{name}]\nsource = "{name}.onnx"\n'
@@ -52,7 +59,9 @@ def test_every_configured_model_is_compressed_and_shown(config: Path) -> None:
     result = _compress(config)
 
     assert (result.exit_code, result.stderr) == (0, "")
-    manifests = {name: read_manifest(config.parent / "artifacts" / name / "1") for name in ("conv", "tiny")}
+    manifests = {
+        name: read_manifest(config.parent / "artifacts" / name / "1") for name in ("conv", "tiny")
+    }
     for word in (
         "\nsize ",
         "\ncosine ",
@@ -71,7 +80,11 @@ def test_every_configured_model_is_compressed_and_shown(config: Path) -> None:
 def test_every_candidate_has_a_row_with_its_reason(config: Path) -> None:
     result = _compress(config, "conv")
 
-    rows = [line for line in result.stdout.splitlines() if line.startswith(("int8-", "prune-", "structured", "fp32"))]
+    rows = [
+        line
+        for line in result.stdout.splitlines()
+        if line.startswith(("int8-", "prune-", "structured", "fp32"))
+    ]
     assert len(rows) == 8
     assert sum("chosen: the smallest of" in row for row in rows) == 1
     reasons = ("passes with", "smaller", "falls", "preferred", "chosen")
@@ -90,13 +103,23 @@ def test_two_recipes_are_compared_without_an_artifact(config: Path) -> None:
     result = _compress(config, "conv", "--compare", "int8-static", "fp32")
 
     assert (result.exit_code, result.stderr) == (0, "")
-    for word in ("int8-static", "fp32", "cosine, bound", "p50, batch 1", "1,000 requests", "it passes", "nothing was"):
+    for word in (
+        "int8-static",
+        "fp32",
+        "cosine, bound",
+        "p50, batch 1",
+        "1,000 requests",
+        "it passes",
+        "nothing was",
+    ):
         assert word in result.stdout
     assert not (config.parent / "artifacts").exists()
 
 
 def test_a_comparison_for_programs_is_json(config: Path) -> None:
-    answer = json.loads(_compress(config, "conv", "--json", "--compare", "int8-static", "fp32").stdout)["models"][0]
+    answer = json.loads(
+        _compress(config, "conv", "--json", "--compare", "int8-static", "fp32").stdout
+    )["models"][0]
 
     assert [row["recipe"] for row in answer["candidates"]] == ["int8-static", "fp32"]
     assert answer["limits"][0]["metric"] == "cosine"
@@ -122,7 +145,9 @@ def test_an_error_names_its_model_where_several_are_compressed(config: Path) -> 
     result = _compress(config)
 
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == f"conv: {config.parent}/conv.onnx is empty, an ONNX model was expected\n"
+    assert (
+        result.stderr == f"conv: {config.parent}/conv.onnx is empty, an ONNX model was expected\n"
+    )
 
 
 def test_a_recipe_can_be_asked_for_by_name(config: Path) -> None:
@@ -148,7 +173,9 @@ def test_json_is_all_that_is_printed_when_asked_for(config: Path) -> None:
 
     answer = json.loads(result.stdout)["models"][0]
     assert result.stderr == ""
-    assert answer["manifest"] == json.loads((config.parent / "artifacts/conv/1/manifest.json").read_text())
+    assert answer["manifest"] == json.loads(
+        (config.parent / "artifacts/conv/1/manifest.json").read_text()
+    )
     assert answer["placement"]["tier"] == "lambda"
     assert 0 < answer["ratio"] < 1
     assert len(answer["candidates"]) == 8
@@ -159,11 +186,17 @@ def test_json_is_all_that_is_printed_when_asked_for(config: Path) -> None:
     ("arguments", "code", "words"),
     [
         (["nobody"], 2, "models.nobody: there is no such model; configured: conv, tiny"),
-        (["conv", "--recipe", "int4"], 1, "there is no recipe 'int4' for x86_64; legal: auto, int8-static"),
+        (
+            ["conv", "--recipe", "int4"],
+            1,
+            "there is no recipe 'int4' for x86_64; legal: auto, int8-static",
+        ),
         (["-c", "nowhere.toml"], 2, "nowhere.toml does not exist"),
     ],
 )
-def test_a_mistake_is_one_line_and_an_exit_code(config: Path, arguments: list[str], code: int, words: str) -> None:
+def test_a_mistake_is_one_line_and_an_exit_code(
+    config: Path, arguments: list[str], code: int, words: str
+) -> None:
     result = _compress(config, *arguments)
 
     assert result.exit_code == code
@@ -182,12 +215,19 @@ def test_a_cache_that_cannot_be_written_is_one_line(config: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["int8-static", "structured", "int8-smooth-mix4"])
-def test_a_recipe_without_its_samples_is_one_line_and_writes_nothing(config: Path, name: str) -> None:
-    config.write_text(config.read_text().replace('calibration.samples = "conv-calibration.npz"\n', ""))
+def test_a_recipe_without_its_samples_is_one_line_and_writes_nothing(
+    config: Path, name: str
+) -> None:
+    config.write_text(
+        config.read_text().replace('calibration.samples = "conv-calibration.npz"\n', "")
+    )
 
     result = _compress(config, "conv", "--recipe", name)
 
-    line = f"recipe '{name}' needs calibration samples; name a file of them in models.conv.calibration.samples"
+    line = (
+        f"recipe '{name}' needs calibration samples; name a file of them in "
+        f"models.conv.calibration.samples"
+    )
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.splitlines() == [line]
     assert not (config.parent / "artifacts").exists()
@@ -204,7 +244,9 @@ def test_a_failed_gate_exits_1_and_leaves_nothing(config: Path) -> None:
     assert not (config.parent / "artifacts").exists()
 
 
-def test_an_instruction_set_that_cannot_be_reached_is_said(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_instruction_set_that_cannot_be_reached_is_said(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     nowhere = Availability(InstructionSet.AVX2, None, "not available because it is a test")
     monkeypatch.setattr(targets, "available", lambda _: nowhere)
 
@@ -228,7 +270,9 @@ def test_an_interruption_cleans_up_and_exits_130(config: Path, number: signal.Si
         text=True,
     )
     deadline = time.monotonic() + 60
-    while not any((config.parent / ".onnxlift").glob("**/trial.json")) and time.monotonic() < deadline:
+    while (
+        not any((config.parent / ".onnxlift").glob("**/trial.json")) and time.monotonic() < deadline
+    ):
         time.sleep(0.005)
 
     process.send_signal(number)
@@ -245,7 +289,16 @@ def test_two_processes_write_the_same_model(config: Path) -> None:
     for seed in ("1", "2"):
         shutil.rmtree(config.parent / ".onnxlift", ignore_errors=True)
         environment = {**os.environ, "PYTHONHASHSEED": seed}
-        command = [sys.executable, "-m", "onnxlift", "compress", "conv", "--json", "-c", str(config)]
+        command = [
+            sys.executable,
+            "-m",
+            "onnxlift",
+            "compress",
+            "conv",
+            "--json",
+            "-c",
+            str(config),
+        ]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         digests.add(json.loads(done.stdout)["models"][0]["manifest"]["files"][0]["sha256"])
 

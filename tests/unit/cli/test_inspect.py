@@ -70,7 +70,9 @@ def test_an_error_without_end_is_a_word_in_json(tmp_path: Path) -> None:
     model = builders.mlp()
     weight = numpy_helper.to_array(model.graph.initializer[0]).copy()
     weight.flat[0] = 1e9  # which float16 cannot hold
-    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight, model.graph.initializer[0].name))
+    model.graph.initializer[0].CopyFrom(
+        numpy_helper.from_array(weight, model.graph.initializer[0].name)
+    )
 
     data = json.loads(_inspect(str(_write(tmp_path, model)), "--json").stdout)
 

@@ -14,7 +14,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now_s
 
 
-def test_a_log_is_told_now_and_then_how_far_it_is(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_is_told_now_and_then_how_far_it_is(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
     with heard_by("digits", quiet=False) as heard:
         heard(Progress("making int8", 1, 18, budget_s=300))
         clock[0] += LINE_EVERY_S
@@ -30,7 +32,9 @@ def test_a_log_is_told_now_and_then_how_far_it_is(clock: list[float], capsys: py
     )
 
 
-def test_nothing_is_told_beside_json(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_told_beside_json(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
     with heard_by("digits", quiet=True) as heard:
         clock[0] += LINE_EVERY_S
         heard(Progress("making int8", 1, 18))

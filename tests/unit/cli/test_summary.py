@@ -24,7 +24,12 @@ LONG_NAME = "int8-smooth-mix8-tables4"
 
 def _outcome(*rows: CandidateRow) -> Outcome:
     manifest = builders.manifest()
-    return Outcome(Path("artifacts/minilm/1"), manifest, manifest.measurements, findings.report(candidates=rows))
+    return Outcome(
+        Path("artifacts/minilm/1"),
+        manifest,
+        manifest.measurements,
+        findings.report(candidates=rows),
+    )
 
 
 def _strictly(text: str) -> Any:
@@ -42,7 +47,10 @@ def _on_a_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
 def test_a_recipe_is_named_whole_on_a_terminal_of_eighty_columns(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    reason = "cosine falls from 1 to 0.98 (bound 0.97) on 600 samples, by 0.03 where 0.01 is allowed (avx2, batch 32)"
+    reason = (
+        "cosine falls from 1 to 0.98 (bound 0.97) on 600 samples, by 0.03 where 0.01 is "
+        "allowed (avx2, batch 32)"
+    )
     outcome = _outcome(findings.candidate(LONG_NAME, 17.9, 0.98, 6.0, reason=reason))
     _on_a_terminal(monkeypatch, 80)
 
@@ -74,7 +82,10 @@ def test_figures_without_end_are_words_in_json(figure: float) -> None:
     one = _strictly(json.dumps(summary.as_json(_outcome(row), Placement("gpu", 0, "asked for"))))
     several = _strictly(json.dumps(summary.comparison_as_json(Comparison((row,), ()), "minilm")))
 
-    assert [found["candidates"][0]["figures"][0]["measured"] for found in (one, several)] == [word, word]
+    assert [found["candidates"][0]["figures"][0]["measured"] for found in (one, several)] == [
+        word,
+        word,
+    ]
 
 
 def test_outputs_without_end_are_null_in_json() -> None:
@@ -85,7 +96,9 @@ def test_outputs_without_end_are_null_in_json() -> None:
     assert document == {"model": "m", "version": "1", "outputs": {"y": [[1.5, None, None]]}}
 
 
-def test_no_line_ends_in_blanks_where_the_output_is_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_line_ends_in_blanks_where_the_output_is_a_file(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     table = Table("a", "b", box=None)
     table.add_row("one", "")
     table.add_row("two", "something longer")

@@ -83,7 +83,9 @@ def test_infer_sends_raw_tensors_after_the_json() -> None:
 def test_classes_are_read_with_score_index_and_label() -> None:
     output = {"name": "y", "datatype": "BYTES", "shape": [1, 2], "data": ["0.5:3:a:b", "0.25:1"]}
 
-    answer = _client(_json({"model_name": "tiny", "outputs": [output]})).infer("tiny", {"x": ("FP32", ROW)})
+    answer = _client(_json({"model_name": "tiny", "outputs": [output]})).infer(
+        "tiny", {"x": ("FP32", ROW)}
+    )
 
     first, second = answer.classes("y")[0]
     assert (first.score, first.index, first.label) == (0.5, 3, "a:b")
@@ -112,7 +114,9 @@ def test_an_error_is_told_in_the_services_own_words(body: bytes, told: str) -> N
     assert caught.value.answered == 404
 
 
-@pytest.mark.parametrize("document", [[], {}, {"name": "x"}, {"name": "x", "inputs": [1], "outputs": []}])
+@pytest.mark.parametrize(
+    "document", [[], {}, {"name": "x"}, {"name": "x", "inputs": [1], "outputs": []}]
+)
 def test_metadata_of_a_foreign_server_is_refused(document: Any) -> None:
     with pytest.raises(ServiceUnreachable):
         _client(_json(document)).metadata("tiny")
@@ -130,7 +134,9 @@ def test_metadata_of_a_foreign_server_is_refused(document: Any) -> None:
 )
 def test_an_answer_that_breaks_the_protocol_is_refused(output: Any) -> None:
     with pytest.raises(ServiceUnreachable, match="not the Open Inference Protocol"):
-        _client(_json({"model_name": "tiny", "outputs": [output]})).infer("tiny", {"x": ("FP32", ROW)})
+        _client(_json({"model_name": "tiny", "outputs": [output]})).infer(
+            "tiny", {"x": ("FP32", ROW)}
+        )
 
 
 @pytest.mark.parametrize(
@@ -172,7 +178,9 @@ def test_a_key_that_no_header_carries_is_refused_without_telling_it(key: str) ->
     ],
 )
 @pytest.mark.parametrize("document", [{}, {"else": 1}])
-def test_an_answer_without_what_was_asked_for_is_refused(ask: Callable[[Client], Any], document: Any) -> None:
+def test_an_answer_without_what_was_asked_for_is_refused(
+    ask: Callable[[Client], Any], document: Any
+) -> None:
     with pytest.raises(ServiceUnreachable, match="the answer "):
         ask(_client(_json(document)))
 

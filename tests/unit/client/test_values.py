@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onnxlift.client import read_input
-from onnxlift_runtime.errors import DatatypeMismatch, InputMismatch, OnnxliftError, ShapeMismatch, ValueOutOfRange
+from onnxlift_runtime.errors import (
+    DatatypeMismatch,
+    InputMismatch,
+    OnnxliftError,
+    ShapeMismatch,
+    ValueOutOfRange,
+)
 from onnxlift_runtime.manifest import TensorSpec
 
 ROWS = np.arange(12, dtype=np.float32).reshape(3, 4)
@@ -36,7 +42,9 @@ def _spec(datatype: str = "FP32", *shape: int) -> TensorSpec:
         ('["a","b"]', _spec("BYTES", -1, 2), [[b"a", b"b"]]),
     ],
 )
-def test_text_becomes_the_array_the_model_takes(text: str, spec: TensorSpec, expected: list[Any]) -> None:
+def test_text_becomes_the_array_the_model_takes(
+    text: str, spec: TensorSpec, expected: list[Any]
+) -> None:
     assert read_input(text, spec).tolist() == expected
 
 
@@ -62,7 +70,9 @@ def test_nan_and_infinity_are_numbers() -> None:
         ("@picture.png", _spec(), r"\.npy, \.npz, \.json"),
     ],
 )
-def test_what_does_not_fit_is_told_with_input_and_expectation(text: str, spec: TensorSpec, expected: str) -> None:
+def test_what_does_not_fit_is_told_with_input_and_expectation(
+    text: str, spec: TensorSpec, expected: str
+) -> None:
     with pytest.raises(OnnxliftError, match=expected):
         read_input(text, spec)
 
@@ -71,7 +81,9 @@ def test_npy_files_are_read_and_their_rows_taken(tmp_path: Path) -> None:
     path = tmp_path / "rows.npy"
     np.save(path, ROWS)
 
-    whole, one, some, rest = (read_input(f"@{path}{rows}", _spec()) for rows in ("", "[1]", "[0:2]", "[1:]"))
+    whole, one, some, rest = (
+        read_input(f"@{path}{rows}", _spec()) for rows in ("", "[1]", "[0:2]", "[1:]")
+    )
 
     np.testing.assert_array_equal(whole, ROWS)
     np.testing.assert_array_equal(one, ROWS[1:2])

@@ -1,4 +1,5 @@
-"""What the tests of ``compress`` share: how to configure a model, offer other recipes, and make things fail.
+"""What the tests of ``compress`` share: how to configure a model, offer other recipes, and make
+things fail.
 
 Steps are dataclasses of this module, because they travel to other processes as data.
 """
@@ -60,7 +61,9 @@ class Break:
     """A step that leaves a graph nobody can open."""
 
     def apply(self, model: onnx.ModelProto, _context: Context) -> onnx.ModelProto:
-        return builders.build([helper.make_node("Nothing", ["x"], ["y"])], list(model.graph.input), [])
+        return builders.build(
+            [helper.make_node("Nothing", ["x"], ["y"])], list(model.graph.input), []
+        )
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ def run(model: onnx.ModelProto, feed: Mapping[str, np.ndarray]) -> np.ndarray:
     onnx.checker.check_model(model)
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    output: np.ndarray = ort.InferenceSession(model.SerializeToString(), options).run(None, dict(feed))[0]
+    output: np.ndarray = ort.InferenceSession(model.SerializeToString(), options).run(
+        None, dict(feed)
+    )[0]
     return output
 
 

@@ -15,7 +15,9 @@ from tests.unit.compress.bench import FIGURES, Make
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """Write a model with calibration and held-out samples, and configure it as ``m``; keywords change its table."""
+    """Write a model with calibration and held-out samples, and configure it as ``m``; keywords
+    change its table.
+    """
 
     def make(model: onnx.ModelProto | None = None, **changes: Any) -> Config:
         model = model or builders.mlp(16, 64, 4)
@@ -24,7 +26,10 @@ def make(tmp_path: Path) -> Make:
         shape = [dim.dim_value or 1 for dim in model.graph.input[0].type.tensor_type.shape.dim][1:]
         name = model.graph.input[0].name
         rows = random.normal(size=(100, *shape)).astype(np.float32)
-        calibration, held_out = {name: rows[:40]}, {name: rows[40:], "labels": np.zeros(60, np.int64)}
+        calibration, held_out = (
+            {name: rows[:40]},
+            {name: rows[40:], "labels": np.zeros(60, np.int64)},
+        )
         np.savez(tmp_path / "calibration.npz", **calibration)  # type: ignore[arg-type]
         np.savez(tmp_path / "heldout.npz", **held_out)  # type: ignore[arg-type]
         table = {

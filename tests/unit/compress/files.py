@@ -1,4 +1,6 @@
-"""Model files for the tests that read them, with weights beside them, and the one line with which they are refused."""
+"""Model files for the tests that read them, with weights beside them, and the one line with which
+they are refused.
+"""
 
 from pathlib import Path
 
@@ -18,9 +20,13 @@ def write(folder: Path, model: onnx.ModelProto) -> Path:
 
 
 def external(folder: Path, location: str | None = None, **entries: str) -> Path:
-    """``mlp`` with its weights in ``weights.bin``; then the first weight is told to lie at ``location``."""
+    """``mlp`` with its weights in ``weights.bin``; then the first weight is told to lie at
+    ``location``.
+    """
     path = folder / "model.onnx"
-    onnx.save(builders.mlp(), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    onnx.save(
+        builders.mlp(), path, save_as_external_data=True, location="weights.bin", size_threshold=0
+    )
     model = onnx.load(path, load_external_data=False)
     for entry in model.graph.initializer[0].external_data:
         if entry.key == "location" and location is not None:

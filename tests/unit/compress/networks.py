@@ -1,4 +1,6 @@
-"""Small random networks with weights to prune: MLPs, a CNN with all that carries channels, a feed-forward part."""
+"""Small random networks with weights to prune: MLPs, a CNN with all that carries channels, a
+feed-forward part.
+"""
 
 import itertools
 from typing import Any
@@ -10,8 +12,12 @@ from onnx.helper import make_node
 from tests.builders import build, value
 
 
-def mlp(random: np.random.Generator, widths: tuple[int, ...], activation: str = "Relu") -> onnx.ModelProto:
-    """``x`` FP32 [-1, widths[0]] through Gemms ``layer0``, ``layer1`` … to ``y`` [-1, widths[-1]]."""
+def mlp(
+    random: np.random.Generator, widths: tuple[int, ...], activation: str = "Relu"
+) -> onnx.ModelProto:
+    """``x`` FP32 [-1, widths[0]] through Gemms ``layer0``, ``layer1`` … to ``y`` [-1,
+    widths[-1]].
+    """
     constants: dict[str, np.ndarray] = {}
     nodes, source = [], "x"
     for index, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
@@ -19,15 +25,27 @@ def mlp(random: np.random.Generator, widths: tuple[int, ...], activation: str = 
         constants[f"w{index}"] = normal(random, outputs, inputs, scale=inputs**-0.5)
         constants[f"b{index}"] = normal(random, outputs)
         made = "y" if last else f"h{index}"
-        nodes.append(make_node("Gemm", [source, f"w{index}", f"b{index}"], [made], name=f"layer{index}", transB=1))
+        nodes.append(
+            make_node(
+                "Gemm", [source, f"w{index}", f"b{index}"], [made], name=f"layer{index}", transB=1
+            )
+        )
         if not last:
             nodes.append(make_node(activation, [made], [f"a{index}"], name=f"active{index}"))
         source = f"a{index}"
-    return build(nodes, [value("x", "FP32", (-1, widths[0]))], [value("y", "FP32", (-1, widths[-1]))], constants)
+    return build(
+        nodes,
+        [value("x", "FP32", (-1, widths[0]))],
+        [value("y", "FP32", (-1, widths[-1]))],
+        constants,
+    )
 
 
-def cnn(random: np.random.Generator, first: int = 12, second: int = 16, hidden: int = 20) -> onnx.ModelProto:
-    """``x`` FP32 [-1, 2, 8, 8] to ``y`` [-1, 5]: Convs, one dilated and one depthwise, and what is between.
+def cnn(
+    random: np.random.Generator, first: int = 12, second: int = 16, hidden: int = 20
+) -> onnx.ModelProto:
+    """``x`` FP32 [-1, 2, 8, 8] to ``y`` [-1, 5]: Convs, one dilated and one depthwise, and what is
+    between.
 
     Nodes ``first``, ``norm``, ``depthwise``, ``second``, ``flatten``, ``hidden``, ``last``.
     """
@@ -49,9 +67,16 @@ def cnn(random: np.random.Generator, first: int = 12, second: int = 16, hidden: 
     dilated: dict[str, Any] = {"strides": [2, 1], "dilations": [1, 2], "pads": [1, 0, 1, 0]}
     nodes = [
         make_node("Conv", ["x", "k1"], ["c1"], name="first", auto_pad="SAME_UPPER"),
-        make_node("BatchNormalization", ["c1", *(f"norm{index}" for index in range(4))], ["n1"], name="norm"),
+        make_node(
+            "BatchNormalization",
+            ["c1", *(f"norm{index}" for index in range(4))],
+            ["n1"],
+            name="norm",
+        ),
         make_node("Clip", ["n1", "low", "high"], ["r1"], name="clip"),
-        make_node("Conv", ["r1", "kd", "bd"], ["d1"], name="depthwise", pads=[1, 1, 1, 1], group=first),
+        make_node(
+            "Conv", ["r1", "kd", "bd"], ["d1"], name="depthwise", pads=[1, 1, 1, 1], group=first
+        ),
         make_node("Sigmoid", ["d1"], ["s1"], name="gate"),
         make_node("Mul", ["d1", "s1"], ["g1"], name="swish"),
         make_node("Conv", ["g1", "k2", "b2"], ["c2"], name="second", **dilated),
@@ -64,11 +89,15 @@ def cnn(random: np.random.Generator, first: int = 12, second: int = 16, hidden: 
         make_node("Tanh", ["hb"], ["t"], name="tanh"),
         make_node("MatMul", ["t", "wl"], ["y"], name="last"),
     ]
-    return build(nodes, [value("x", "FP32", (-1, 2, 8, 8))], [value("y", "FP32", (-1, 5))], constants)
+    return build(
+        nodes, [value("x", "FP32", (-1, 2, 8, 8))], [value("y", "FP32", (-1, 5))], constants
+    )
 
 
 def feed_forward(random: np.random.Generator, width: int = 8, wide: int = 24) -> onnx.ModelProto:
-    """``x`` FP32 [-1, 6, width] through ``wide``, an erf-Gelu of five nodes and ``narrow``, added to ``x``: ``y``."""
+    """``x`` FP32 [-1, 6, width] through ``wide``, an erf-Gelu of five nodes and ``narrow``, added
+    to ``x``: ``y``.
+    """
     constants = {
         "w1": normal(random, width, wide, scale=width**-0.5),
         "b1": normal(random, wide),
@@ -90,7 +119,9 @@ def feed_forward(random: np.random.Generator, width: int = 8, wide: int = 24) ->
         make_node("Add", ["n", "b2"], ["nb"], name="narrow_bias"),
         make_node("Add", ["nb", "x"], ["y"], name="residual"),
     ]
-    return build(nodes, [value("x", "FP32", (-1, 6, width))], [value("y", "FP32", (-1, 6, width))], constants)
+    return build(
+        nodes, [value("x", "FP32", (-1, 6, width))], [value("y", "FP32", (-1, 6, width))], constants
+    )
 
 
 def normal(random: np.random.Generator, *size: int, scale: float = 1.0) -> np.ndarray:

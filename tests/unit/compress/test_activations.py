@@ -41,7 +41,9 @@ def test_text_runs_together_where_rows_are_asked_for() -> None:
 def test_a_model_with_a_fixed_batch_leaves_the_rest_out(fixed: int) -> None:
     model = builders.identity(shape=(fixed, 2))
 
-    counts = [len(feed["x"]) for feed in feeds(model, {"x": np.zeros((2 * fixed + 1, 2), np.float32)}, 3)]
+    counts = [
+        len(feed["x"]) for feed in feeds(model, {"x": np.zeros((2 * fixed + 1, 2), np.float32)}, 3)
+    ]
 
     assert counts == [fixed, fixed]
 

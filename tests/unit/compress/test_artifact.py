@@ -25,7 +25,9 @@ def _files(folder: Path, content: bytes = b"weights") -> tuple[Path, Manifest]:
 
 
 def _tree(root: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()
+    }
 
 
 # Everything that touches the disk on the way, as (where, name): each is made to fail in turn.
@@ -40,7 +42,9 @@ STAGES = [
 ]
 
 
-def _break(patch: pytest.MonkeyPatch, where: Any, name: str, error: BaseException, on_call: int = 1) -> None:
+def _break(
+    patch: pytest.MonkeyPatch, where: Any, name: str, error: BaseException, on_call: int = 1
+) -> None:
     real, calls = getattr(where, name), itertools.count(1)
 
     def failing(*args: Any, **options: Any) -> Any:
@@ -64,7 +68,9 @@ def test_a_new_artifact_is_complete(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("exchange", [True, False])
-def test_an_older_artifact_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool) -> None:
+def test_an_older_artifact_is_replaced_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool
+) -> None:
     target = tmp_path / "artifacts" / "tiny" / "1"
     write_artifact(target, *_files(tmp_path / "old", b"old"))
     (target / "stray").write_bytes(b"left by somebody")
@@ -79,9 +85,13 @@ def test_an_older_artifact_is_replaced_whole(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    "error", [OSError(28, "No space left on device"), KeyboardInterrupt(), RuntimeError("no")], ids=repr
+    "error",
+    [OSError(28, "No space left on device"), KeyboardInterrupt(), RuntimeError("no")],
+    ids=repr,
 )
-@pytest.mark.parametrize(("where", "name"), STAGES, ids=lambda item: str(getattr(item, "__name__", item)))
+@pytest.mark.parametrize(
+    ("where", "name"), STAGES, ids=lambda item: str(getattr(item, "__name__", item))
+)
 def test_a_failure_anywhere_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: Any, name: str, error: BaseException
 ) -> None:
@@ -97,10 +107,19 @@ def test_a_failure_anywhere_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize("exchange", [True, False])
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=repr)
-@pytest.mark.parametrize(("where", "name"), STAGES, ids=lambda item: str(getattr(item, "__name__", item)))
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=repr
+)
+@pytest.mark.parametrize(
+    ("where", "name"), STAGES, ids=lambda item: str(getattr(item, "__name__", item))
+)
 def test_a_failure_anywhere_leaves_the_older_artifact_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: Any, name: str, error: BaseException, exchange: bool
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: Any,
+    name: str,
+    error: BaseException,
+    exchange: bool,
 ) -> None:
     target = tmp_path / "artifacts" / "tiny" / "1"
     write_artifact(target, *_files(tmp_path / "old", b"old"))
@@ -137,7 +156,9 @@ def test_without_exchange_a_failed_rename_brings_the_older_artifact_back(
     assert _tree(tmp_path / "artifacts") == before
 
 
-def test_a_half_written_artifact_is_never_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_half_written_artifact_is_never_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files, manifest = _files(tmp_path / "made")
     root = tmp_path / "artifacts"
     seen: list[Manifest] = []
@@ -189,4 +210,7 @@ def test_entries_are_sorted_and_complete(tmp_path: Path) -> None:
 
     entries = file_entries(tmp_path)
 
-    assert [(entry.path, entry.size_bytes, len(entry.sha256)) for entry in entries] == [("a", 5, 64), ("b", 2, 64)]
+    assert [(entry.path, entry.size_bytes, len(entry.sha256)) for entry in entries] == [
+        ("a", 5, 64),
+        ("b", 2, 64),
+    ]

@@ -1,4 +1,6 @@
-"""Attention as one node: the same bits, padding included, and nothing touched that is written otherwise."""
+"""Attention as one node: the same bits, padding included, and nothing touched that is written
+otherwise.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -39,7 +41,9 @@ def _scaled(operator: str, number: float) -> onnx.ModelProto:
     model.graph.initializer.append(numpy_helper.from_array(np.array(number, np.float32), "root"))
     _node(model, "scores_matmul").output[0] = "unscaled"
     position = _kinds(model).index("Softmax") - 1
-    model.graph.node.insert(position, helper.make_node(operator, ["unscaled", "root"], ["scores"], name="scale"))
+    model.graph.node.insert(
+        position, helper.make_node(operator, ["unscaled", "root"], ["scores"], name="scale")
+    )
     return model
 
 
@@ -92,7 +96,9 @@ def _near_mask(model: onnx.ModelProto) -> None:
 
 
 def _another_order(model: onnx.ModelProto) -> None:
-    _node(model, "value_transpose").attribute[0].CopyFrom(helper.make_attribute("perm", (0, 2, 1, 3)))
+    _node(model, "value_transpose").attribute[0].CopyFrom(
+        helper.make_attribute("perm", (0, 2, 1, 3))
+    )
     _node(model, "mix_turn").attribute[0].CopyFrom(helper.make_attribute("perm", (1, 0, 2, 3)))
     _node(model, "mix_merge").input[1] = "rows_shape"
     model.graph.initializer.append(numpy_helper.from_array(np.array([24, -1, 32]), "rows_shape"))
@@ -106,8 +112,12 @@ def _another_mask(model: onnx.ModelProto) -> None:
     _set(model, "one", np.array(2, np.float32))
 
 
-@pytest.mark.parametrize("change", [_another_axis, _near_mask, _another_order, _read_elsewhere, _another_mask])
-def test_attention_that_is_written_otherwise_stays(change: Callable[[onnx.ModelProto], None]) -> None:
+@pytest.mark.parametrize(
+    "change", [_another_axis, _near_mask, _another_order, _read_elsewhere, _another_mask]
+)
+def test_attention_that_is_written_otherwise_stays(
+    change: Callable[[onnx.ModelProto], None],
+) -> None:
     model = transformer()
     change(model)
 

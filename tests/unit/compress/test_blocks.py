@@ -1,4 +1,6 @@
-"""Block formats: what is stored is restored, within half a step, and packs as the kernels read it."""
+"""Block formats: what is stored is restored, within half a step, and packs as the kernels read
+it.
+"""
 
 from typing import Final
 
@@ -41,7 +43,9 @@ def test_searching_loses_less_than_spanning_the_range(symmetric: bool, share: fl
     matrix = np.random.default_rng(0).standard_t(4, size=(64, 128)).astype(np.float32)
     grid = Grid(4, 32, symmetric)
 
-    searched, nearest = (np.square(quantize(matrix, grid, fit).restore() - matrix).mean() for fit in FITS[1::-1])
+    searched, nearest = (
+        np.square(quantize(matrix, grid, fit).restore() - matrix).mean() for fit in FITS[1::-1]
+    )
 
     assert searched < share * nearest
 
@@ -50,7 +54,9 @@ def test_important_columns_are_kept_nearer() -> None:
     matrix = np.random.default_rng(0).standard_t(3, size=(64, 32)).astype(np.float32)
     weights = np.where(np.arange(32) < 4, 100.0, 1.0)
 
-    plain, weighed = (quantize(matrix, Grid(2, 32), "searched", given).restore() for given in (None, weights))
+    plain, weighed = (
+        quantize(matrix, Grid(2, 32), "searched", given).restore() for given in (None, weights)
+    )
 
     assert np.square(weighed - matrix)[:, :4].mean() < np.square(plain - matrix)[:, :4].mean()
 
@@ -78,6 +84,8 @@ def test_the_first_number_lies_in_the_lowest_bits(bits: int, packed: list[int]) 
 
 
 def test_restoring_subtracts_the_zero_of_each_block() -> None:
-    blocks = Blocks(np.array([[0, 3, 5, 9]], np.uint8), np.array([[0.5, 2.0]]), np.array([[1, 5]], np.uint8))
+    blocks = Blocks(
+        np.array([[0, 3, 5, 9]], np.uint8), np.array([[0.5, 2.0]]), np.array([[1, 5]], np.uint8)
+    )
 
     np.testing.assert_array_equal(blocks.restore(), [[-0.5, 1.0, 0.0, 8.0]])

@@ -1,4 +1,6 @@
-"""The choice is pure: the smallest, fastest or cheapest that passes, and a reason for everyone else."""
+"""The choice is pure: the smallest, fastest or cheapest that passes, and a reason for everyone
+else.
+"""
 
 from typing import Any
 
@@ -12,17 +14,27 @@ from onnxlift_runtime.errors import QualityGateFailed
 from onnxlift_runtime.manifest import Latency
 
 
-def _row(recipe: str, size_bytes: int, p50_ms: float | None = None, reason: str = "", **changes: Any) -> CandidateRow:
-    latency = () if p50_ms is None else (Latency(1, p50_ms, p50_ms), Latency(8, 2 * p50_ms, 2 * p50_ms))
+def _row(
+    recipe: str, size_bytes: int, p50_ms: float | None = None, reason: str = "", **changes: Any
+) -> CandidateRow:
+    latency = (
+        () if p50_ms is None else (Latency(1, p50_ms, p50_ms), Latency(8, 2 * p50_ms, 2 * p50_ms))
+    )
     cost = None if p50_ms is None else p50_ms / 1000
     values = {"latency": latency, "cost_usd_per_1000": cost, **changes}
     return CandidateRow(recipe, (), "lost", reason, size_bytes, **values)
 
 
 failed = st.builds(lambda name: CandidateRow(name, (), "failed", "it crashed"), st.uuids().map(str))
-skipped = st.builds(lambda name: CandidateRow(name, (), "skipped", "not tried"), st.uuids().map(str))
+skipped = st.builds(
+    lambda name: CandidateRow(name, (), "skipped", "not tried"), st.uuids().map(str)
+)
 finished = st.builds(
-    _row, st.uuids().map(str), st.integers(1, 10**9), st.floats(0.01, 1e4), st.sampled_from(["", "it loses too much"])
+    _row,
+    st.uuids().map(str),
+    st.integers(1, 10**9),
+    st.floats(0.01, 1e4),
+    st.sampled_from(["", "it loses too much"]),
 )
 fields = st.lists(st.one_of(finished, failed, skipped), min_size=1, max_size=12)
 
@@ -30,7 +42,11 @@ fields = st.lists(st.one_of(finished, failed, skipped), min_size=1, max_size=12)
 def test_the_smallest_that_passes_wins() -> None:
     winner, _ = choose([_row("a", 100, reason="bad"), _row("b", 300), _row("c", 200)])
 
-    assert (winner.recipe, winner.status, winner.reason) == ("c", "chosen", "the smallest of 2 that pass")
+    assert (winner.recipe, winner.status, winner.reason) == (
+        "c",
+        "chosen",
+        "the smallest of 2 that pass",
+    )
 
 
 def test_fp32_wins_where_nothing_saves_a_tenth() -> None:
@@ -50,7 +66,9 @@ def test_sizes_that_are_told_alike_are_told_as_equal(size_bytes: int) -> None:
 def test_every_loser_gets_its_own_reason() -> None:
     crashed = CandidateRow("c", (), "failed", "RuntimeError: no")
 
-    _, explained = choose([_row("a", 100), _row("b", 50, reason="it falls"), crashed, _row("d", 400)])
+    _, explained = choose(
+        [_row("a", 100), _row("b", 50, reason="it falls"), crashed, _row("d", 400)]
+    )
 
     assert [item.reason for item in explained] == [
         "the smallest of 2 that pass",
@@ -94,7 +112,9 @@ def test_no_winner_is_a_loud_failure_with_every_reason() -> None:
 
 
 @given(fields)
-def test_any_choice_passes_and_nothing_that_passes_is_much_smaller(rows: list[CandidateRow]) -> None:
+def test_any_choice_passes_and_nothing_that_passes_is_much_smaller(
+    rows: list[CandidateRow],
+) -> None:
     able = [row for row in rows if usable(row)]
     if not able:
         with pytest.raises(QualityGateFailed):

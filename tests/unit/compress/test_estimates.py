@@ -65,7 +65,11 @@ def test_the_estimated_error_is_that_of_rounding() -> None:
 
 
 def test_only_families_with_weights_of_their_kind_are_told() -> None:
-    assert set(_estimated(builders.mlp())) == {"float16 (for GPUs)", "int8 matrices", "4-bit matrices"}
+    assert set(_estimated(builders.mlp())) == {
+        "float16 (for GPUs)",
+        "int8 matrices",
+        "4-bit matrices",
+    }
     assert {"int8 kernels", "int8 kernels and matrices"} <= set(_estimated(builders.convolution()))
 
 
@@ -79,7 +83,9 @@ def test_a_gemm_that_stores_its_matrix_transposed_is_estimated_alike() -> None:
     for node, name in ((model.graph.node[0], "w1"), (model.graph.node[2], "w2")):
         node.attribute.append(onnx.helper.make_attribute("transB", 1))
         tensor = next(item for item in model.graph.initializer if item.name == name)
-        tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(numpy_helper.to_array(tensor).T), name))
+        tensor.CopyFrom(
+            numpy_helper.from_array(np.ascontiguousarray(numpy_helper.to_array(tensor).T), name)
+        )
 
     assert _estimated(model)["4-bit matrices"] == plain["4-bit matrices"]
     assert _estimated(model)["int8 matrices"].error == pytest.approx(plain["int8 matrices"].error)
@@ -94,7 +100,9 @@ def test_a_weight_that_several_nodes_read_is_left_alone() -> None:
 
 def test_weights_beside_the_model_are_estimated_where_they_lie(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
-    onnx.save(transformer(), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    onnx.save(
+        transformer(), path, save_as_external_data=True, location="weights.bin", size_threshold=0
+    )
     model = onnx.load(path, load_external_data=False)
 
     found = estimates(weights(model), _stored(model), tmp_path)

@@ -1,4 +1,6 @@
-"""Weights beside a model are read where they are plain files in its folder, and refused with one line where not."""
+"""Weights beside a model are read where they are plain files in its folder, and refused with one
+line where not.
+"""
 
 import os
 from collections.abc import Callable
@@ -71,7 +73,9 @@ def _hard(weights: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize("link", [_symbolic, _hard])
-def test_weights_that_are_a_link_are_refused(tmp_path: Path, link: Callable[[Path, Path], None]) -> None:
+def test_weights_that_are_a_link_are_refused(
+    tmp_path: Path, link: Callable[[Path, Path], None]
+) -> None:
     path = external(tmp_path)
     link(tmp_path / "weights.bin", tmp_path / "secret.bin")
 
@@ -114,8 +118,12 @@ def test_weights_of_another_length_than_their_shape_are_refused(tmp_path: Path) 
     assert "has 4 bytes for it, its shape takes 4096" in refusal(external(tmp_path, length="4"))
 
 
-@pytest.mark.parametrize(("kind", "dims"), [(99, [1]), (TensorProto.FLOAT, [-1]), (TensorProto.FLOAT, [2**40] * 2)])
-def test_weights_of_a_size_that_cannot_be_are_refused(tmp_path: Path, kind: int, dims: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "dims"), [(99, [1]), (TensorProto.FLOAT, [-1]), (TensorProto.FLOAT, [2**40] * 2)]
+)
+def test_weights_of_a_size_that_cannot_be_are_refused(
+    tmp_path: Path, kind: int, dims: list[int]
+) -> None:
     path = external(tmp_path)
     model = onnx.load(path, load_external_data=False)
     model.graph.initializer[0].data_type = kind

@@ -19,12 +19,16 @@ LABELS = REFERENCE.argmax(axis=1)
 
 
 def _gate(**conditions: Any) -> Gate:
-    quality = Quality.model_validate({"samples": Path("h.npz"), "metric": "cosine", "max_drop": 0.01, **conditions})
+    quality = Quality.model_validate(
+        {"samples": Path("h.npz"), "metric": "cosine", "max_drop": 0.01, **conditions}
+    )
     return Gate.of(quality, {1: REFERENCE, 32: REFERENCE}, LABELS)
 
 
 def _noisy(size: float) -> np.ndarray:
-    return REFERENCE + size * np.random.default_rng(8).normal(size=REFERENCE.shape).astype(np.float32)
+    return REFERENCE + size * np.random.default_rng(8).normal(size=REFERENCE.shape).astype(
+        np.float32
+    )
 
 
 def test_the_model_itself_passes() -> None:
@@ -33,7 +37,11 @@ def test_the_model_itself_passes() -> None:
     figures = gate.judge(REFERENCE, 1, "here")
 
     assert gate.obstacle(figures, ()) == ""
-    assert (figures[0].samples, figures[0].batch_size, figures[0].instruction_set) == (200, 1, "here")
+    assert (figures[0].samples, figures[0].batch_size, figures[0].instruction_set) == (
+        200,
+        1,
+        "here",
+    )
 
 
 def test_a_figure_within_the_limit_whose_bound_is_not_does_not_pass() -> None:
@@ -77,7 +85,9 @@ def test_an_error_passes_exactly_up_to_its_largest_value(limit: float, error: fl
     assert (gate.obstacle(figures, ()) == "") == (figures[0].bound <= limit + 1e-9)
 
 
-@pytest.mark.parametrize(("measured", "passes"), [(1.0, True), (0.999, True), (0.9989, False), (float("nan"), False)])
+@pytest.mark.parametrize(
+    ("measured", "passes"), [(1.0, True), (0.999, True), (0.9989, False), (float("nan"), False)]
+)
 def test_instruction_sets_must_agree(measured: float, passes: bool) -> None:
     gate = _gate()
 
@@ -106,7 +116,11 @@ def test_a_slow_instruction_set_adds_what_it_loses_on_some_samples() -> None:
     same = gate.judge_some(picked, here[picked], here[picked], known, 1, "there")
     worse = gate.judge_some(picked, here[picked], _noisy(0.6)[picked], known, 1, "there")
 
-    assert (same[0].measured, same[0].bound, same[0].samples) == (known[0].measured, known[0].bound, 40)
+    assert (same[0].measured, same[0].bound, same[0].samples) == (
+        known[0].measured,
+        known[0].bound,
+        40,
+    )
     assert worse[0].bound < same[0].bound - 0.05
     assert gate.obstacle(same, ()) == ""
     assert gate.obstacle(worse, ()) != ""
@@ -139,7 +153,9 @@ def test_the_manifest_gets_the_worst_figure_of_every_limit() -> None:
         (np.array([[-np.inf, 1, 2]]), np.array([[-np.inf, 1, 2]]), 1.0),
     ],
 )
-def test_agreement_takes_any_kind_of_answer(first: np.ndarray, second: np.ndarray, expected: float) -> None:
+def test_agreement_takes_any_kind_of_answer(
+    first: np.ndarray, second: np.ndarray, expected: float
+) -> None:
     assert agreement(first, second) == pytest.approx(expected)
 
 

@@ -1,4 +1,6 @@
-"""Models that are placed on a GPU for certain: its recipes, judged on this machine's CPU, and the manifest says so."""
+"""Models that are placed on a GPU for certain: its recipes, judged on this machine's CPU, and the
+manifest says so.
+"""
 
 import numpy as np
 import onnx
@@ -19,7 +21,9 @@ ON_GPU = {"tier": "gpu"}
 @pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("optimize_for", ["latency", "cost"])
 def test_a_model_for_a_gpu_is_halved_and_serves(make: Make, optimize_for: str) -> None:
-    config = make(builders.mlp(16, 256, 4), placement=ON_GPU, optimize_for=optimize_for, architecture="arm64")
+    config = make(
+        builders.mlp(16, 256, 4), placement=ON_GPU, optimize_for=optimize_for, architecture="arm64"
+    )
 
     outcome = compress(config, "m", silent)
 
@@ -27,7 +31,11 @@ def test_a_model_for_a_gpu_is_halved_and_serves(make: Make, optimize_for: str) -
     graph = onnx.load(outcome.folder / "model.onnx")
     kinds = {tensor.data_type for tensor in graph.graph.initializer if len(tensor.dims) > 1}
     verify_files(outcome.folder, manifest)
-    assert (manifest.recipe, manifest.architecture, kinds) == ("float16", "arm64", {TensorProto.FLOAT16})
+    assert (manifest.recipe, manifest.architecture, kinds) == (
+        "float16",
+        "arm64",
+        {TensorProto.FLOAT16},
+    )
     assert manifest.optimize_at_load
     assert place(manifest, config.models["m"].placement).tier == "gpu"
     session = Session(outcome.folder, manifest, threads=1, verify=True)
@@ -54,10 +62,19 @@ def test_instruction_sets_that_are_asked_for_are_still_looked_at(make: Make) -> 
 
     outcome = compress(make(placement=ON_GPU, instruction_sets=sets, recipe="float16"), "m", silent)
 
-    assert {*outcome.manifest.verified_on, *outcome.manifest.not_verified_on} == {"x86_64-avx2", "gpu"}
+    assert {*outcome.manifest.verified_on, *outcome.manifest.not_verified_on} == {
+        "x86_64-avx2",
+        "gpu",
+    }
 
 
-@pytest.mark.parametrize(("tier", "name", "preset"), [("gpu", "int8-smooth", "gpu"), ("auto", "float16", "x86_64")])
-def test_a_recipe_of_another_tier_names_the_legal_ones(make: Make, tier: str, name: str, preset: str) -> None:
-    with pytest.raises(RecipeInvalid, match=rf"there is no recipe '{name}' for {preset}; legal: auto, "):
+@pytest.mark.parametrize(
+    ("tier", "name", "preset"), [("gpu", "int8-smooth", "gpu"), ("auto", "float16", "x86_64")]
+)
+def test_a_recipe_of_another_tier_names_the_legal_ones(
+    make: Make, tier: str, name: str, preset: str
+) -> None:
+    with pytest.raises(
+        RecipeInvalid, match=rf"there is no recipe '{name}' for {preset}; legal: auto, "
+    ):
         compress(make(placement={"tier": tier}, recipe=name), "m", silent)

@@ -1,4 +1,6 @@
-"""The working copy: the given model stays, constants are shared until one user changes, order is restored."""
+"""The working copy: the given model stays, constants are shared until one user changes, order is
+restored.
+"""
 
 import numpy as np
 import onnx
@@ -18,9 +20,15 @@ ROWS = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
 def _twins() -> onnx.ModelProto:
     """Two products of one shared weight: ``y = x @ w @ w``."""
     weight = np.random.default_rng(1).normal(size=(4, 4)).astype(np.float32)
-    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("MatMul", ["h", "w"], ["y"])]
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"]),
+        helper.make_node("MatMul", ["h", "w"], ["y"]),
+    ]
     return builders.build(
-        nodes, [builders.value("x", "FP32", (-1, 4))], [builders.value("y", "FP32", (-1, 4))], {"w": weight}
+        nodes,
+        [builders.value("x", "FP32", (-1, 4))],
+        [builders.value("y", "FP32", (-1, 4))],
+        {"w": weight},
     )
 
 
@@ -35,7 +43,9 @@ def test_a_changed_weight_leaves_the_other_user_and_the_given_model_alone() -> N
 
     assert model.SerializeToString() == before
     assert len(changed.graph.initializer) == 2
-    np.testing.assert_allclose(run(changed, {"x": ROWS}), ROWS @ first.weight @ second.weight * 2, rtol=1e-5)
+    np.testing.assert_allclose(
+        run(changed, {"x": ROWS}), ROWS @ first.weight @ second.weight * 2, rtol=1e-5
+    )
 
 
 def test_nodes_without_a_name_get_one_of_their_own() -> None:
@@ -51,7 +61,10 @@ def test_a_gemm_with_a_stored_transpose_is_seen_as_inputs_by_outputs() -> None:
     weight = np.arange(12, dtype=np.float32).reshape(3, 4)
     node = helper.make_node("Gemm", ["x", "w"], ["y"], name="gemm", transB=1)
     model = builders.build(
-        [node], [builders.value("x", "FP32", (-1, 4))], [builders.value("y", "FP32", (-1, 3))], {"w": weight}
+        [node],
+        [builders.value("x", "FP32", (-1, 4))],
+        [builders.value("y", "FP32", (-1, 3))],
+        {"w": weight},
     )
     graph = Graph(model)
     (found,) = graph.projections()
@@ -66,7 +79,10 @@ def test_a_gemm_that_scales_its_product_is_no_projection() -> None:
     node = helper.make_node("Gemm", ["x", "w"], ["y"], name="gemm", alpha=0.5)
     weight = np.ones((4, 3), np.float32)
     model = builders.build(
-        [node], [builders.value("x", "FP32", (-1, 4))], [builders.value("y", "FP32", (-1, 3))], {"w": weight}
+        [node],
+        [builders.value("x", "FP32", (-1, 4))],
+        [builders.value("y", "FP32", (-1, 3))],
+        {"w": weight},
     )
 
     found = list(Graph(model).projections())
@@ -97,7 +113,13 @@ def test_finish_puts_appended_nodes_where_they_are_needed_and_drops_unread_const
 
     changed = graph.finish()
 
-    assert [node.op_type for node in changed.graph.node] == ["Gemm", "Neg", "Relu", "Gemm", "Softmax"]
+    assert [node.op_type for node in changed.graph.node] == [
+        "Gemm",
+        "Neg",
+        "Relu",
+        "Gemm",
+        "Softmax",
+    ]
     assert "unread" not in {tensor.name for tensor in changed.graph.initializer}
 
 

@@ -1,4 +1,6 @@
-"""Bad candidates, planted: none of them may pass the gate, whatever its limit forgives elsewhere."""
+"""Bad candidates, planted: none of them may pass the gate, whatever its limit forgives
+elsewhere.
+"""
 
 import shutil
 from dataclasses import dataclass
@@ -75,7 +77,9 @@ def test_a_recipe_that_loses_too_much_does_not_pass(
 
 
 @pytest.mark.usefixtures("unmeasured")
-def test_calibration_of_another_model_does_not_pass(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calibration_of_another_model_does_not_pass(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     strict = {**make().models["m"].quality.model_dump(), "max_drop": 0.005}
 
     row = _outcome(make(builders.convolution(), quality=strict), monkeypatch, Foreign())
@@ -93,7 +97,9 @@ def _saturating() -> onnx.ModelProto:
 
 
 @pytest.mark.usefixtures("unmeasured")
-def test_products_that_saturate_on_avx2_do_not_pass(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_products_that_saturate_on_avx2_do_not_pass(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if native() is not InstructionSet.AVX2 and not available(InstructionSet.AVX2):
         pytest.skip(available(InstructionSet.AVX2).reason)
     loose = {**make().models["m"].quality.model_dump(), "max_drop": 1.0}
@@ -105,8 +111,12 @@ def test_products_that_saturate_on_avx2_do_not_pass(make: Make, monkeypatch: pyt
 
 
 @pytest.mark.usefixtures("unmeasured")
-def test_what_may_saturate_is_not_chosen_where_nobody_can_look(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onnxlift.compress.preparation.find_targets", lambda *_: ((), {"x86_64-avx2": "no qemu"}))
+def test_what_may_saturate_is_not_chosen_where_nobody_can_look(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "onnxlift.compress.preparation.find_targets", lambda *_: ((), {"x86_64-avx2": "no qemu"})
+    )
 
     row = _outcome(make(), monkeypatch, MatMulInt8("nearest", "ignore"))
 

@@ -60,7 +60,11 @@ def test_weights_beside_the_model_give_the_same_findings(tmp_path: Path) -> None
 
     size_bytes = (tmp_path / "two" / "weights.bin").stat().st_size
     assert parted.files == (Beside("weights.bin", size_bytes),)
-    assert (parted.layers, parted.operators, parted.datatypes) == (whole.layers, whole.operators, whole.datatypes)
+    assert (parted.layers, parted.operators, parted.datatypes) == (
+        whole.layers,
+        whole.operators,
+        whole.datatypes,
+    )
     assert [item.error for item in parted.estimates] == [item.error for item in whole.estimates]
 
 

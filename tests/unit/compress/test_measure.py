@@ -1,4 +1,6 @@
-"""Measurements come from a fresh process, cover every batch size, and say why where there are none."""
+"""Measurements come from a fresh process, cover every batch size, and say why where there are
+none.
+"""
 
 import os
 import re
@@ -48,7 +50,9 @@ def test_memory_is_the_fresh_process_s_own(tmp_path: Path) -> None:
     ballast = np.ones(300 * 2**20, np.uint8)
     manifest = builders.write_artifact(tmp_path, builders.linear(), name="m")
 
-    found = measure(tmp_path / "m" / "1", manifest, Samples({"x": np.ones((1, 4), np.float32)}), (1,))
+    found = measure(
+        tmp_path / "m" / "1", manifest, Samples({"x": np.ones((1, 4), np.float32)}), (1,)
+    )
 
     assert peak_memory_mb() > ballast.nbytes / 2**20
     assert 10 < found.peak_memory_mb < 250
@@ -61,7 +65,9 @@ def test_a_model_that_fails_is_refused_with_its_words(tmp_path: Path) -> None:
         measure(tmp_path / "m" / "1", manifest, Samples({"x": np.ones((1, 4), np.float32)}), (1,))
 
 
-def test_a_killed_process_is_told_from_a_failed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_process_is_told_from_a_failed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     killed = tmp_path / "python"
     killed.write_text("#!/bin/sh\nkill -9 $$\n")
     killed.chmod(0o755)
@@ -72,7 +78,9 @@ def test_a_killed_process_is_told_from_a_failed_one(tmp_path: Path, monkeypatch:
         measure(tmp_path / "m" / "1", manifest, Samples({"x": np.ones((1, 4), np.float32)}), (1,))
 
 
-def test_a_process_that_does_not_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_does_not_end_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     slow = tmp_path / "python"
     slow.write_text("#!/bin/sh\nexec sleep 60\n")
     slow.chmod(0o755)

@@ -1,4 +1,6 @@
-"""The gate's metrics and their bounds: full marks for the model itself, known figures, bounds on the worse side."""
+"""The gate's metrics and their bounds: full marks for the model itself, known figures, bounds on
+the worse side.
+"""
 
 import math
 from typing import Any
@@ -20,7 +22,9 @@ names = st.sampled_from([*METRICS, "top1_agreement", "top2_agreement"])
 
 def _figure(name: str, reference: Any, answers: Any, labels: Any = None) -> float:
     reference, answers = (np.asarray(array, np.float32) for array in (reference, answers))
-    return estimate(name, reference, answers, labels if labels is None else np.asarray(labels), 0.95).measured
+    return estimate(
+        name, reference, answers, labels if labels is None else np.asarray(labels), 0.95
+    ).measured
 
 
 @given(names, scores)
@@ -128,7 +132,9 @@ def test_spearman_sees_order_and_not_size() -> None:
 
     assert _figure("spearman", column, np.exp(column)) == pytest.approx(1)
     assert _figure("spearman", column, -column) == pytest.approx(-1)
-    assert _figure("spearman", column, np.array([0, 0, 1, 1, 2, 2, 3, 3])[:, None]) == pytest.approx(0.9759, abs=1e-4)
+    assert _figure(
+        "spearman", column, np.array([0, 0, 1, 1, 2, 2, 3, 3])[:, None]
+    ) == pytest.approx(0.9759, abs=1e-4)
 
 
 def test_errors_are_distances_to_the_fp32_model() -> None:
@@ -147,7 +153,12 @@ def test_nearest_neighbours_are_compared() -> None:
 @pytest.mark.parametrize(
     ("name", "answers", "labels", "words"),
     [
-        ("accuracy", np.ones((2, 3)), np.zeros((2, 1)), r"labels have shape \[2, 1\], the model's classes \[2\]"),
+        (
+            "accuracy",
+            np.ones((2, 3)),
+            np.zeros((2, 1)),
+            r"labels have shape \[2, 1\], the model's classes \[2\]",
+        ),
         ("accuracy", np.ones((2, 3)), None, r"quality\.labels"),
         ("f1", np.ones((2, 3)), None, r"quality\.labels"),
         ("accuracy", np.ones((4, 1)), np.zeros(4), "no classes"),
@@ -160,7 +171,9 @@ def test_nearest_neighbours_are_compared() -> None:
         ("cosine", np.array([b"a", b"b"]), None, "compares numbers"),
     ],
 )
-def test_answers_that_do_not_fit_a_metric_are_refused(name: str, answers: Any, labels: Any, words: str) -> None:
+def test_answers_that_do_not_fit_a_metric_are_refused(
+    name: str, answers: Any, labels: Any, words: str
+) -> None:
     with pytest.raises(SamplesInvalid, match=words):
         estimate(name, answers, answers, labels, 0.95)
 
@@ -173,7 +186,9 @@ def wrong_shape(reference: np.ndarray, _answers: np.ndarray, _labels: np.ndarray
     return float(reference.mean())
 
 
-def no_number(reference: np.ndarray, _answers: np.ndarray, _labels: np.ndarray | None) -> np.ndarray:
+def no_number(
+    reference: np.ndarray, _answers: np.ndarray, _labels: np.ndarray | None
+) -> np.ndarray:
     return np.full(len(reference), np.nan)
 
 
@@ -182,7 +197,8 @@ def test_a_function_of_the_user_is_a_metric() -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "words"), [("wrong_shape", "one number for each sample"), ("no_number", "no number")]
+    ("function", "words"),
+    [("wrong_shape", "one number for each sample"), ("no_number", "no number")],
 )
 def test_a_function_that_gives_no_scores_is_refused(function: str, words: str) -> None:
     with pytest.raises(SamplesInvalid, match=words):

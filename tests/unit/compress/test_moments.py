@@ -24,12 +24,15 @@ def test_second_moments_are_the_products_of_all_rows() -> None:
     added = noisy - plain
     steps = [(part.max() - part.min()) / 255 for part in (rows[:32], rows[32:64], rows[64:])]
     expected = sum(
-        len(part) * step**2 / 12 for part, step in zip((rows[:32], rows[32:64], rows[64:]), steps, strict=True)
+        len(part) * step**2 / 12
+        for part, step in zip((rows[:32], rows[32:64], rows[64:]), steps, strict=True)
     )
     np.testing.assert_allclose(added, expected * np.eye(16), atol=1e-9)
 
 
-def test_moments_and_their_compensation_are_found_once_for_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_moments_and_their_compensation_are_found_once_for_many_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked = Mock(wraps=second_moments)
     found = second_moments(transformer(), ["start", "context"], samples(), int8_noise=True)
     monkeypatch.setattr(moments, "second_moments", asked)

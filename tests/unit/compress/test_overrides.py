@@ -1,4 +1,6 @@
-"""Overrides: without changes the model's answers, with one those of the model that has this weight."""
+"""Overrides: without changes the model's answers, with one those of the model that has this
+weight.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""What is packed answers the same bits, opens without optimising, and maps its weights where that pays."""
+"""What is packed answers the same bits, opens without optimising, and maps its weights where that
+pays.
+"""
 
 from pathlib import Path
 
@@ -48,7 +50,9 @@ def _large() -> onnx.ModelProto:
         [builders.value("y", "FP32", (-1, 1024))],
         {"small": np.ones(1024, np.float32)},
     )
-    model.graph.initializer.append(helper.make_tensor("large", onnx.TensorProto.FLOAT, weight.shape, weight.ravel()))
+    model.graph.initializer.append(
+        helper.make_tensor("large", onnx.TensorProto.FLOAT, weight.shape, weight.ravel())
+    )
     return model
 
 
@@ -61,7 +65,9 @@ def _open(model: str | bytes, *, optimize: bool) -> ort.InferenceSession:
 
 
 def _answer(packed: Packed, feed: dict[str, np.ndarray]) -> np.ndarray:
-    output: np.ndarray = _open(str(packed.files[0]), optimize=packed.optimize_at_load).run(None, feed)[0]
+    output: np.ndarray = _open(str(packed.files[0]), optimize=packed.optimize_at_load).run(
+        None, feed
+    )[0]
     return output
 
 
@@ -114,7 +120,10 @@ def test_large_weights_lie_beside_the_graph_and_small_ones_inside(tmp_path: Path
     assert packed.files == (tmp_path / MODEL_FILE, tmp_path / WEIGHTS_FILE)
     assert beside == {"large": True, "small": False}
     assert (tmp_path / WEIGHTS_FILE).stat().st_size == 4 * 2**20
-    loaded = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(packed.files[0]).graph.initializer}
+    loaded = {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in onnx.load(packed.files[0]).graph.initializer
+    }
     original = {tensor.name: numpy_helper.to_array(tensor) for tensor in _large().graph.initializer}
     np.testing.assert_array_equal(loaded["large"], original["large"])
 
@@ -129,13 +138,19 @@ def test_int8_projections_are_fused_ahead_and_no_slower_kernel_is_taken(tmp_path
     (tmp_path / "norm").mkdir()
 
     fused = pack(_int8_transformer(), tmp_path)
-    norm = pack(builders.build(nodes, inputs, [builders.value("y", "FP32", (-1, 4, 16))], ones), tmp_path / "norm")
+    norm = pack(
+        builders.build(nodes, inputs, [builders.value("y", "FP32", (-1, 4, 16))], ones),
+        tmp_path / "norm",
+    )
 
     kinds = {node.op_type for node in onnx.load(fused.files[0]).graph.node}
     assert not fused.optimize_at_load
     assert {"MatMulIntegerToFloat", "DynamicQuantizeMatMul"} & kinds
     assert "MatMulInteger" not in kinds
-    assert [node.op_type for node in onnx.load(norm.files[0]).graph.node] == ["Add", "LayerNormalization"]
+    assert [node.op_type for node in onnx.load(norm.files[0]).graph.node] == [
+        "Add",
+        "LayerNormalization",
+    ]
 
 
 def test_convolutions_get_their_layout_where_they_are_served(tmp_path: Path) -> None:
@@ -154,7 +169,9 @@ def test_activations_take_the_sign_that_the_target_multiplies_fastest(
 
     model = onnx.load(packed.files[0])
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    zeros = [tensors[node.input[2]].dtype for node in model.graph.node if node.op_type == "QLinearConv"]
+    zeros = [
+        tensors[node.input[2]].dtype for node in model.graph.node if node.op_type == "QLinearConv"
+    ]
     assert zeros == [kind, kind]
 
 
@@ -167,7 +184,9 @@ def test_a_graph_for_gpus_stays_as_it_is(tmp_path: Path) -> None:
     assert onnx.load(packed.files[0]) == model
 
 
-@pytest.mark.skipif(not available(InstructionSet.AVX2), reason=available(InstructionSet.AVX2).reason)
+@pytest.mark.skipif(
+    not available(InstructionSet.AVX2), reason=available(InstructionSet.AVX2).reason
+)
 def test_what_this_cpu_packed_runs_on_avx2_alone(tmp_path: Path) -> None:
     packed = pack(_int8_transformer(), tmp_path)
 

@@ -1,4 +1,6 @@
-"""Padding is taken into a manifest where it fits the model and was seen to change nothing, and nowhere else."""
+"""Padding is taken into a manifest where it fits the model and was seen to change nothing, and
+nowhere else.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,9 @@ def texts(count: int = 12, length: int = 6) -> dict[str, Any]:
 
 def require(model: Any, tmp_path: Path, padding: Padding = lengths.PADDING) -> None:
     manifest = builders.write_artifact(tmp_path / "artifacts", model, padding=padding)
-    require_harmless(tmp_path / "artifacts" / "tiny" / "1" / "model.onnx", manifest, Samples(texts()), WHERE)
+    require_harmless(
+        tmp_path / "artifacts" / "tiny" / "1" / "model.onnx", manifest, Samples(texts()), WHERE
+    )
 
 
 def configure(root: Path, model: Any, padding: dict[str, Any], **quality: Any) -> Config:
@@ -49,7 +53,12 @@ def configure(root: Path, model: Any, padding: dict[str, Any], **quality: Any) -
     quality = {"samples": root / "heldout.npz", "metric": "cosine", "max_drop": 0.05, **quality}
     table = {"source": root / "m.onnx", "padding": padding, "quality": quality}
     return Config.model_validate(
-        {"service": "s", "artifacts": root / "artifacts", "cache": root / "cache", "models": {"m": table}}
+        {
+            "service": "s",
+            "artifacts": root / "artifacts",
+            "cache": root / "cache",
+            "models": {"m": table},
+        }
     )
 
 
@@ -62,15 +71,35 @@ def test_what_is_asked_for_becomes_the_manifests(signature: Signature) -> None:
     ("asked", "told"),
     [
         ({"inputs": {"words": 0}}, r"padding\.inputs: the model has no 'words'; it has ids, mask"),
-        ({"inputs": {"ids": 0}, "outputs": ["logits"]}, r"padding\.outputs: the model has no 'logits'"),
-        ({"inputs": {"ids": 0}, "axis": 2}, r"'ids' has shape \[-1, -1\], dimension 2 must be variable"),
-        ({"inputs": {"ids": 0}, "outputs": ["pooled"]}, r"'pooled' has shape \[-1, 8\], dimension 1 must be variable"),
-        ({"inputs": {"ids": 0}}, r"output 'tokens' has a variable dimension 1 as well; name it here"),
-        ({"inputs": {"ids": 0.5}, "outputs": ["tokens"]}, "'ids' is INT64, which cannot be filled with 0.5"),
-        ({"inputs": {"ids": 1e30}, "outputs": ["tokens"]}, r"'ids' is INT64, which cannot be filled with 1e\+30"),
+        (
+            {"inputs": {"ids": 0}, "outputs": ["logits"]},
+            r"padding\.outputs: the model has no 'logits'",
+        ),
+        (
+            {"inputs": {"ids": 0}, "axis": 2},
+            r"'ids' has shape \[-1, -1\], dimension 2 must be variable",
+        ),
+        (
+            {"inputs": {"ids": 0}, "outputs": ["pooled"]},
+            r"'pooled' has shape \[-1, 8\], dimension 1 must be variable",
+        ),
+        (
+            {"inputs": {"ids": 0}},
+            r"output 'tokens' has a variable dimension 1 as well; name it here",
+        ),
+        (
+            {"inputs": {"ids": 0.5}, "outputs": ["tokens"]},
+            "'ids' is INT64, which cannot be filled with 0.5",
+        ),
+        (
+            {"inputs": {"ids": 1e30}, "outputs": ["tokens"]},
+            r"'ids' is INT64, which cannot be filled with 1e\+30",
+        ),
     ],
 )
-def test_what_does_not_fit_the_signature_is_refused(asked: dict[str, Any], told: str, signature: Signature) -> None:
+def test_what_does_not_fit_the_signature_is_refused(
+    asked: dict[str, Any], told: str, signature: Signature
+) -> None:
     with pytest.raises(ConfigInvalid, match=told):
         padding_of(Asked.model_validate(asked), signature, WHERE)
 
@@ -88,7 +117,9 @@ def test_what_does_not_fit_the_signature_is_refused(asked: dict[str, Any], told:
         ("INT8", -128, True),
     ],
 )
-def test_the_filling_must_be_a_value_of_the_datatype(datatype: str, value: float, fits: bool) -> None:
+def test_the_filling_must_be_a_value_of_the_datatype(
+    datatype: str, value: float, fits: bool
+) -> None:
     inputs = (builders.spec("x", datatype, (-1, -1)),)
     asked = Asked(inputs={"x": value})
 
@@ -106,9 +137,13 @@ def test_a_model_with_a_fixed_batch_has_nothing_to_pad() -> None:
         padding_of(Asked(inputs={"ids": 0}), Signature(inputs, (), 4), WHERE)
 
 
-@pytest.mark.parametrize("model", [lengths.attention(), lengths.masked_integers()], ids=["attention", "integers"])
+@pytest.mark.parametrize(
+    "model", [lengths.attention(), lengths.masked_integers()], ids=["attention", "integers"]
+)
 def test_a_model_that_does_not_look_at_the_filling_passes(model: Any, tmp_path: Path) -> None:
-    seen = Padding(1, {"ids": 1, "mask": 1}, ("tokens",))  # what a model that is not told to look away does see
+    seen = Padding(
+        1, {"ids": 1, "mask": 1}, ("tokens",)
+    )  # what a model that is not told to look away does see
 
     require(model, tmp_path)
     with pytest.raises(ConfigInvalid, match="is not the same with padding"):
@@ -116,7 +151,9 @@ def test_a_model_that_does_not_look_at_the_filling_passes(model: Any, tmp_path: 
 
 
 def test_a_model_that_looks_at_the_filling_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigInvalid, match=r"output 'tokens' is not the same with padding: .* off"):
+    with pytest.raises(
+        ConfigInvalid, match=r"output 'tokens' is not the same with padding: .* off"
+    ):
         require(lengths.attention(masked=False), tmp_path)
 
 
@@ -126,7 +163,9 @@ def test_an_input_that_was_forgotten_is_refused(tmp_path: Path) -> None:
 
 
 def test_another_filling_than_the_models_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigInvalid, match=r"output 'total' is not the same with padding: other values"):
+    with pytest.raises(
+        ConfigInvalid, match=r"output 'total' is not the same with padding: other values"
+    ):
         require(lengths.masked_integers(), tmp_path, Padding(1, {"ids": 3, "mask": 1}, ("tokens",)))
 
 
@@ -153,7 +192,9 @@ def test_compress_writes_the_padding_of_a_model_that_allows_it(tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("unmeasured")
-def test_a_model_with_dynamic_int8_is_not_padded_and_joined_up_to_what_was_judged(tmp_path: Path) -> None:
+def test_a_model_with_dynamic_int8_is_not_padded_and_joined_up_to_what_was_judged(
+    tmp_path: Path,
+) -> None:
     model = lengths.attention(width=64)
     config = configure(tmp_path, model, ASKED.model_dump(), batch_size=4, max_drop=1)
 

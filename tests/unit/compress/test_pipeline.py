@@ -31,14 +31,18 @@ def test_the_artifact_is_complete_and_serves(make: Make, monkeypatch: pytest.Mon
     assert outcome.folder == config.artifact_folder("m")
     verify_files(outcome.folder, manifest)
     assert (manifest.name, manifest.version, manifest.version_labels) == ("m", "3", ("stable",))
-    assert manifest.outputs == (builders.spec("probabilities", "FP32", (-1, 4), ["a", "b", "c", "d"]),)
+    assert manifest.outputs == (
+        builders.spec("probabilities", "FP32", (-1, 4), ["a", "b", "c", "d"]),
+    )
     assert manifest.source.sha256 == file_sha256(config.models["m"].source)
     assert manifest.size_bytes < manifest.source.size_bytes
     assert [item.batch_size for item in manifest.measurements.latency] == [1, 8, 32]
     assert [item.batch_size for item in manifest.source.latency] == [1, 8, 32]
     assert manifest.opset == onnx.load(outcome.folder / "model.onnx").opset_import[0].version
     session = Session(outcome.folder, manifest, threads=1, verify=True)
-    assert session.run({"x": np.ones((2, 16), np.float32)}, ["probabilities"])["probabilities"].shape == (2, 4)
+    assert session.run({"x": np.ones((2, 16), np.float32)}, ["probabilities"])[
+        "probabilities"
+    ].shape == (2, 4)
 
 
 @pytest.mark.usefixtures("unmeasured")
@@ -55,9 +59,13 @@ def test_the_same_input_gives_the_same_bytes(make: Make) -> None:
 
 
 @pytest.mark.usefixtures("unmeasured")
-@pytest.mark.parametrize("name", [recipe.name for recipe in recipes("x86_64", read_traits(builders.convolution()))])
+@pytest.mark.parametrize(
+    "name", [recipe.name for recipe in recipes("x86_64", read_traits(builders.convolution()))]
+)
 @pytest.mark.parametrize("architecture", ["arm64", "x86_64"])
-def test_every_recipe_gives_an_artifact_when_it_is_named(make: Make, architecture: str, name: str) -> None:
+def test_every_recipe_gives_an_artifact_when_it_is_named(
+    make: Make, architecture: str, name: str
+) -> None:
     config = make(builders.convolution(), architecture=architecture, recipe=name)
 
     outcome = compress(config, "m", silent)
@@ -88,17 +96,25 @@ def test_fp32_wins_where_quantizing_saves_nothing(make: Make) -> None:
 
     assert outcome.kept_fp32
     assert all(item.reason for item in outcome.candidates)
-    assert "the model ships as fp32: no recipe made it better within its quality limit" in outcome.report.notes
+    assert (
+        "the model ships as fp32: no recipe made it better within its quality limit"
+        in outcome.report.notes
+    )
 
 
 @pytest.mark.usefixtures("unmeasured")
-@pytest.mark.parametrize("model", [builders.mlp(16, 64, 4), builders.convolution()], ids=["mlp", "convolution"])
+@pytest.mark.parametrize(
+    "model", [builders.mlp(16, 64, 4), builders.convolution()], ids=["mlp", "convolution"]
+)
 def test_recipes_say_what_they_miss_without_calibration(make: Make, model: onnx.ModelProto) -> None:
     outcome = compress(make(model, calibration=None), "m", silent)
 
     blind = {item.name for item in recipes("x86_64", read_traits(model)) if item.needs_samples}
     rows = {item.recipe: (item.status, item.reason) for item in outcome.candidates}
-    reason = "not tried: it needs calibration samples; name a file of them in models.m.calibration.samples"
+    reason = (
+        "not tried: it needs calibration samples; name a file of them in "
+        "models.m.calibration.samples"
+    )
     assert outcome.manifest.recipe in {"int8-dynamic", "int8-nearest", "blocks8-nearest", "fp32"}
     assert {name for name, row in rows.items() if row == ("skipped", reason)} == blind
     assert len(blind) > 3
@@ -109,7 +125,9 @@ def test_recipes_that_spare_nodes_say_where_a_model_has_too_few(make: Make) -> N
     outcome = compress(make(builders.mlp(16, 64, 4)), "m", silent)
 
     rows = {item.recipe: (item.status, item.reason) for item in outcome.candidates}
-    reason = "not tried: it spares the 9 most sensitive nodes, and no more than that could be ranked"
+    reason = (
+        "not tried: it spares the 9 most sensitive nodes, and no more than that could be ranked"
+    )
     assert rows["blocks4-mix9"] == ("skipped", reason)
 
 
@@ -129,7 +147,13 @@ def test_progress_names_every_candidate_and_ends_complete(make: Make) -> None:
 @pytest.mark.usefixtures("unmeasured")
 def test_weights_beside_the_source_end_up_in_one_file(make: Make, tmp_path: Path) -> None:
     config = make(recipe="fp32")
-    onnx.save(builders.mlp(), tmp_path / "m.onnx", save_as_external_data=True, location="m.bin", size_threshold=0)
+    onnx.save(
+        builders.mlp(),
+        tmp_path / "m.onnx",
+        save_as_external_data=True,
+        location="m.bin",
+        size_threshold=0,
+    )
 
     outcome = compress(config, "m", silent)
 
@@ -179,7 +203,10 @@ def test_every_target_is_verified_or_said_not_to_be(make: Make) -> None:
     outcome = compress(make(), "m", silent)
 
     manifest = outcome.manifest
-    assert {*manifest.verified_on, *manifest.not_verified_on} == {"x86_64-avx2", "x86_64-avx512-vnni"}
+    assert {*manifest.verified_on, *manifest.not_verified_on} == {
+        "x86_64-avx2",
+        "x86_64-avx512-vnni",
+    }
     assert all(agreed > 0.999 for agreed in manifest.verified_on.values())
     assert manifest.quality.confidence == 0.95
 
@@ -190,6 +217,9 @@ def test_two_recipes_are_compared_and_nothing_is_written(make: Make) -> None:
 
     found = compare(config, "m", ["int8-static", "fp32"], silent)
 
-    assert [(row.recipe, row.reason) for row in found.rows] == [("int8-static", "it passes"), ("fp32", "it passes")]
+    assert [(row.recipe, row.reason) for row in found.rows] == [
+        ("int8-static", "it passes"),
+        ("fp32", "it passes"),
+    ]
     assert found.rows[0].size_bytes < found.rows[1].size_bytes
     assert not config.artifacts.exists()

@@ -25,10 +25,20 @@ from tests.unit.compress.bench import Break, Die, Fail, Hang, Make, Rename, offe
 
 
 @pytest.mark.usefixtures("unmeasured")
-def test_a_candidate_that_crashes_is_a_row_with_its_reason(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_candidate_that_crashes_is_a_row_with_its_reason(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     crash = Recipe("crash", (Fail("out of\nluck"),))
     killed, stopped = Recipe("killed", (Die(9),)), Recipe("stopped", (Die(15),))
-    offer(monkeypatch, crash, Recipe("rename", (Rename(),)), Recipe("break", (Break(),)), killed, stopped, FP32)
+    offer(
+        monkeypatch,
+        crash,
+        Recipe("rename", (Rename(),)),
+        Recipe("break", (Break(),)),
+        killed,
+        stopped,
+        FP32,
+    )
 
     outcome = compress(make(), "m", silent)
 
@@ -49,11 +59,15 @@ def test_a_candidate_that_hangs_is_given_up(make: Make, monkeypatch: pytest.Monk
     outcome = compress(make(), "m", silent)
 
     assert outcome.kept_fp32
-    assert {item.recipe: item.reason for item in outcome.candidates}["hang"] == "no result after 3 s"
+    assert {item.recipe: item.reason for item in outcome.candidates}[
+        "hang"
+    ] == "no result after 3 s"
 
 
 @pytest.mark.usefixtures("unmeasured")
-def test_what_the_budget_does_not_reach_is_a_row_that_says_so(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_budget_does_not_reach_is_a_row_that_says_so(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     offer(monkeypatch, Recipe("hang", (Hang(),)), Recipe("crash", (Fail(),)), FP32)
 
     outcome = compress(make(), "m", silent, budget_s=2)
@@ -62,7 +76,9 @@ def test_what_the_budget_does_not_reach_is_a_row_that_says_so(make: Make, monkey
     rows = {item.recipe: (item.status, item.reason) for item in outcome.candidates}
     assert rows["hang"] == ("skipped", "not tried: the search's time was over")
     late = sum(reason.endswith("time was over") for _, reason in rows.values())
-    assert outcome.report.notes[-1].startswith(f"the search's time was over before {late} of 3 recipes were judged")
+    assert outcome.report.notes[-1].startswith(
+        f"the search's time was over before {late} of 3 recipes were judged"
+    )
 
 
 def _gate_fails(make: Make) -> Config:
@@ -77,7 +93,10 @@ def _quality(make: Make) -> dict[str, Any]:
 def test_the_gate_fails_loudly_and_writes_nothing(make: Make, tmp_path: Path) -> None:
     config = _gate_fails(make)
 
-    with pytest.raises(QualityGateFailed, match=r"nothing was written: int8-dynamic: cosine falls from 1 to 0\.99\d+"):
+    with pytest.raises(
+        QualityGateFailed,
+        match=r"nothing was written: int8-dynamic: cosine falls from 1 to 0\.99\d+",
+    ):
         compress(config, "m", silent)
 
     assert not (tmp_path / "artifacts").exists()
@@ -88,12 +107,17 @@ def test_the_gate_fails_loudly_and_writes_nothing(make: Make, tmp_path: Path) ->
     [
         ({"source": Path("/nowhere.onnx")}, ModelRefused, "cannot be read"),
         ({"classes": ["a"]}, ConfigInvalid, r"models\.m\.classes: has 1 names"),
-        ({"classes": Path("/nowhere.txt")}, ConfigInvalid, r"models\.m\.classes: /nowhere\.txt cannot be read"),
+        (
+            {"classes": Path("/nowhere.txt")},
+            ConfigInvalid,
+            r"models\.m\.classes: /nowhere\.txt cannot be read",
+        ),
         ({"calibration": {"samples": Path("/nowhere.npz")}}, SamplesInvalid, "does not exist"),
         (
             {"calibration": None, "recipe": "int8-static"},
             RecipeInvalid,
-            r"^recipe 'int8-static' needs calibration samples; name a file of them in models\.m\.calibration\.samples$",
+            r"^recipe 'int8-static' needs calibration samples; name a file of them in "
+            r"models\.m\.calibration\.samples$",
         ),
     ],
 )
@@ -132,10 +156,19 @@ STAGES = [
 
 
 @pytest.mark.usefixtures("unmeasured")
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), ArtifactError("disk full"), MemoryError()], ids=repr)
-@pytest.mark.parametrize(("module", "stage"), STAGES, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), ArtifactError("disk full"), MemoryError()], ids=repr
+)
+@pytest.mark.parametrize(
+    ("module", "stage"), STAGES, ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_a_failure_at_any_stage_leaves_the_older_artifact_and_no_scratch(
-    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, stage: str, error: BaseException
+    make: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: ModuleType,
+    stage: str,
+    error: BaseException,
 ) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()

@@ -26,7 +26,9 @@ TEXT = Samples(samples())
 PROJECTIONS = {"query", "key", "value", "dense", "wide", "narrow"}
 
 
-def _rank(folder: Path, model: onnx.ModelProto | None = None, rows: int = 1) -> dict[str, NodeSensitivity]:
+def _rank(
+    folder: Path, model: onnx.ModelProto | None = None, rows: int = 1
+) -> dict[str, NodeSensitivity]:
     found = rank(Workspace(folder), model or transformer(), TEXT, "vector", rows, MatMulInt8())
     return {node.node: node for node in found}
 
@@ -51,13 +53,16 @@ def test_a_node_s_loss_is_that_of_the_model_with_this_node_alone_compressed(tmp_
     found = _rank(tmp_path)
     given = TEXT.limit(12).arrays
     changed = begin(
-        tmp_path / "beginnings", transformer(), (Clean(), WeightBlocks(4, 32, symmetric=False, only=("wide",))),
+        tmp_path / "beginnings",
+        transformer(),
+        (Clean(), WeightBlocks(4, 32, symmetric=False, only=("wide",))),
         Context(TEXT.arrays),
-    ).finish()  # fmt: skip
+    ).finish()
 
     before, after = (run(model, given).astype(np.float64) for model in (transformer(), changed))
     loss = np.mean(np.square(after - before).sum(axis=1) / np.square(before).sum(axis=1)) / 2
-    # The kernel rounds activations in blocks as well, which the look at the weight alone leaves out.
+    # The kernel rounds activations in blocks as well, which the look at the weight alone leaves
+    # out.
     assert _errors(found["wide"])["4-bit"] == pytest.approx(loss, rel=0.5)
 
 
@@ -67,7 +72,9 @@ def test_what_was_found_is_kept(tmp_path: Path) -> None:
     assert _rank(tmp_path, builders.mlp()) == first
 
 
-def test_what_is_looked_at_is_what_recipes_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_looked_at_is_what_recipes_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _rank(tmp_path)
     monkeypatch.setattr(WeightBlocks, "quantize", raising(AssertionError("made again")))
     monkeypatch.setattr(MatMulInt8, "quantize", raising(AssertionError("made again")))
@@ -80,14 +87,18 @@ def test_what_is_looked_at_is_what_recipes_store(tmp_path: Path, monkeypatch: py
 def test_int8_is_looked_at_as_many_rows_at_a_time_as_are_served(tmp_path: Path) -> None:
     alone, together = (_rank(_made(tmp_path / str(rows)), rows=rows) for rows in (1, 24))
 
-    lost = [sum(_errors(found[name])["int8"] for name in PROJECTIONS) for found in (alone, together)]
+    lost = [
+        sum(_errors(found[name])["int8"] for name in PROJECTIONS) for found in (alone, together)
+    ]
     assert lost[1] > lost[0]
     assert {name: _errors(alone[name])["4-bit"] for name in PROJECTIONS} == {
         name: _errors(together[name])["4-bit"] for name in PROJECTIONS
     }
 
 
-def test_without_smoothing_the_rest_is_still_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_smoothing_the_rest_is_still_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ranking, "_smooth_cases", raising(RuntimeError("no")))
 
     found = _rank(tmp_path)

@@ -49,7 +49,13 @@ def test_a_transformer_has_a_dozen_recipes_and_none_with_one_range_for_all(targe
 def test_a_convolution_has_static_recipes_and_none_of_projections() -> None:
     names = [item.name for item in recipes("x86_64", read_traits(builders.convolution()))]
 
-    assert {"int8-static", "int8-static-entropy", "int8-static-percentile", "int8-dynamic", "fp32"} <= set(names)
+    assert {
+        "int8-static",
+        "int8-static-entropy",
+        "int8-static-percentile",
+        "int8-dynamic",
+        "fp32",
+    } <= set(names)
     assert not any(name.startswith(("int8-smooth", "blocks")) for name in names)
 
 
@@ -101,7 +107,9 @@ def test_a_model_without_enough_nodes_leaves_a_recipe_open() -> None:
 def test_words_name_the_settings_that_are_not_defaults() -> None:
     tables = Embeddings(4, block=32, symmetric=False, smallest_bytes=2**20)
 
-    told = Recipe("r", (Clean(), SmoothQuant(alpha=0.7), tables, WeightBlocks(only=("a", "b")))).words
+    told = Recipe(
+        "r", (Clean(), SmoothQuant(alpha=0.7), tables, WeightBlocks(only=("a", "b")))
+    ).words
 
     assert told == (
         "clean graph",
@@ -144,20 +152,29 @@ def test_a_recipe_works_without_samples_unless_it_says_that_it_needs_them(target
 
 
 def _everywhere(steps: tuple[Step, ...]) -> tuple[Step, ...]:
-    """The same steps for all nodes of any size: those of a preset name what a tiny model has not."""
-    small = [replace(step, smallest_bytes=1) if isinstance(step, Embeddings) else step for step in steps]
+    """The same steps for all nodes of any size: those of a preset name what a tiny model has
+    not.
+    """
+    small = [
+        replace(step, smallest_bytes=1) if isinstance(step, Embeddings) else step for step in steps
+    ]
     return tuple(
-        replace(step, only=("query",)) if isinstance(step, WeightBlocks) and step.only else step for step in small
+        replace(step, only=("query",)) if isinstance(step, WeightBlocks) and step.only else step
+        for step in small
     )
 
 
 def test_an_unknown_name_names_the_legal_ones() -> None:
-    with pytest.raises(RecipeInvalid, match=r"no recipe 'int4' for arm64; legal: auto, int8-static, .*fp32"):
+    with pytest.raises(
+        RecipeInvalid, match=r"no recipe 'int4' for arm64; legal: auto, int8-static, .*fp32"
+    ):
         recipe("int4", "arm64")
 
 
 def test_an_unknown_target_names_the_legal_ones() -> None:
-    with pytest.raises(RecipeInvalid, match=r"no recipes for 'riscv'; there are for x86_64, arm64, gpu"):
+    with pytest.raises(
+        RecipeInvalid, match=r"no recipes for 'riscv'; there are for x86_64, arm64, gpu"
+    ):
         recipes("riscv")
 
 
@@ -169,7 +186,10 @@ def test_an_unknown_target_names_the_legal_ones() -> None:
             r"quantizes twice .*; legal: one of MatMulInt8, Int8Dynamic or Int8St",
         ),
         ((Clean(), Clean()), "repeats Clean.*; legal: each step once"),
-        ((MatMulInt8(), SmoothQuant()), "has SmoothQuant after MatMulInt8; legal: SmoothQuant before MatMulInt8"),
+        (
+            (MatMulInt8(), SmoothQuant()),
+            "has SmoothQuant after MatMulInt8; legal: SmoothQuant before MatMulInt8",
+        ),
         ((SmoothQuant(), Clean()), "legal: Clean before SmoothQuant"),
         (
             (WeightBlocks(8), MatMulInt8()),

@@ -54,7 +54,9 @@ def test_half_a_character_does_not_stop_the_report() -> None:
         ('"schema_version": 1\n}', '"schema_version": 1', "Invalid JSON"),
     ],
 )
-def test_a_report_that_does_not_fit_is_refused_by_its_first_key(old: str, new: str, words: str) -> None:
+def test_a_report_that_does_not_fit_is_refused_by_its_first_key(
+    old: str, new: str, words: str
+) -> None:
     text = findings.report().to_json()
     assert old in text
 
@@ -78,7 +80,9 @@ def test_the_worst_figure_is_the_one_whose_bound_lost_most() -> None:
 
 def test_an_error_is_worse_where_it_is_larger() -> None:
     limit = Limit("max_error", 0.0, 0.1, larger_is_better=False)
-    small, large = (Figure("max_error", value, value, 10, 1, name) for value, name in ((0.01, "a"), (0.2, "b")))
+    small, large = (
+        Figure("max_error", value, value, 10, 1, name) for value, name in ((0.01, "a"), (0.2, "b"))
+    )
 
     row = replace(findings.candidate("int8", 1, 1, 1.0), figures=(large, small))
 
@@ -89,7 +93,9 @@ def test_an_error_is_worse_where_it_is_larger() -> None:
 def test_no_candidate_is_chosen_where_none_passed() -> None:
     report = findings.report()
 
-    none = replace(report, candidates=tuple(replace(row, status="lost") for row in report.candidates))
+    none = replace(
+        report, candidates=tuple(replace(row, status="lost") for row in report.candidates)
+    )
 
     assert report.chosen is not None
     assert report.chosen.recipe == "int8-smooth"

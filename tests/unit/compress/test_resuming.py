@@ -19,7 +19,9 @@ def _project(folder: Path) -> Path:
     random = np.random.default_rng(1)
     (folder / "m.onnx").write_bytes(builders.convolution().SerializeToString())
     for role in ("calibration", "heldout"):
-        np.savez(folder / f"{role}.npz", pixels=random.normal(size=(60, 1, 8, 8)).astype(np.float32))
+        np.savez(
+            folder / f"{role}.npz", pixels=random.normal(size=(60, 1, 8, 8)).astype(np.float32)
+        )
     path = folder / "onnxlift.toml"
     path.write_text(
         'service = "s"\n[models.m]\nsource = "m.onnx"\ncalibration.samples = "calibration.npz"\n'
@@ -39,7 +41,9 @@ def _results(folder: Path) -> list[Path]:
 def test_a_killed_search_resumes_to_the_same_answer(tmp_path: Path) -> None:
     straight, killed = _project(tmp_path / "straight"), _project(tmp_path / "killed")
     subprocess.run([*_COMMAND, str(straight)], check=True, capture_output=True)
-    process = subprocess.Popen([*_COMMAND, str(killed)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*_COMMAND, str(killed)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 60
     while not _results(killed.parent) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)

@@ -14,7 +14,9 @@ def _whole(_row: int, values: np.ndarray) -> np.ndarray:
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), inputs=st.integers(1, 90), outputs=st.integers(1, 12))
-def test_every_value_is_on_the_grid_whatever_the_shape(seed: int, inputs: int, outputs: int) -> None:
+def test_every_value_is_on_the_grid_whatever_the_shape(
+    seed: int, inputs: int, outputs: int
+) -> None:
     random = np.random.default_rng(seed)
     weight, rows = random.normal(size=(inputs, outputs)) * 5, random.normal(size=(200, inputs))
 
@@ -26,12 +28,16 @@ def test_every_value_is_on_the_grid_whatever_the_shape(seed: int, inputs: int, o
 
 def test_correlated_inputs_lose_less_than_by_rounding_to_nearest() -> None:
     random = np.random.default_rng(0)
-    rows = random.normal(size=(500, 8)) @ random.normal(size=(8, 96)) + 0.05 * random.normal(size=(500, 96))
+    rows = random.normal(size=(500, 8)) @ random.normal(size=(8, 96)) + 0.05 * random.normal(
+        size=(500, 96)
+    )
     weight = random.normal(size=(96, 16)) * 3
 
     rounded = compensate(weight, compensation(rows.T @ rows), _whole)
 
-    lost, nearest = (np.square(rows @ (weight - other)).mean() for other in (rounded, np.rint(weight)))
+    lost, nearest = (
+        np.square(rows @ (weight - other)).mean() for other in (rounded, np.rint(weight))
+    )
     assert lost < 0.3 * nearest
 
 

@@ -1,4 +1,6 @@
-"""Samples: plain arrays only, checked against the model, and never shared between calibration and gate."""
+"""Samples: plain arrays only, checked against the model, and never shared between calibration and
+gate.
+"""
 
 from pathlib import Path
 from typing import Any

@@ -42,20 +42,27 @@ def test_only_what_went_well_is_kept(tmp_path: Path) -> None:
     with pytest.raises(SamplesInvalid):
         begin(tmp_path, transformer(), STEPS, Context())
 
-    assert [onnx.load(path) for path in tmp_path.glob("*.onnx")] == [Clean().apply(transformer(), Context())]
+    assert [onnx.load(path) for path in tmp_path.glob("*.onnx")] == [
+        Clean().apply(transformer(), Context())
+    ]
 
 
 def test_a_recipe_that_prepares_nothing_starts_from_the_model(tmp_path: Path) -> None:
     model = transformer()
 
-    assert begin(tmp_path, model, (MatMulInt8(),), Context()) == Beginning(model, (MatMulInt8(),), Context())
+    assert begin(tmp_path, model, (MatMulInt8(),), Context()) == Beginning(
+        model, (MatMulInt8(),), Context()
+    )
 
 
 def test_what_a_recipe_stores_is_the_same_whatever_was_stored_before_it(tmp_path: Path) -> None:
     coarse = Embeddings(2, 16, smallest_bytes=1)
     alone, together = (
         begin(tmp_path / name, transformer(), (Clean(), *steps), Context(samples())).finish()
-        for name, steps in (("alone", (WeightBlocks(4, 32),)), ("together", (coarse, WeightBlocks(4, 32))))
+        for name, steps in (
+            ("alone", (WeightBlocks(4, 32),)),
+            ("together", (coarse, WeightBlocks(4, 32))),
+        )
     )
 
     weights = {tensor.name: tensor.raw_data for tensor in alone.graph.initializer}
@@ -77,6 +84,8 @@ def test_a_recipe_that_another_went_before_is_the_same_as_alone(tmp_path: Path) 
 
 
 def test_steps_that_change_more_than_weights_share_nothing(tmp_path: Path) -> None:
-    begun = begin(tmp_path, transformer(), (Clean(), PruneStructured(), MatMulInt8()), Context(samples()))
+    begun = begin(
+        tmp_path, transformer(), (Clean(), PruneStructured(), MatMulInt8()), Context(samples())
+    )
 
     assert (begun.context.origin, begun.context.stock) == (None, Stock())

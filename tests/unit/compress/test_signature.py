@@ -1,4 +1,6 @@
-"""Signatures: read from the model, refused where the first dimension is no batch, labelled with class names."""
+"""Signatures: read from the model, refused where the first dimension is no batch, labelled with
+class names.
+"""
 
 from pathlib import Path
 
@@ -23,7 +25,9 @@ def _read(folder: Path, model: onnx.ModelProto) -> Signature:
 def test_every_datatype_is_read(tmp_path: Path, name: str) -> None:
     signature = _read(tmp_path, builders.identity(name, (-1, 3, -1)))
 
-    assert signature == Signature((spec("x", name, (-1, 3, -1)),), (spec("y", name, (-1, 3, -1)),), 0)
+    assert signature == Signature(
+        (spec("x", name, (-1, 3, -1)),), (spec("y", name, (-1, 3, -1)),), 0
+    )
 
 
 @pytest.mark.parametrize(("first", "max_batch_size"), [(-1, MAX_BATCH_SIZE), (4, 0)])
@@ -50,10 +54,13 @@ def test_a_scalar_is_refused(tmp_path: Path) -> None:
 
 def test_an_output_that_is_no_tensor_is_refused(tmp_path: Path) -> None:
     output = helper.make_tensor_sequence_value_info("y", onnx.TensorProto.FLOAT, None)
-    model = builders.build([helper.make_node("SequenceConstruct", ["x"], ["y"])], [value("x", "FP32", (-1,))], [output])
+    model = builders.build(
+        [helper.make_node("SequenceConstruct", ["x"], ["y"])], [value("x", "FP32", (-1,))], [output]
+    )
 
     with pytest.raises(
-        ModelRefused, match=r"output 'y' is a seq\(tensor\(float\)\); inputs and outputs must be tensors$"
+        ModelRefused,
+        match=r"output 'y' is a seq\(tensor\(float\)\); inputs and outputs must be tensors$",
     ):
         _read(tmp_path, model)
 
@@ -66,7 +73,9 @@ def test_a_map_from_scikit_learn_is_refused_with_the_option_that_avoids_it(tmp_p
     output = helper.make_value_info("y", helper.make_sequence_type_proto(scores))
     model = builders.build([node], [value("x", "FP32", (-1, 2))], [output])
 
-    with pytest.raises(ModelRefused, match=r"must be tensors; convert .* options=\{'zipmap': False\}$"):
+    with pytest.raises(
+        ModelRefused, match=r"must be tensors; convert .* options=\{'zipmap': False\}$"
+    ):
         _read(tmp_path, model)
 
 
@@ -79,18 +88,29 @@ def test_a_model_without_inputs_is_refused(tmp_path: Path) -> None:
 
 def test_a_model_onnxruntime_does_not_load_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ModelRefused, match=r"onnxruntime [\d.]+ cannot load the model") as caught:
-        _read(tmp_path, builders.build([helper.make_node("Nothing", ["x"], ["y"])], [value("x", "FP32", (1,))], []))
+        _read(
+            tmp_path,
+            builders.build(
+                [helper.make_node("Nothing", ["x"], ["y"])], [value("x", "FP32", (1,))], []
+            ),
+        )
 
     assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize(("domain", "told"), [("", "ai.onnx"), ("ai.onnx.ml", "ai.onnx.ml")])
-def test_an_opset_that_is_too_new_is_told_with_those_that_are_not(tmp_path: Path, domain: str, told: str) -> None:
+def test_an_opset_that_is_too_new_is_told_with_those_that_are_not(
+    tmp_path: Path, domain: str, told: str
+) -> None:
     model = builders.linear()
     del model.opset_import[:]
-    model.opset_import.extend([helper.make_opsetid(name, 99 if name == domain else 1) for name in {"", domain}])
+    model.opset_import.extend(
+        [helper.make_opsetid(name, 99 if name == domain else 1) for name in {"", domain}]
+    )
 
-    with pytest.raises(ModelRefused, match=rf"has opset 99 of {told}, supported are those up to \d+; export it"):
+    with pytest.raises(
+        ModelRefused, match=rf"has opset 99 of {told}, supported are those up to \d+; export it"
+    ):
         _read(tmp_path, model)
 
 

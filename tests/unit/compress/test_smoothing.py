@@ -1,4 +1,6 @@
-"""Scales and shifts: never worse than leaving the channels as they are, and much better with outliers."""
+"""Scales and shifts: never worse than leaving the channels as they are, and much better with
+outliers.
+"""
 
 import numpy as np
 from hypothesis import given, settings
@@ -11,7 +13,9 @@ def _runs(random: np.random.Generator, channels: int) -> list[np.ndarray]:
     return [random.normal(size=(9, channels)).astype(np.float32) for _ in range(6)]
 
 
-def _measured_error(runs: list[np.ndarray], weight: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> float:
+def _measured_error(
+    runs: list[np.ndarray], weight: np.ndarray, scale: np.ndarray, shift: np.ndarray
+) -> float:
     """The squared error of the product when both sides are really rounded as int8 kernels do."""
     scaled = weight * scale[:, None]
     steps = np.abs(scaled).max(axis=0) / 127
@@ -27,7 +31,8 @@ def _measured_error(runs: list[np.ndarray], weight: np.ndarray, scale: np.ndarra
 def test_outlier_channels_cost_a_fraction_after_fitting() -> None:
     random = np.random.default_rng(0)
     runs = [
-        run * np.where(np.arange(48) == 5, 40, 1) + np.where(np.arange(48) == 5, 60, 0) for run in _runs(random, 48)
+        run * np.where(np.arange(48) == 5, 40, 1) + np.where(np.arange(48) == 5, 60, 0)
+        for run in _runs(random, 48)
     ]
     weight = random.normal(size=(48, 24)).astype(np.float32)
     ranges = Ranges.of(runs)
@@ -51,7 +56,9 @@ def test_the_error_is_the_expected_one() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), channels=st.integers(2, 40), shifted=st.booleans())
-def test_fitting_is_never_worse_than_the_formula_it_starts_from(seed: int, channels: int, shifted: bool) -> None:
+def test_fitting_is_never_worse_than_the_formula_it_starts_from(
+    seed: int, channels: int, shifted: bool
+) -> None:
     random = np.random.default_rng(seed)
     runs = [run * random.lognormal(0, 2, channels) for run in _runs(random, channels)]
     weight, ranges = random.normal(size=(channels, 7)).astype(np.float32), Ranges.of(runs)
@@ -59,9 +66,9 @@ def test_fitting_is_never_worse_than_the_formula_it_starts_from(seed: int, chann
     found = fit(ranges, weight, shifted=shifted)
 
     if not shifted:
-        assert found.error <= expected_error(ranges, weight, formula(ranges, weight, 0.8), np.zeros(channels)) * (
-            1 + 1e-9
-        )
+        assert found.error <= expected_error(
+            ranges, weight, formula(ranges, weight, 0.8), np.zeros(channels)
+        ) * (1 + 1e-9)
     assert np.isfinite(found.scale).all()
     assert (found.scale > 0).all()
 

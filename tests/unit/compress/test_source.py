@@ -57,7 +57,9 @@ def test_a_foreign_or_broken_file_is_refused(tmp_path: Path, content: bytes, wor
 
 
 @given(st.integers(0, len(builders.linear().SerializeToString()) - 1))
-def test_a_model_cut_off_anywhere_is_refused(tmp_path_factory: pytest.TempPathFactory, length: int) -> None:
+def test_a_model_cut_off_anywhere_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, length: int
+) -> None:
     path = tmp_path_factory.mktemp("cut") / "model.onnx"
     path.write_bytes(builders.linear().SerializeToString()[:length])
 
@@ -107,7 +109,9 @@ def _field(number: int, content: bytes) -> bytes:
 def test_a_graph_that_nests_too_deep_is_refused(tmp_path: Path) -> None:
     graph = b""
     for _ in range(5_000):
-        graph = _field(1, _field(5, _field(6, graph)))  # GraphProto.node, NodeProto.attribute, AttributeProto.g
+        graph = _field(
+            1, _field(5, _field(6, graph))
+        )  # GraphProto.node, NodeProto.attribute, AttributeProto.g
     path = tmp_path / "model.onnx"
 
     path.write_bytes(_field(7, graph) + _field(8, b""))  # ModelProto.graph and opset_import
@@ -143,10 +147,16 @@ def test_a_model_with_any_byte_changed_is_read_or_refused(
 
 
 def test_weights_hidden_in_a_subgraph_are_found(tmp_path: Path) -> None:
-    hidden = TensorProto(name="hidden", data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
+    hidden = TensorProto(
+        name="hidden", data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL
+    )
     hidden.external_data.add(key="location", value="/etc/passwd")
     branch = helper.make_graph(
-        [helper.make_node("Identity", ["hidden"], ["z"])], "then", [], [builders.value("z", "FP32", (1,))], [hidden]
+        [helper.make_node("Identity", ["hidden"], ["z"])],
+        "then",
+        [],
+        [builders.value("z", "FP32", (1,))],
+        [hidden],
     )
     model = builders.build(
         [helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch)],
@@ -169,7 +179,9 @@ def test_operators_of_microsoft_are_accepted(tmp_path: Path) -> None:
     node = helper.make_node("Gelu", ["x"], ["y"], domain="com.microsoft")
     values = builders.value("x", "FP32", (-1, 2)), builders.value("y", "FP32", (-1, 2))
 
-    source = read_source(write(tmp_path, builders.build([node], values[:1], values[1:], domains=["com.microsoft"])))
+    source = read_source(
+        write(tmp_path, builders.build([node], values[:1], values[1:], domains=["com.microsoft"]))
+    )
 
     assert source.self_contained
 
@@ -177,8 +189,12 @@ def test_operators_of_microsoft_are_accepted(tmp_path: Path) -> None:
 def _with_function(inner_domain: str) -> onnx.ModelProto:
     node = helper.make_node("Double", ["x"], ["y"], domain="own")
     values = builders.value("x", "FP32", (-1, 2)), builders.value("y", "FP32", (-1, 2))
-    model = builders.build([node], values[:1], values[1:], domains=["own", *([inner_domain] if inner_domain else [])])
-    body = helper.make_node("Add" if not inner_domain else "Shell", ["a", "a"], ["b"], domain=inner_domain)
+    model = builders.build(
+        [node], values[:1], values[1:], domains=["own", *([inner_domain] if inner_domain else [])]
+    )
+    body = helper.make_node(
+        "Add" if not inner_domain else "Shell", ["a", "a"], ["b"], domain=inner_domain
+    )
     imports = [
         helper.make_opsetid("", builders.OPSET),
         *([helper.make_opsetid(inner_domain, 1)] if inner_domain else []),

@@ -1,4 +1,6 @@
-"""Stock: arrays are made once for all who need them, and only where everything they depend on is the same."""
+"""Stock: arrays are made once for all who need them, and only where everything they depend on is
+the same.
+"""
 
 import subprocess
 import sys
@@ -26,7 +28,10 @@ def _making(*made: np.ndarray) -> Callable[[], tuple[np.ndarray, ...]]:
 
 
 def test_arrays_are_made_once(tmp_path: Path) -> None:
-    stock, made = Stock(tmp_path / "stock"), (np.arange(6, dtype=np.int8).reshape(2, 3), np.ones(3, np.float16))
+    stock, made = (
+        Stock(tmp_path / "stock"),
+        (np.arange(6, dtype=np.int8).reshape(2, 3), np.ones(3, np.float16)),
+    )
 
     first = stock.take(("matrix", 8), _making(*made))
     second = stock.take(("matrix", 8), _never)
@@ -71,8 +76,13 @@ def test_other_settings_are_other_arrays(tmp_path: Path, one: object, other: obj
     assert stock.take((other, "value"), _making(np.ones(1)))[0] == 1
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(weight=arrays.arrays(np.float32, (2, 3), elements=st.floats(-1, 1, width=32)), place=st.integers(0, 5))
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    weight=arrays.arrays(np.float32, (2, 3), elements=st.floats(-1, 1, width=32)),
+    place=st.integers(0, 5),
+)
 def test_one_other_value_is_another_array(tmp_path: Path, weight: np.ndarray, place: int) -> None:
     changed = weight.copy()
     changed.flat[place] += 1
@@ -104,7 +114,11 @@ def make():
 print(int(Stock(folder / "stock").take(("a",), make)[0][0]))
 """
     running = [
-        subprocess.Popen([sys.executable, "-c", script, str(tmp_path), str(number)], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path), str(number)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for number in (1, 2)
     ]
 

@@ -28,14 +28,19 @@ def test_the_same_model_gives_the_same_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("beside")
-def test_weights_too_large_for_one_file_go_beside_it_and_stay_in_the_caller_s_model(tmp_path: Path) -> None:
+def test_weights_too_large_for_one_file_go_beside_it_and_stay_in_the_caller_s_model(
+    tmp_path: Path,
+) -> None:
     model = builders.mlp()
 
     save_model(model, tmp_path / "model.onnx")
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "model.onnx.data"]
     assert model == builders.mlp()
-    weights = {tensor.name: tensor.raw_data for tensor in onnx.load(tmp_path / "model.onnx").graph.initializer}
+    weights = {
+        tensor.name: tensor.raw_data
+        for tensor in onnx.load(tmp_path / "model.onnx").graph.initializer
+    }
     assert weights == {tensor.name: tensor.raw_data for tensor in model.graph.initializer}
 
 

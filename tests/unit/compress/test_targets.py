@@ -1,4 +1,6 @@
-"""Other instruction sets: what cannot be looked at there is said, and no recipe is blamed for it."""
+"""Other instruction sets: what cannot be looked at there is said, and no recipe is blamed for
+it.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -26,26 +28,36 @@ Feeds = Sequence[Mapping[str, np.ndarray]]
 
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Path], None]], None]:
-    """Take this machine for one that reaches AVX2 in this process; a function hears of each model before it runs."""
+    """Take this machine for one that reaches AVX2 in this process; a function hears of each model
+    before it runs.
+    """
 
     def install(heard: Callable[[Path], None]) -> None:
-        def run_on(_: InstructionSet, model: Path, feeds: Feeds, *_rest: Any, **_options: Any) -> list[dict[str, Any]]:
+        def run_on(
+            _: InstructionSet, model: Path, feeds: Feeds, *_rest: Any, **_options: Any
+        ) -> list[dict[str, Any]]:
             heard(model)
             session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
             names = [output.name for output in session.get_outputs()]
             return [dict(zip(names, session.run(names, dict(feed)), strict=True)) for feed in feeds]
 
-        monkeypatch.setattr(targets, "available", lambda wanted: Availability(wanted, "masked", "a test"))
+        monkeypatch.setattr(
+            targets, "available", lambda wanted: Availability(wanted, "masked", "a test")
+        )
         monkeypatch.setattr(targets, "run_on", run_on)
 
     return install
 
 
-def _compress(make: Make, monkeypatch: pytest.MonkeyPatch, budget_s: float | None = None) -> Outcome:
+def _compress(
+    make: Make, monkeypatch: pytest.MonkeyPatch, budget_s: float | None = None
+) -> Outcome:
     offer(monkeypatch, *(recipe(name, "x86_64") for name in RECIPES), FP32)
     monkeypatch.setattr(Ground, "at_a_time", 1)
     sets = ["x86_64-avx2"]
-    return compress(make(builders.mlp(64, 256, 4), instruction_sets=sets), "m", silent, budget_s=budget_s)
+    return compress(
+        make(builders.mlp(64, 256, 4), instruction_sets=sets), "m", silent, budget_s=budget_s
+    )
 
 
 @pytest.mark.usefixtures("unmeasured")
@@ -59,13 +71,19 @@ def test_a_target_on_which_fp32_itself_fails_is_said_and_blames_no_recipe(
 
     outcome = _compress(make, monkeypatch)
 
-    reason = "not available because the fp32 model fails there too: x86_64-avx2 (masked): illegal instruction"
+    reason = (
+        "not available because the fp32 model fails there too: x86_64-avx2 (masked): illegal "
+        "instruction"
+    )
     reasons = {row.recipe: row.reason for row in outcome.candidates}
     assert outcome.manifest.not_verified_on == {"x86_64-avx2": reason}
     assert "x86_64-avx2" not in outcome.manifest.verified_on
     assert f"not verified on x86_64-avx2: {reason}" in outcome.report.notes
     assert outcome.manifest.recipe in ("int8-nearest", "blocks8-nearest")
-    assert reasons["int8-smooth-vnni"] == "it may saturate on x86_64-avx2, which cannot be looked at here"
+    assert (
+        reasons["int8-smooth-vnni"]
+        == "it may saturate on x86_64-avx2, which cannot be looked at here"
+    )
 
 
 @pytest.mark.usefixtures("unmeasured")
@@ -116,11 +134,14 @@ def test_what_the_time_did_not_suffice_for_is_said_and_the_smallest_is_judged_an
     outcome = _compress(make, monkeypatch, budget_s=1e5)
 
     rows = {row.recipe: row for row in outcome.candidates}
-    over = [row.recipe for row in rows.values() if row.reason.endswith("the search's time was over")]
+    over = [
+        row.recipe for row in rows.values() if row.reason.endswith("the search's time was over")
+    ]
     assert rows[outcome.manifest.recipe].agreement
     assert over
     assert all(rows[name].reason.startswith("not verified on x86_64-avx2") for name in over)
     assert outcome.report.notes[-1] == (
-        f"the search's time was over before {len(over)} of 4 recipes were judged; with more of it (search_budget_s, "
+        f"the search's time was over before {len(over)} of 4 recipes were judged; with more of it "
+        f"(search_budget_s, "
         "--budget) a better one may be found, and the search goes on where it was"
     )

@@ -18,7 +18,9 @@ def _conv_of_computed_kernel() -> onnx.ModelProto:
 
 def _fused_attention() -> onnx.ModelProto:
     inputs = [builders.value(name, "FP32", (1, 4, 8)) for name in ("q", "k", "v")]
-    node = helper.make_node("MultiHeadAttention", ["q", "k", "v"], ["y"], domain="com.microsoft", num_heads=2)
+    node = helper.make_node(
+        "MultiHeadAttention", ["q", "k", "v"], ["y"], domain="com.microsoft", num_heads=2
+    )
     return builders.build([node], inputs, [builders.value("y", "FP32", (1, 4, 8))])
 
 
@@ -60,7 +62,9 @@ def test_a_graph_has_the_traits_of_its_operators(model: onnx.ModelProto, names: 
 
 
 def test_names_are_those_of_the_fields_that_hold() -> None:
-    assert Traits(projections=True, convolutions=False, tables=True, large_tables=False, attention=False).names == {
+    assert Traits(
+        projections=True, convolutions=False, tables=True, large_tables=False, attention=False
+    ).names == {
         "projections",
         "tables",
     }

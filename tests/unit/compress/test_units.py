@@ -34,12 +34,18 @@ def test_a_size_is_said_with_three_digits(size_bytes: int, text: str) -> None:
         (float("inf"), "inf"),
     ],
 )
-def test_a_number_has_three_digits_and_an_exponent_only_where_it_is_long(value: float, text: str) -> None:
+def test_a_number_has_three_digits_and_an_exponent_only_where_it_is_long(
+    value: float, text: str
+) -> None:
     assert three_digits(value) == text
 
 
 def test_a_duration_changes_its_unit_at_a_second() -> None:
-    assert [milliseconds(value) for value in (0.0174, 24.4, 1_300)] == ["0.0174 ms", "24.4 ms", "1.30 s"]
+    assert [milliseconds(value) for value in (0.0174, 24.4, 1_300)] == [
+        "0.0174 ms",
+        "24.4 ms",
+        "1.30 s",
+    ]
 
 
 def test_a_ratio_to_nothing_is_a_dash() -> None:

@@ -45,7 +45,9 @@ def test_a_layer_is_named_up_to_its_first_number(weight: str, node: str, layer: 
         (TensorProto.INT64, [2**20, 2**20], 2**43),
     ],
 )
-def test_a_tensor_takes_what_its_shape_and_datatype_say(kind: int, dims: list[int], size_bytes: int) -> None:
+def test_a_tensor_takes_what_its_shape_and_datatype_say(
+    kind: int, dims: list[int], size_bytes: int
+) -> None:
     assert data_bytes(TensorProto(data_type=kind, dims=dims)) == size_bytes
 
 
@@ -82,7 +84,10 @@ def test_every_datatype_of_onnx_with_whole_or_packed_elements_has_a_size() -> No
 def test_each_weight_is_told_with_the_node_that_reads_it() -> None:
     model = builders.mlp()
 
-    found = {weight.tensor.name: (weight.node.name, weight.position, weight.size_bytes) for weight in weights(model)}
+    found = {
+        weight.tensor.name: (weight.node.name, weight.position, weight.size_bytes)
+        for weight in weights(model)
+    }
 
     assert found == {
         "w1": ("gemm1", 1, 16 * 64 * 4),
@@ -96,7 +101,10 @@ def _with_branches() -> onnx.ModelProto:
     """A table that only the branches of an If read, and a constant inside one of them."""
     constant = numpy_helper.from_array(np.ones(3, np.float32), "inner")
     then = helper.make_graph(
-        [helper.make_node("Add", ["table", "table"], ["z"], name="add")], "t", [], [builders.value("z", "FP32", (3,))]
+        [helper.make_node("Add", ["table", "table"], ["z"], name="add")],
+        "t",
+        [],
+        [builders.value("z", "FP32", (3,))],
     )
     other = helper.make_graph(
         [
@@ -113,7 +121,9 @@ def _with_branches() -> onnx.ModelProto:
 
 
 def test_weights_of_branches_and_constant_nodes_are_found() -> None:
-    found = {weight.node.name: (weight.size_bytes, weight.shared) for weight in weights(_with_branches())}
+    found = {
+        weight.node.name: (weight.size_bytes, weight.shared) for weight in weights(_with_branches())
+    }
 
     assert found == {"add": (12, True), "copy": (12, False)}
 
@@ -134,5 +144,9 @@ def test_layers_before_and_after_are_told_by_operator_the_largest_first() -> Non
     assert found[0] == LayerSize("gemm1", "Gemm", 16 * 64 * 4 + 64 * 4, 0)
     assert LayerSize("gemm1", "MatMulInteger", 0, 16 * 64 + 1) in found
     assert {"gemm1", "gemm2"} <= {item.layer for item in found}
-    assert sum(item.before_bytes for item in found) == sum(weight.size_bytes for weight in weights(before))
-    assert sum(item.after_bytes for item in found) == sum(weight.size_bytes for weight in weights(after))
+    assert sum(item.before_bytes for item in found) == sum(
+        weight.size_bytes for weight in weights(before)
+    )
+    assert sum(item.after_bytes for item in found) == sum(
+        weight.size_bytes for weight in weights(after)
+    )

@@ -1,4 +1,6 @@
-"""A search's folder: one process at a time, kept until the key changes, and never somebody else's."""
+"""A search's folder: one process at a time, kept until the key changes, and never somebody
+else's.
+"""
 
 import signal
 import subprocess
@@ -23,9 +25,14 @@ with open_workspace(Path(sys.argv[1]), "m", sys.argv[2]) as workspace:
 
 
 def _hold(cache: Path, key: str) -> tuple[subprocess.Popen[str], Path]:
-    """Another process that works in the workspace until its stdin closes, and the folder it works in."""
+    """Another process that works in the workspace until its stdin closes, and the folder it works
+    in.
+    """
     process = subprocess.Popen(
-        [sys.executable, "-c", _HOLD, str(cache), key], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", _HOLD, str(cache), key],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     return process, Path(process.stdout.readline().strip())

@@ -1,4 +1,6 @@
-"""A transformer of one layer, small enough to build in a test: attention, feed-forward, outlier channels."""
+"""A transformer of one layer, small enough to build in a test: attention, feed-forward, outlier
+channels.
+"""
 
 from typing import Final
 
@@ -14,9 +16,11 @@ WORDS: Final = 600
 
 
 def transformer(seed: int = 0) -> onnx.ModelProto:
-    """``input_ids`` and ``attention_mask`` INT64 [-1, -1] to ``vector`` FP32 [-1, 32], with two channels far out.
+    """``input_ids`` and ``attention_mask`` INT64 [-1, -1] to ``vector`` FP32 [-1, 32], with two
+    channels far out.
 
-    Nodes: ``lookup``, ``query``, ``key``, ``value``, ``dense``, ``wide``, ``narrow`` and what is between them.
+    Nodes: ``lookup``, ``query``, ``key``, ``value``, ``dense``, ``wide``, ``narrow`` and what is
+    between them.
     """
     random = np.random.default_rng(seed)
     sizes = dict.fromkeys(("query", "key", "value", "dense"), (WIDTH, WIDTH)) | {
@@ -24,9 +28,12 @@ def transformer(seed: int = 0) -> onnx.ModelProto:
         "narrow": (WIDE, WIDTH),
     }
     constants: dict[str, np.ndarray] = {
-        f"{name}_w": _normal(random, size) / np.float32(np.sqrt(size[0])) for name, size in sizes.items()
+        f"{name}_w": _normal(random, size) / np.float32(np.sqrt(size[0]))
+        for name, size in sizes.items()
     }
-    constants |= {f"{name}_b": _normal(random, size[1:]) / np.float32(10) for name, size in sizes.items()}
+    constants |= {
+        f"{name}_b": _normal(random, size[1:]) / np.float32(10) for name, size in sizes.items()
+    }
     constants |= {
         "words": _normal(random, (WORDS, WIDTH)),
         "heads": np.array([0, 0, 4, 8]),
@@ -62,30 +69,46 @@ def _normal(random: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
 def _linear(name: str, source: str) -> list[onnx.NodeProto]:
     return [
         helper.make_node("MatMul", [source, f"{name}_w"], [f"{name}_product"], name=name),
-        helper.make_node("Add", [f"{name}_product", f"{name}_b"], [f"{name}_out"], name=f"{name}_add"),
+        helper.make_node(
+            "Add", [f"{name}_product", f"{name}_b"], [f"{name}_out"], name=f"{name}_add"
+        ),
     ]
 
 
 def _split(name: str) -> list[onnx.NodeProto]:
     return [
-        helper.make_node("Reshape", [f"{name}_out", "heads"], [f"{name}_heads"], name=f"{name}_reshape"),
         helper.make_node(
-            "Transpose", [f"{name}_heads"], [f"{name}_ready"], perm=(0, 2, 1, 3), name=f"{name}_transpose"
+            "Reshape", [f"{name}_out", "heads"], [f"{name}_heads"], name=f"{name}_reshape"
+        ),
+        helper.make_node(
+            "Transpose",
+            [f"{name}_heads"],
+            [f"{name}_ready"],
+            perm=(0, 2, 1, 3),
+            name=f"{name}_transpose",
         ),
     ]
 
 
 def _attention() -> list[onnx.NodeProto]:
-    parts = [node for name in ("query", "key", "value") for node in [*_linear(name, "start"), *_split(name)]]
+    parts = [
+        node
+        for name in ("query", "key", "value")
+        for node in [*_linear(name, "start"), *_split(name)]
+    ]
     return [
         helper.make_node("Gather", ["words", "input_ids"], ["rows"], name="lookup"),
-        helper.make_node("LayerNormalization", ["rows", "gamma", "beta"], ["start"], name="first_norm"),
+        helper.make_node(
+            "LayerNormalization", ["rows", "gamma", "beta"], ["start"], name="first_norm"
+        ),
         helper.make_node("Cast", ["attention_mask"], ["mask"], to=1, name="mask_cast"),
         helper.make_node("Sub", ["one", "mask"], ["absent"], name="mask_sub"),
         helper.make_node("Mul", ["absent", "low"], ["far"], name="mask_mul"),
         helper.make_node("Unsqueeze", ["far", "axes"], ["added_mask"], name="mask_wide"),
         *parts,
-        helper.make_node("Transpose", ["key_ready"], ["key_turned"], perm=(0, 1, 3, 2), name="key_turn"),
+        helper.make_node(
+            "Transpose", ["key_ready"], ["key_turned"], perm=(0, 1, 3, 2), name="key_turn"
+        ),
         helper.make_node("MatMul", ["query_ready", "key_turned"], ["scores"], name="scores_matmul"),
         helper.make_node("Add", ["scores", "added_mask"], ["masked"], name="scores_add"),
         helper.make_node("Softmax", ["masked"], ["shares"], axis=-1, name="softmax"),

@@ -38,7 +38,9 @@ def config(**gpu: Any) -> Config:
 
 def model(*latency: Latency, peak_mb: float = 60.0) -> Manifest:
     plain = builders.manifest()
-    return replace(plain, measurements=replace(plain.measurements, latency=latency, peak_memory_mb=peak_mb))
+    return replace(
+        plain, measurements=replace(plain.measurements, latency=latency, peak_memory_mb=peak_mb)
+    )
 
 
 def test_a_request_costs_its_time_and_memory() -> None:
@@ -63,7 +65,9 @@ def test_the_break_even_of_known_machines_is_the_published_one(
 ) -> None:
     cost = request_usd(PRICES, memory_gb * 1024, time_ms, "x86_64")
 
-    hours = [PRICES.machine(name).on_demand.usd for name in ("g4dn.xlarge", "g6.xlarge", "g5.xlarge")]
+    hours = [
+        PRICES.machine(name).on_demand.usd for name in ("g4dn.xlarge", "g6.xlarge", "g5.xlarge")
+    ]
     assert cost * 1000 == pytest.approx(usd_per_1000, rel=0.03)
     assert [break_even_rps(hour, cost) for hour in hours] == pytest.approx(rates, rel=0.02)
 
@@ -109,7 +113,10 @@ def test_a_request_now_and_then_starts_a_worker_works_and_lets_the_machine_go_la
 
 
 def test_a_month_without_a_request_has_the_alarms_of_gpu_workers() -> None:
-    idle = [estimate(model(Latency(1, 10, 12)), ON_GPU, config(spot=spot), PRICES, ()).idle for spot in (True, False)]
+    idle = [
+        estimate(model(Latency(1, 10, 12)), ON_GPU, config(spot=spot), PRICES, ()).idle
+        for spot in (True, False)
+    ]
 
     assert [found.model_usd for found in idle] == pytest.approx([1.80, 0.80], abs=0.01)
 
@@ -118,7 +125,8 @@ def test_the_profile_standard_adds_its_alarms_and_its_firewall() -> None:
     standard = config().model_copy(update={"deployment": Deployment(profile="standard")})
 
     plain, watched = (
-        estimate(model(Latency(1, 10, 12)), ON_LAMBDA, told, PRICES, ()).idle for told in (config(), standard)
+        estimate(model(Latency(1, 10, 12)), ON_LAMBDA, told, PRICES, ()).idle
+        for told in (config(), standard)
     )
 
     assert watched.model_usd - plain.model_usd == pytest.approx(0.60)
@@ -126,7 +134,9 @@ def test_the_profile_standard_adds_its_alarms_and_its_firewall() -> None:
 
 
 @given(st.integers(1, 10**9), st.integers(1, 10**6), st.floats(0, 60), st.integers(1, 1_440))
-def test_more_requests_never_take_fewer_machine_hours(count: int, more: int, work_s: float, idle_minutes: int) -> None:
+def test_more_requests_never_take_fewer_machine_hours(
+    count: int, more: int, work_s: float, idle_minutes: int
+) -> None:
     told = config(idle_minutes=idle_minutes)
     fewer, many = gpu_hours(count, work_s, told), gpu_hours(count + more, work_s, told)
 
@@ -142,7 +152,9 @@ def test_a_model_on_the_gpu_has_no_costs_on_lambda() -> None:
 
 
 def test_a_month_on_lambda_is_the_sum_of_its_requests_in_whole_milliseconds() -> None:
-    (level,) = estimate(model(Latency(1, 9.1, 12)), ON_LAMBDA, config(), PRICES, (1_000_000,)).traffic
+    (level,) = estimate(
+        model(Latency(1, 9.1, 12)), ON_LAMBDA, config(), PRICES, (1_000_000,)
+    ).traffic
 
     gb_seconds = 1_769 / 1024 * 0.010 * 1_000_000
     assert level.lambda_usd == pytest.approx(gb_seconds * 0.0000166667 + 0.20 + 3.50)

@@ -15,7 +15,12 @@ from tests import builders
 
 LABELS = np.arange(1_000) % 10
 CONFIG = Config.model_validate(
-    {"service": "tiny", "models": {"digits": {"source": "d.onnx", "quality": {"samples": "h.npz", "max_drop": 0.005}}}}
+    {
+        "service": "tiny",
+        "models": {
+            "digits": {"source": "d.onnx", "quality": {"samples": "h.npz", "max_drop": 0.005}}
+        },
+    }
 )
 
 
@@ -40,7 +45,11 @@ def test_answers_equal_to_the_fp32_models_pass() -> None:
 
 @pytest.mark.parametrize(
     ("size_bytes", "wrong", "problems"),
-    [(351, 0, ["the artifact is 0.35 ×"]), (300, 1, ["another class"]), (300, 6, ["accuracy 0.9940", "another class"])],
+    [
+        (351, 0, ["the artifact is 0.35 ×"]),
+        (300, 1, ["another class"]),
+        (300, 6, ["accuracy 0.9940", "another class"]),
+    ],
 )
 def test_every_broken_promise_is_told(size_bytes: int, wrong: int, problems: list[str]) -> None:
     found = demo._problems(CONFIG, _manifest(size_bytes), _held_out(), [_result(0), _result(wrong)])
@@ -56,7 +65,10 @@ def test_a_step_that_fails_names_its_command_and_exit_code() -> None:
 
 def test_leaving_a_step_early_ends_all_that_it_started(tmp_path: Path) -> None:
     note = tmp_path / "pid"
-    child = f"import os, pathlib, time; pathlib.Path({str(note)!r}).write_text(f'{{os.getpid()}} '); time.sleep(60)"
+    child = (
+        f"import os, pathlib, time; pathlib.Path({str(note)!r}).write_text(f'{{os.getpid()}} "
+        f"'); time.sleep(60)"
+    )
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
 
     with demo._process_group((sys.executable, "-c", parent)) as process:

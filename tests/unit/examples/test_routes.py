@@ -17,7 +17,9 @@ GOOD = [
 
 
 def test_the_model_enlarges_every_point() -> None:
-    session = onnxruntime.InferenceSession(routes.enlarger().SerializeToString(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        routes.enlarger().SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     pixels = np.random.default_rng(0).random((3, 1, 8, 8), np.float32)
 
     (large,) = session.run(None, {"pixels": pixels})

@@ -1,4 +1,6 @@
-"""A bucket in moto with the files of artifacts and the index that a deployment writes, and a client that can fail."""
+"""A bucket in moto with the files of artifacts and the index that a deployment writes, and a client
+that can fail.
+"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -29,11 +31,16 @@ def assets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def upload(client: Any, root: Path, *manifests: Manifest) -> None:
-    """Put artifacts below ``root`` into the bucket, each file under a key that says nothing about it."""
+    """Put artifacts below ``root`` into the bucket, each file under a key that says nothing about
+    it.
+    """
     models = []
     for manifest in manifests:
         folder = root / manifest.name / manifest.version
-        keys = {entry.path: f"{manifest.name}-{manifest.version}-{entry.sha256[:8]}" for entry in manifest.files}
+        keys = {
+            entry.path: f"{manifest.name}-{manifest.version}-{entry.sha256[:8]}"
+            for entry in manifest.files
+        }
         for name, key in keys.items():
             client.put_object(Bucket=BUCKET, Key=key, Body=(folder / name).read_bytes())
         models.append({"manifest": json.loads((folder / MANIFEST_NAME).read_text()), "files": keys})
@@ -41,9 +48,13 @@ def upload(client: Any, root: Path, *manifests: Manifest) -> None:
 
 
 class Client:
-    """The real client, but for reads that ``break_read`` changes; ``reads`` are the ranges that were asked for."""
+    """The real client, but for reads that ``break_read`` changes; ``reads`` are the ranges that
+    were asked for.
+    """
 
-    def __init__(self, client: Any, break_read: Callable[[int, Any], Any] = lambda _number, answer: answer) -> None:
+    def __init__(
+        self, client: Any, break_read: Callable[[int, Any], Any] = lambda _number, answer: answer
+    ) -> None:
         self._client = client
         self._break_read = break_read
         self.reads: list[str] = []

@@ -31,7 +31,8 @@ Act = Callable[[Mapping[str, Array]], None]
 
 @dataclass
 class Doubler:
-    """A runner without onnxruntime: ``y = 2 x`` for ``x`` FP32 [-1, 2], after ``act`` did what the test wants.
+    """A runner without onnxruntime: ``y = 2 x`` for ``x`` FP32 [-1, 2], after ``act`` did what the
+    test wants.
 
     ``prepare`` is what it does to have the model ready, ``sizes`` are the rows of each run.
     """
@@ -51,7 +52,9 @@ class Doubler:
     def prefetch(self, manifest: Manifest) -> None:
         self.prepare()
 
-    def run(self, manifest: Manifest, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+    def run(
+        self, manifest: Manifest, feeds: Mapping[str, Array], outputs: Sequence[str]
+    ) -> dict[str, Array]:
         self.sizes.append(len(feeds["x"]))
         self.act(feeds)
         return {"y": feeds["x"] * 2}
@@ -78,7 +81,9 @@ class Bench:
     thread: threading.Thread | None = None
 
     def start(self) -> None:
-        self.thread = threading.Thread(target=lambda: self.status.append(self.worker.run()), daemon=True)
+        self.thread = threading.Thread(
+            target=lambda: self.status.append(self.worker.run()), daemon=True
+        )
         self.thread.start()
 
     def stop(self) -> int:
@@ -95,14 +100,21 @@ class Bench:
 
     def submit(self, number: float, rows: int = 1, version: str = "1", model: str = MODEL) -> Job:
         """Queue a job whose rows all are ``number``."""
-        x = {"name": "x", "datatype": "FP32", "shape": [rows, 2], "data": np.full((rows, 2), number).tolist()}
+        x = {
+            "name": "x",
+            "datatype": "FP32",
+            "shape": [rows, 2],
+            "data": np.full((rows, 2), number).tolist(),
+        }
         payload = Payload.of(json.dumps({"inputs": [x]}).encode(), {})
         return self.memory.service.submit(Submission(CALLER, model, version, payload, tier="gpu"))
 
     def submit_suspect(self, number: float, model: str = MODEL) -> Job:
         """Queue a job that a worker has died with."""
         job = self.submit(number, model=model)
-        return self.memory.service.table.change(job.id, lambda found: jobs.claim(found, "dead", 0, 1))
+        return self.memory.service.table.change(
+            job.id, lambda found: jobs.claim(found, "dead", 0, 1)
+        )
 
     def job(self, job: Job) -> Job:
         return self.memory.service.table.get(job.id)

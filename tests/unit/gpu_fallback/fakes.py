@@ -1,4 +1,6 @@
-"""A device with little memory and a source of models that fails, for the tests of what a worker does about it."""
+"""A device with little memory and a source of models that fails, for the tests of what a worker
+does about it.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,7 +22,9 @@ ROWS = np.ones((4, 4), np.float32)
 
 
 class Memory:
-    """A device with room for so many rows at once; 0 rows of room fail to open. It remembers what it ran."""
+    """A device with room for so many rows at once; 0 rows of room fail to open. It remembers what
+    it ran.
+    """
 
     def __init__(self, rows: int) -> None:
         self.rows = rows

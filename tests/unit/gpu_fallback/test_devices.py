@@ -13,14 +13,19 @@ NONE = Hardware("CUDA driver version is insufficient")
 
 
 def choose(found: Hardware, *, allow_cpu: bool = False, memory_mb: int = 0) -> Device:
-    return choose_device(found, allow_cpu=allow_cpu, memory_mb=memory_mb, cache=Path("/models/.tensorrt"))
+    return choose_device(
+        found, allow_cpu=allow_cpu, memory_mb=memory_mb, cache=Path("/models/.tensorrt")
+    )
 
 
 def test_cuda_is_taken_where_it_works_and_keeps_to_its_memory() -> None:
     device = choose(Hardware(""), memory_mb=2_000)
 
     assert (device.name, device.memory, device.bound) == (CUDA, "cuda", True)
-    assert [name for name, _ in device.providers] == ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert [name for name, _ in device.providers] == [
+        "CUDAExecutionProvider",
+        "CPUExecutionProvider",
+    ]
     options = dict(device.providers)["CUDAExecutionProvider"]
     assert options["gpu_mem_limit"] == str(2_000 * 1024 * 1024)
     assert options["arena_extend_strategy"] == "kSameAsRequested"
@@ -36,11 +41,16 @@ def test_tensorrt_comes_before_cuda_where_its_libraries_are() -> None:
     assert device.name == TENSORRT
     names = [name for name, _ in device.providers]
     assert names == ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
-    assert dict(device.providers)["TensorrtExecutionProvider"]["trt_engine_cache_path"] == "/models/.tensorrt"
+    assert (
+        dict(device.providers)["TensorrtExecutionProvider"]["trt_engine_cache_path"]
+        == "/models/.tensorrt"
+    )
 
 
 def test_no_gpu_is_one_error_that_says_why_and_what_to_do() -> None:
-    with pytest.raises(DeviceMissing, match=r"driver version is insufficient.*ONNXLIFT_ALLOW_CPU=true"):
+    with pytest.raises(
+        DeviceMissing, match=r"driver version is insufficient.*ONNXLIFT_ALLOW_CPU=true"
+    ):
         choose(NONE)
 
 

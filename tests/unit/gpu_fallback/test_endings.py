@@ -35,7 +35,9 @@ def test_a_stop_finishes_what_computes_and_gives_back_the_rest_at_once(make: Mak
     assert bench.job(first).status is JobStatus.SUCCEEDED
     assert [job.attempts_left for job in back] == [MAX_ATTEMPTS] * 2
     assert bench.memory.queues.left() == 2
-    assert all(message.visible_at_s < 1e9 for message in bench.memory.queues.queues["test-tiny-gpu-jobs"])
+    assert all(
+        message.visible_at_s < 1e9 for message in bench.memory.queues.queues["test-tiny-gpu-jobs"]
+    )
 
 
 def test_what_does_not_finish_within_the_stop_goes_back_with_its_attempt(make: Make) -> None:
@@ -57,7 +59,9 @@ def test_what_does_not_finish_within_the_stop_goes_back_with_its_attempt(make: M
     assert (bench.job(job).status, bench.job(job).attempts_left) == (JobStatus.QUEUED, MAX_ATTEMPTS)
 
 
-def test_a_hanging_inference_ends_the_worker_and_costs_only_its_own_job_an_attempt(make: Make) -> None:
+def test_a_hanging_inference_ends_the_worker_and_costs_only_its_own_job_an_attempt(
+    make: Make,
+) -> None:
     go_on = threading.Event()
 
     def hang(_feeds: Mapping[str, Array]) -> None:
@@ -73,9 +77,15 @@ def test_a_hanging_inference_ends_the_worker_and_costs_only_its_own_job_an_attem
     go_on.set()
 
     assert status == 1
-    assert (bench.job(hung).status, bench.job(hung).attempts_left) == (JobStatus.QUEUED, MAX_ATTEMPTS - 1)
+    assert (bench.job(hung).status, bench.job(hung).attempts_left) == (
+        JobStatus.QUEUED,
+        MAX_ATTEMPTS - 1,
+    )
     assert "longer than 1 seconds" in bench.job(hung).error
-    assert (bench.job(other).status, bench.job(other).attempts_left) == (JobStatus.QUEUED, MAX_ATTEMPTS)
+    assert (bench.job(other).status, bench.job(other).attempts_left) == (
+        JobStatus.QUEUED,
+        MAX_ATTEMPTS,
+    )
 
 
 def test_a_model_that_takes_long_to_open_does_not_count_as_hanging(make: Make) -> None:
@@ -105,7 +115,9 @@ def test_a_device_that_breaks_while_a_model_is_opened_costs_no_attempt(make: Mak
     assert (bench.job(job).status, bench.job(job).attempts_left) == (JobStatus.QUEUED, MAX_ATTEMPTS)
 
 
-def test_a_device_that_breaks_ends_the_worker_and_costs_only_what_it_ran_an_attempt(make: Make) -> None:
+def test_a_device_that_breaks_ends_the_worker_and_costs_only_what_it_ran_an_attempt(
+    make: Make,
+) -> None:
     began, go_on = threading.Event(), threading.Event()
 
     def break_down(_feeds: Mapping[str, Array]) -> None:
@@ -122,9 +134,15 @@ def test_a_device_that_breaks_ends_the_worker_and_costs_only_what_it_ran_an_atte
     go_on.set()
 
     assert bench.ended() == 1
-    assert (bench.job(first).status, bench.job(first).attempts_left) == (JobStatus.QUEUED, MAX_ATTEMPTS - 1)
+    assert (bench.job(first).status, bench.job(first).attempts_left) == (
+        JobStatus.QUEUED,
+        MAX_ATTEMPTS - 1,
+    )
     assert "CUDA failure 700" in bench.job(first).error
-    assert (bench.job(second).status, bench.job(second).attempts_left) == (JobStatus.QUEUED, MAX_ATTEMPTS)
+    assert (bench.job(second).status, bench.job(second).attempts_left) == (
+        JobStatus.QUEUED,
+        MAX_ATTEMPTS,
+    )
 
 
 @pytest.mark.parametrize("stop_within_s", [1, 2, 6, 30, 120])

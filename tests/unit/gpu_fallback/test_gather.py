@@ -1,4 +1,6 @@
-"""Which items run together: nothing is lost, doubled, reordered within its key, too large or left waiting."""
+"""Which items run together: nothing is lost, doubled, reordered within its key, too large or left
+waiting.
+"""
 
 from dataclasses import dataclass
 
@@ -22,12 +24,20 @@ class Offered:
 
 
 def offers() -> st.SearchStrategy[list[Offered]]:
-    made = st.tuples(st.integers(0, 2 * int(MAX_WAIT_MS)), st.sampled_from("abc"), st.integers(1, MAX_ROWS + 2))
-    return st.lists(made, max_size=60).map(lambda items: [Offered(number, *item) for number, item in enumerate(items)])
+    made = st.tuples(
+        st.integers(0, 2 * int(MAX_WAIT_MS)), st.sampled_from("abc"), st.integers(1, MAX_ROWS + 2)
+    )
+    return st.lists(made, max_size=60).map(
+        lambda items: [Offered(number, *item) for number, item in enumerate(items)]
+    )
 
 
-def run(items: list[Offered], takes: list[bool]) -> tuple[list[tuple[float, Batch[Offered]]], dict[int, float]]:
-    """Offer all items, look after some of them, then until nothing waits; when each batch was taken, and offered."""
+def run(
+    items: list[Offered], takes: list[bool]
+) -> tuple[list[tuple[float, Batch[Offered]]], dict[int, float]]:
+    """Offer all items, look after some of them, then until nothing waits; when each batch was
+    taken, and offered.
+    """
     gatherer: Gatherer[Offered] = Gatherer(MAX_WAIT_MS)
     now_ms, taken, offered = 0.0, [], {}
     for item, take in zip(items, takes, strict=True):
@@ -46,7 +56,9 @@ def run(items: list[Offered], takes: list[bool]) -> tuple[list[tuple[float, Batc
 
 
 @given(st.data())
-def test_every_item_is_given_once_in_its_keys_order_and_within_the_rows(data: st.DataObject) -> None:
+def test_every_item_is_given_once_in_its_keys_order_and_within_the_rows(
+    data: st.DataObject,
+) -> None:
     items = data.draw(offers())
     takes = data.draw(st.lists(st.booleans(), min_size=len(items), max_size=len(items)))
 
@@ -82,7 +94,9 @@ def test_no_item_waits_longer_than_it_may_for_one_who_looks_in_time(items: list[
 
 
 @given(offers(), st.integers(0, 50))
-def test_a_batch_that_is_neither_full_nor_due_is_not_given(items: list[Offered], later_ms: int) -> None:
+def test_a_batch_that_is_neither_full_nor_due_is_not_given(
+    items: list[Offered], later_ms: int
+) -> None:
     gatherer: Gatherer[Offered] = Gatherer(MAX_WAIT_MS)
     for item in items:
         gatherer.offer(item.key, item, item.rows, MAX_ROWS, 0.0)
@@ -91,7 +105,11 @@ def test_a_batch_that_is_neither_full_nor_due_is_not_given(items: list[Offered],
 
     if batch is not None and later_ms < MAX_WAIT_MS:
         # Full: the next item of its key did not fit, or it reached the bound.
-        following = [item for item in items if item.key == batch.items[0].key and item.number > batch.items[-1].number]
+        following = [
+            item
+            for item in items
+            if item.key == batch.items[0].key and item.number > batch.items[-1].number
+        ]
         assert batch.rows >= MAX_ROWS or batch.rows + following[0].rows > MAX_ROWS
 
 

@@ -30,7 +30,9 @@ def test_the_command_exits_as_the_container_is(tmp_path: Path, exists: bool, sta
         touch(path)
 
     environ = {**os.environ, "ONNXLIFT_HEALTH_FILE": str(path)}
-    done = subprocess.run([sys.executable, "-m", "gpu_fallback.health"], env=environ, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "gpu_fallback.health"], env=environ, capture_output=True, text=True
+    )
 
     assert done.returncode == status
     assert ("did not touch" in done.stderr) is not exists

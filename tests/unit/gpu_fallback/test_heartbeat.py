@@ -1,4 +1,6 @@
-"""What is held stays the worker's: messages hidden, leases alive, and nothing beyond the twelve hours of SQS."""
+"""What is held stays the worker's: messages hidden, leases alive, and nothing beyond the twelve
+hours of SQS.
+"""
 
 import threading
 
@@ -25,7 +27,9 @@ def holding(received_s: float) -> Holding:
 
 
 @given(st.lists(st.floats(0, 2 * HELD_AT_MOST_S)), st.integers(1, 600))
-def test_nothing_is_kept_hidden_for_longer_than_sqs_allows(received_s: list[float], visibility_s: int) -> None:
+def test_nothing_is_kept_hidden_for_longer_than_sqs_allows(
+    received_s: list[float], visibility_s: int
+) -> None:
     now_s = 2.0 * HELD_AT_MOST_S
     held = [holding(received) for received in received_s]
 

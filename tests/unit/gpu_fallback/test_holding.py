@@ -15,7 +15,9 @@ def holding(size_bytes: int = 0) -> Holding:
 
 
 @given(st.integers(1, 64), st.integers(0, 400), st.floats(0, 10_000))
-def test_room_is_told_in_lots_worth_a_call_and_never_beyond_the_capacity(rows: int, held: int, rate: float) -> None:
+def test_room_is_told_in_lots_worth_a_call_and_never_beyond_the_capacity(
+    rows: int, held: int, rate: float
+) -> None:
     holdings = Holdings(rows)
     holdings.expect(rate)
     for _ in range(held):

@@ -47,7 +47,10 @@ def test_what_costs_more_than_the_budget_has_it_alone() -> None:
     assert loaded.keys == ("large",)
 
 
-@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(1, 5)), max_size=30), st.integers(1, 10))
+@given(
+    st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(1, 5)), max_size=30),
+    st.integers(1, 10),
+)
 def test_the_budget_holds_for_any_order_of_use(uses: list[tuple[str, int]], budget_mb: int) -> None:
     loaded: Loaded[str] = Loaded(budget_mb)
     costs: dict[Hashable, int] = {}
@@ -128,7 +131,11 @@ def test_two_that_do_not_fit_together_are_opened_one_after_the_other() -> None:
     loaded: Loaded[str] = Loaded(3)
 
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda number: borrow(loaded, "abcd"[number % 4], 2), range(80), timeout=WAIT_S))
+        found = list(
+            pool.map(
+                lambda number: borrow(loaded, "abcd"[number % 4], 2), range(80), timeout=WAIT_S
+            )
+        )
 
     assert found == ["ABCD"[number % 4] for number in range(80)]
     assert len(loaded.keys) == 1

@@ -18,7 +18,8 @@ def test_weights_above_the_budget_are_refused_before_they_are_fetched() -> None:
     models = models_of(Memory(9), source, named("m", files=files), budget_mb=2_000)
 
     with pytest.raises(
-        ModelTooLarge, match=r"3072 MB of weights, .* may take 2000 MB of the device; raise ONNXLIFT_DE"
+        ModelTooLarge,
+        match=r"3072 MB of weights, .* may take 2000 MB of the device; raise ONNXLIFT_DE",
     ):
         models.run(models.catalog.find("m"), {"x": ROWS}, ["y"])
 
@@ -43,7 +44,9 @@ def test_an_estimate_above_the_budget_is_tried_all_the_same() -> None:
     assert len(models.run(models.catalog.find("m"), {"x": ROWS}, ["y"])["y"]) == 4
 
 
-def test_the_least_recently_used_is_dropped_for_room_and_opened_again(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_least_recently_used_is_dropped_for_room_and_opened_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     source = Source()
     models = models_of(Memory(9), source, *(named(name) for name in "abc"), budget_mb=130)
 

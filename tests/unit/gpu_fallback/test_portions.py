@@ -1,4 +1,6 @@
-"""Batches too large for the memory: the same answers in portions, and an end where one row is too much."""
+"""Batches too large for the memory: the same answers in portions, and an end where one row is too
+much.
+"""
 
 from collections.abc import Mapping
 
@@ -13,7 +15,9 @@ from onnxlift_runtime.tensors import Array
 
 
 class Device:
-    """Doubles ``x``, at most ``fits`` rows of it at once, and remembers how many rows it was given."""
+    """Doubles ``x``, at most ``fits`` rows of it at once, and remembers how many rows it was
+    given.
+    """
 
     def __init__(self, fits: int) -> None:
         self.fits = fits
@@ -28,7 +32,10 @@ class Device:
 
 
 def feeds(rows: int) -> dict[str, Array]:
-    return {"x": np.arange(rows * 3, dtype=np.float32).reshape(rows, 3), "mask": np.ones((rows, 1), np.int64)}
+    return {
+        "x": np.arange(rows * 3, dtype=np.float32).reshape(rows, 3),
+        "mask": np.ones((rows, 1), np.int64),
+    }
 
 
 @given(rows=st.integers(1, 40), fits=st.integers(1, 40), limit=st.integers(0, 40))

@@ -1,4 +1,6 @@
-"""Task scale-in protection: on while anything is held, off when idle, and never a reason to stop."""
+"""Task scale-in protection: on while anything is held, off when idle, and never a reason to
+stop.
+"""
 
 import itertools
 import json
@@ -10,7 +12,14 @@ from typing import Any
 
 import pytest
 
-from gpu_fallback.protection import EXPIRES_MINUTES, REST_AFTER_S, REST_S, Protection, agent, put_state
+from gpu_fallback.protection import (
+    EXPIRES_MINUTES,
+    REST_AFTER_S,
+    REST_S,
+    Protection,
+    agent,
+    put_state,
+)
 
 ON = {"ProtectionEnabled": True, "ExpiresInMinutes": EXPIRES_MINUTES}
 OFF = {"ProtectionEnabled": False}
@@ -40,7 +49,9 @@ def protection(ecs: Agent) -> Protection:
     return Protection(ecs.put, lambda: ecs.now_s)
 
 
-def test_it_is_asked_once_for_what_is_held_and_once_when_idle(ecs: Agent, protection: Protection) -> None:
+def test_it_is_asked_once_for_what_is_held_and_once_when_idle(
+    ecs: Agent, protection: Protection
+) -> None:
     for held in [False] * 3 + [True] * 50 + [False] * 100:
         ecs.now_s += 1
         protection.update(held=held)
@@ -57,7 +68,9 @@ def test_it_is_renewed_before_it_expires(ecs: Agent, protection: Protection) -> 
         asked_s += [ecs.now_s] * (len(ecs.asked) - before)
 
     assert set(map(json.dumps, ecs.asked)) == {json.dumps(ON)}
-    assert all(later - sooner < EXPIRES_MINUTES * 60 / 2 for sooner, later in itertools.pairwise(asked_s))
+    assert all(
+        later - sooner < EXPIRES_MINUTES * 60 / 2 for sooner, later in itertools.pairwise(asked_s)
+    )
 
 
 def test_a_short_pause_between_two_jobs_keeps_it(ecs: Agent, protection: Protection) -> None:
@@ -116,7 +129,9 @@ def answering(status: int, document: Any) -> Iterator[tuple[int, list[tuple[str,
 
     class Handler(BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
-            asked.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+            asked.append(
+                (self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            )
             self.send_response(status)
             self.end_headers()
             self.wfile.write(json.dumps(document).encode())
@@ -133,7 +148,10 @@ def answering(status: int, document: Any) -> Iterator[tuple[int, list[tuple[str,
 
 
 def test_the_agent_gets_the_state_as_json() -> None:
-    with answering(200, {"protection": {"ProtectionEnabled": True, "TaskArn": "arn"}}) as (port, asked):
+    with answering(200, {"protection": {"ProtectionEnabled": True, "TaskArn": "arn"}}) as (
+        port,
+        asked,
+    ):
         put_state("127.0.0.1", port, "/api/0123/task-protection/v1/state", ON)
 
     assert asked == [("/api/0123/task-protection/v1/state", ON)]
@@ -148,7 +166,10 @@ def test_the_agent_gets_the_state_as_json() -> None:
     ],
 )
 def test_what_the_agent_does_not_agree_to_is_an_error(status: int, document: Any) -> None:
-    with answering(status, document) as (port, _), pytest.raises(ValueError, match=f"answered {status}"):
+    with (
+        answering(status, document) as (port, _),
+        pytest.raises(ValueError, match=f"answered {status}"),
+    ):
         put_state("127.0.0.1", port, "/", ON)
 
 
@@ -167,7 +188,9 @@ def test_a_worker_that_always_has_jobs_rests_once_an_hour_so_that_a_deployment_c
     assert asked_s[-1] - asked_s[-2] == pytest.approx(REST_S, abs=2)
 
 
-def test_what_is_held_is_protected_while_it_wants_to_rest(ecs: Agent, protection: Protection) -> None:
+def test_what_is_held_is_protected_while_it_wants_to_rest(
+    ecs: Agent, protection: Protection
+) -> None:
     for _ in range(round(2 * REST_AFTER_S)):
         ecs.now_s += 1
         protection.update(held=True)
@@ -176,7 +199,9 @@ def test_what_is_held_is_protected_while_it_wants_to_rest(ecs: Agent, protection
     assert OFF not in ecs.asked
 
 
-def test_an_agent_that_does_not_answer_keeps_nobody_from_working(ecs: Agent, protection: Protection) -> None:
+def test_an_agent_that_does_not_answer_keeps_nobody_from_working(
+    ecs: Agent, protection: Protection
+) -> None:
     protection.update(held=True)
     ecs.refusing, ecs.now_s = True, ecs.now_s + REST_AFTER_S
 

@@ -1,4 +1,6 @@
-"""Suspects are by themselves, nobody waits for ever, and neither kind keeps the other from its turn."""
+"""Suspects are by themselves, nobody waits for ever, and neither kind keeps the other from its
+turn.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -138,7 +140,9 @@ def test_a_turn_in_which_nothing_comes_is_short() -> None:
 
 @dataclass
 class Ward:
-    """Items played through a quarantine: each comes at a time, takes so long, and has met so many deaths."""
+    """Items played through a quarantine: each comes at a time, takes so long, and has met so many
+    deaths.
+    """
 
     jobs: list[tuple[float, float, int]]
     quarantine: Quarantine[int] = field(default_factory=Quarantine)
@@ -153,7 +157,9 @@ class Ward:
         while len(self.ended) < len(self.jobs):
             while coming and self.jobs[coming[0]][0] <= self.now_s:
                 self.quarantine.arrive(coming.pop(0))
-            for number in [number for number, until_s in self.inside.items() if until_s <= self.now_s]:
+            for number in [
+                number for number, until_s in self.inside.items() if until_s <= self.now_s
+            ]:
                 del self.inside[number]
                 self.quarantine.leave(number)
                 self.ended.append(number)
@@ -172,15 +178,21 @@ class Ward:
                     self.inside[number] = self.now_s + takes_s
 
 
-JOBS = st.lists(st.tuples(st.floats(0, 200), st.floats(0.5, 60), st.integers(0, 2)), min_size=1, max_size=30)
+JOBS = st.lists(
+    st.tuples(st.floats(0, 200), st.floats(0.5, 60), st.integers(0, 2)), min_size=1, max_size=30
+)
 
 
 @given(JOBS)
-def test_a_suspect_is_never_in_with_another_and_all_come_to_an_end(jobs: list[tuple[float, float, int]]) -> None:
+def test_a_suspect_is_never_in_with_another_and_all_come_to_an_end(
+    jobs: list[tuple[float, float, int]],
+) -> None:
     def check(ward: Ward) -> None:
         suspects = [number for number in ward.inside if ward.jobs[number][2]]
         assert not suspects or len(ward.inside) == 1
-        assert ward.now_s < 200 + sum(4 * takes_s + 10 for _, takes_s, _ in jobs), "somebody waits for ever"
+        assert ward.now_s < 200 + sum(4 * takes_s + 10 for _, takes_s, _ in jobs), (
+            "somebody waits for ever"
+        )
 
     ward = Ward(jobs)
     ward.play(check)

@@ -15,7 +15,9 @@ def test_nothing_is_received_while_the_worker_rests() -> None:
     taken: list[Message] = []
     queue = queue_name(SERVICE, MODEL, GPU)
     memory.queues.send_message(QueueUrl=queue, MessageBody=json.dumps({"job": "j"}))
-    receiver = Receiver(memory.service.queues, MODEL, Holdings(1), taken.append, 0, 60, lambda: resting[-1])
+    receiver = Receiver(
+        memory.service.queues, MODEL, Holdings(1), taken.append, 0, 60, lambda: resting[-1]
+    )
 
     receiver.step()
     before = len(taken)

@@ -14,7 +14,9 @@ from tests.builders import manifest, spec
 from tests.unit.gpu_fallback.conftest import CALLER, MODEL, Bench, Doubler, Make, eventually
 
 BOTH = tuple(
-    manifest((spec("x", "FP32", (-1, 2)),), (spec("y", "FP32", (-1, 2)),), name=name, max_batch_size=16)
+    manifest(
+        (spec("x", "FP32", (-1, 2)),), (spec("y", "FP32", (-1, 2)),), name=name, max_batch_size=16
+    )
     for name in (MODEL, "other")
 )
 
@@ -45,7 +47,9 @@ def test_a_suspect_is_held_with_nothing_beside_it_whatever_the_model(make: Make)
         seen.append((set(feeds["x"][:, 0].tolist()), len(held(bench))))
 
     bench = make(Doubler(look, manifests=BOTH), max_wait_ms=50)
-    suspects = [bench.submit_suspect(-1 - number, model=BOTH[number % 2].name) for number in range(6)]
+    suspects = [
+        bench.submit_suspect(-1 - number, model=BOTH[number % 2].name) for number in range(6)
+    ]
     others = [bench.submit(number, model=BOTH[number % 2].name) for number in range(20)]
 
     bench.start()
@@ -120,7 +124,11 @@ def test_a_suspect_that_does_not_end_within_the_stop_goes_back_as_one(make: Make
 
     found = bench.job(suspect)
     assert status == 0
-    assert (found.status, found.attempts_left, found.deaths) == (JobStatus.QUEUED, MAX_ATTEMPTS - 1, 1)
+    assert (found.status, found.attempts_left, found.deaths) == (
+        JobStatus.QUEUED,
+        MAX_ATTEMPTS - 1,
+        1,
+    )
 
 
 def test_what_came_is_left_to_others_where_a_suspect_takes_too_long(

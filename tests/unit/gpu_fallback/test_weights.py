@@ -1,4 +1,6 @@
-"""The files of models: complete and right below their names, or not there; never outside their folder."""
+"""The files of models: complete and right below their names, or not there; never outside their
+folder.
+"""
 
 import json
 import multiprocessing
@@ -41,7 +43,9 @@ def files_below(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.name != LOCK)
 
 
-def test_a_model_comes_as_its_manifest_says(assets: Any, artifact: Manifest, tmp_path: Path) -> None:
+def test_a_model_comes_as_its_manifest_says(
+    assets: Any, artifact: Manifest, tmp_path: Path
+) -> None:
     (found,) = read_index(assets, URL)
 
     folder = fetch(assets, found, tmp_path / "cache", SMALL)
@@ -52,7 +56,9 @@ def test_a_model_comes_as_its_manifest_says(assets: Any, artifact: Manifest, tmp
     assert files_below(folder) == ["model.onnx"]
 
 
-def test_what_is_there_and_right_is_not_fetched_again(assets: Any, artifact: Manifest, tmp_path: Path) -> None:
+def test_what_is_there_and_right_is_not_fetched_again(
+    assets: Any, artifact: Manifest, tmp_path: Path
+) -> None:
     (found,) = read_index(assets, URL)
     fetch(assets, found, tmp_path, SMALL)
     client = Client(assets)
@@ -81,7 +87,9 @@ def test_an_object_with_other_bytes_is_corrupt_and_never_takes_the_files_place(
     assets: Any, artifact: Manifest, tmp_path: Path
 ) -> None:
     (found,) = read_index(assets, URL)
-    assets.put_object(Bucket=BUCKET, Key=found.files["model.onnx"].key, Body=b"\0" * artifact.files[0].size_bytes)
+    assets.put_object(
+        Bucket=BUCKET, Key=found.files["model.onnx"].key, Body=b"\0" * artifact.files[0].size_bytes
+    )
 
     with pytest.raises(ArtifactCorrupt, match=r"has SHA-256 .*, its manifest says"):
         fetch(assets, found, tmp_path)
@@ -113,7 +121,9 @@ def test_a_disk_without_room_is_told_before_anything_is_read(
     assert client.reads == []
 
 
-def test_a_folder_that_cannot_be_written_is_told(assets: Any, artifact: Manifest, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_told(
+    assets: Any, artifact: Manifest, tmp_path: Path
+) -> None:
     (found,) = read_index(assets, URL)
     (tmp_path / "tiny").write_text("a file")
 
@@ -139,7 +149,9 @@ def test_a_folder_that_cannot_be_written_is_told(assets: Any, artifact: Manifest
         "a\0b",
     ],
 )
-def test_a_file_whose_name_leads_elsewhere_is_refused(name: str, assets: Any, artifact: Manifest) -> None:
+def test_a_file_whose_name_leads_elsewhere_is_refused(
+    name: str, assets: Any, artifact: Manifest
+) -> None:
     found = index(assets)
     found["models"][0]["manifest"]["files"][0]["path"] = name
     found["models"][0]["files"][name] = "key"
@@ -149,8 +161,12 @@ def test_a_file_whose_name_leads_elsewhere_is_refused(name: str, assets: Any, ar
         read_index(assets, URL)
 
 
-@pytest.mark.parametrize(("key", "name"), [("name", "../up"), ("name", "a/b"), ("version", ".."), ("version", "/1")])
-def test_a_model_whose_name_leads_elsewhere_is_refused(key: str, name: str, assets: Any, artifact: Manifest) -> None:
+@pytest.mark.parametrize(
+    ("key", "name"), [("name", "../up"), ("name", "a/b"), ("version", ".."), ("version", "/1")]
+)
+def test_a_model_whose_name_leads_elsewhere_is_refused(
+    key: str, name: str, assets: Any, artifact: Manifest
+) -> None:
     found = index(assets)
     found["models"][0]["manifest"][key] = name
     put_index(assets, found)
@@ -160,7 +176,9 @@ def test_a_model_whose_name_leads_elsewhere_is_refused(key: str, name: str, asse
 
 
 @pytest.mark.parametrize(
-    "found", [[], {}, {"models": 1}, {"models": [1]}, {"models": [{"manifest": {}}]}, {"models": None}], ids=str
+    "found",
+    [[], {}, {"models": 1}, {"models": [1]}, {"models": [{"manifest": {}}]}, {"models": None}],
+    ids=str,
 )
 def test_an_index_of_another_form_is_corrupt(found: Any, assets: Any) -> None:
     put_index(assets, found)

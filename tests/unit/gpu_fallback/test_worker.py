@@ -1,4 +1,6 @@
-"""What the worker does as a whole: batches, failures, hanging inferences, and stops at any moment."""
+"""What the worker does as a whole: batches, failures, hanging inferences, and stops at any
+moment.
+"""
 
 import threading
 from collections.abc import Mapping
@@ -13,12 +15,25 @@ from botocore.exceptions import ClientError
 from gpu_fallback.worker import open_worker, served
 from onnxlift_runtime import jobs
 from onnxlift_runtime.aws.service import Submission
-from onnxlift_runtime.errors import ArtifactCorrupt, ConfigInvalid, InferenceFailed, ModelUnavailable
+from onnxlift_runtime.errors import (
+    ArtifactCorrupt,
+    ConfigInvalid,
+    InferenceFailed,
+    ModelUnavailable,
+)
 from onnxlift_runtime.jobs import MAX_ATTEMPTS, JobStatus, Payload
 from onnxlift_runtime.layout import LAMBDA
 from onnxlift_runtime.settings import WorkerSettings
 from onnxlift_runtime.tensors import Array
-from tests.unit.gpu_fallback.conftest import CALLER, MODEL, Doubler, Make, eventually, raising, values
+from tests.unit.gpu_fallback.conftest import (
+    CALLER,
+    MODEL,
+    Doubler,
+    Make,
+    eventually,
+    raising,
+    values,
+)
 
 
 def test_jobs_are_run_together_and_each_gets_its_own_rows(make: Make) -> None:
@@ -29,7 +44,9 @@ def test_jobs_are_run_together_and_each_gets_its_own_rows(make: Make) -> None:
     bench.start()
 
     ended = bench.await_status(JobStatus.SUCCEEDED, *made)
-    assert [values(job) for job in ended] == [[2.0 * number] * (1 + number % 3) for number in range(12)]
+    assert [values(job) for job in ended] == [
+        [2.0 * number] * (1 + number % 3) for number in range(12)
+    ]
     assert max(runner.sizes) <= 8
     assert len(runner.sizes) < len(made)
     assert sorted(job.id for job in bench.herald.jobs) == sorted(job.id for job in made)
@@ -52,7 +69,9 @@ def test_one_bad_job_of_a_batch_fails_alone(make: Make) -> None:
 
 
 def test_what_can_never_run_fails_with_the_reason(make: Make) -> None:
-    bench = make(Doubler(raising(ArtifactCorrupt("model.onnx is not the file that was compressed"))))
+    bench = make(
+        Doubler(raising(ArtifactCorrupt("model.onnx is not the file that was compressed")))
+    )
     made = [bench.submit(1), bench.submit(2, version="9")]
 
     bench.start()
@@ -62,7 +81,9 @@ def test_what_can_never_run_fails_with_the_reason(make: Make) -> None:
     assert "no version '9'" in failed[1].error
 
 
-def test_a_model_that_cannot_run_here_costs_no_attempt(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_that_cannot_run_here_costs_no_attempt(
+    make: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
     runner = Doubler(raising(ModelUnavailable("no CUDA device", retry_after_s=60)))
     bench = make(runner)
     made = [bench.submit(number) for number in range(4)]
@@ -70,7 +91,9 @@ def test_a_model_that_cannot_run_here_costs_no_attempt(make: Make, capsys: pytes
     bench.start()
 
     assert eventually(lambda: all(bench.job(job).error == "no CUDA device" for job in made))
-    assert {(bench.job(job).status, bench.job(job).attempts_left) for job in made} == {(JobStatus.QUEUED, MAX_ATTEMPTS)}
+    assert {(bench.job(job).status, bench.job(job).attempts_left) for job in made} == {
+        (JobStatus.QUEUED, MAX_ATTEMPTS)
+    }
     assert bench.memory.queues.left() == 4
     assert bench.stop() == 0
     assert capsys.readouterr().out.count("queue left alone") == 1
@@ -82,7 +105,9 @@ def test_a_store_that_fails_now_and_then_loses_nothing(make: Make) -> None:
 
     with bench.memory.failing(0.05):
         bench.start()
-        assert eventually(lambda: sum(bench_job.final for bench_job in bench.memory.table.jobs()) > 20)
+        assert eventually(
+            lambda: sum(bench_job.final for bench_job in bench.memory.table.jobs()) > 20
+        )
 
     for number, job in enumerate(bench.await_status(JobStatus.SUCCEEDED, *made)):
         assert values(job) == [2.0 * number]
@@ -185,14 +210,18 @@ def test_a_message_whose_job_cannot_even_be_claimed_comes_again_later(
 
     bench.start()
 
-    assert eventually(lambda: message.receives == 1 and began_s + 1 < message.visible_at_s < began_s + 30)
+    assert eventually(
+        lambda: message.receives == 1 and began_s + 1 < message.visible_at_s < began_s + 30
+    )
 
 
 def test_a_message_whose_job_is_on_another_tier_by_now_is_done_with(make: Make) -> None:
     bench = make()
     asked = Submission(CALLER, MODEL, "1", Payload.of(b"{}", {}), tier=LAMBDA)
     job = bench.memory.service.submit(asked)
-    bench.memory.queues.queues["test-tiny-gpu-jobs"] = bench.memory.queues.queues.pop("test-tiny-lambda-jobs")
+    bench.memory.queues.queues["test-tiny-gpu-jobs"] = bench.memory.queues.queues.pop(
+        "test-tiny-lambda-jobs"
+    )
 
     bench.start()
 

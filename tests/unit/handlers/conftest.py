@@ -1,4 +1,6 @@
-"""The deployed service in one process: its functions, and moto's table, bucket, queues, bus, topic and secret."""
+"""The deployed service in one process: its functions, and moto's table, bucket, queues, bus, topic
+and secret.
+"""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -46,7 +48,9 @@ class Deployed:
     sqs: Any
     s3: Any
 
-    def call(self, method: str, path: str, body: bytes = b"", caller: str = ME, **headers: str) -> Response:
+    def call(
+        self, method: str, path: str, body: bytes = b"", caller: str = ME, **headers: str
+    ) -> Response:
         """Send a request as API Gateway would; header names are written with underscores."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         plain, _, search = path.partition("?")
@@ -57,7 +61,9 @@ class Deployed:
 
     def infer(self, number: float = 0.0, rows: int = 1, **headers: str) -> Response:
         """Ask for a job that repeats ``number`` in every row."""
-        return self.call("POST", INFER, body(number, rows), **({"prefer": "respond-async"} | headers))
+        return self.call(
+            "POST", INFER, body(number, rows), **({"prefer": "respond-async"} | headers)
+        )
 
     def submit(self, number: float = 0.0, rows: int = 1, **headers: str) -> str:
         """The id of a new job."""
@@ -86,13 +92,18 @@ class Deployed:
         return found
 
     def work(self) -> Any:
-        """Let the batch function take everything that waits; returns the ids of messages that must come again."""
+        """Let the batch function take everything that waits; returns the ids of messages that must
+        come again.
+        """
         records = self.receive(queue_name(SERVICE, MODEL, "lambda"))
         return batch.handler({"Records": records}, CONTEXT)["batchItemFailures"]
 
     def announced(self) -> list[str]:
         """The jobs whose messages wait."""
-        return [decode_message(record["body"]) for record in self.receive(queue_name(SERVICE, MODEL, "lambda"))]
+        return [
+            decode_message(record["body"])
+            for record in self.receive(queue_name(SERVICE, MODEL, "lambda"))
+        ]
 
     def sweep(self) -> Any:
         """What one sweep did."""
@@ -102,7 +113,9 @@ class Deployed:
 def body(number: float = 0.0, rows: int = 1) -> bytes:
     """A request whose answer repeats ``number``."""
     data = [number] * 2 * rows
-    return json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [rows, 2], "data": data}]}).encode()
+    return json.dumps(
+        {"inputs": [{"name": "x", "datatype": "FP32", "shape": [rows, 2], "data": data}]}
+    ).encode()
 
 
 def error_of(response: Response) -> str:
@@ -129,12 +142,21 @@ def later(deployed: Deployed, monkeypatch: pytest.MonkeyPatch, milliseconds: int
 @pytest.fixture
 def deployed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
     """A service with jobs, webhooks, an event bus and a topic; nothing waits in its queues."""
-    builders.write_artifact(tmp_path, builders.identity("FP32", (-1, -1)), name=MODEL, max_batch_size=100_000)
+    builders.write_artifact(
+        tmp_path, builders.identity("FP32", (-1, -1)), name=MODEL, max_batch_size=100_000
+    )
     settings = Settings(
-        service=SERVICE, models_dir=tmp_path, threads=1, jobs_table="jobs", data_bucket="data", batch_workers=2
+        service=SERVICE,
+        models_dir=tmp_path,
+        threads=1,
+        jobs_table="jobs",
+        data_bucket="data",
+        batch_workers=2,
     )
     with mock_aws():
-        _set_environment(monkeypatch, {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"})
+        _set_environment(
+            monkeypatch, {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+        )
         _set_environment(monkeypatch, {"AWS_DEFAULT_REGION": "eu-central-1"})
         told = _create(replace(settings, event_bus="bus", webhook_secret="webhooks"))
         _set_environment(monkeypatch, told.to_env())
@@ -146,9 +168,15 @@ def deployed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deploy
 def _create(settings: Settings) -> Settings:
     """Make what the CDK app makes; returns the settings with the names that AWS gave."""
     create_table(boto3.client("dynamodb"))
-    boto3.client("s3").create_bucket(Bucket="data", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    boto3.client("s3").create_bucket(
+        Bucket="data", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+    )
     sqs = boto3.client("sqs")
-    for name in (queue_name(SERVICE, MODEL, "lambda"), queue_name(SERVICE, MODEL, "join"), webhook_queue_name(SERVICE)):
+    for name in (
+        queue_name(SERVICE, MODEL, "lambda"),
+        queue_name(SERVICE, MODEL, "join"),
+        webhook_queue_name(SERVICE),
+    ):
         sqs.create_queue(QueueName=name)
     boto3.client("events").create_event_bus(Name=settings.event_bus)
     boto3.client("secretsmanager").create_secret(Name=settings.webhook_secret, SecretString="old")

@@ -1,4 +1,6 @@
-"""What the batch function does with the messages of jobs, beside each other and when something is away."""
+"""What the batch function does with the messages of jobs, beside each other and when something is
+away.
+"""
 
 import pytest
 
@@ -14,7 +16,9 @@ from tests.unit.handlers.conftest import CONTEXT, MODEL, Deployed
 
 def test_a_poison_message_and_a_held_job_leave_their_neighbours_alone(deployed: Deployed) -> None:
     good, held = deployed.submit(1), deployed.submit(2)
-    batch.worker().service.table.change(held, lambda job: jobs.claim(job, "other", job.created_ms, 10**9))
+    batch.worker().service.table.change(
+        held, lambda job: jobs.claim(job, "other", job.created_ms, 10**9)
+    )
     records = deployed.receive(f"test-{MODEL}-lambda-jobs")
     poison = {**records[0], "messageId": "poison", "body": "no job"}
 
@@ -35,10 +39,16 @@ def test_suspects_behind_others_come_again_soon_should_the_function_end_with_the
         raise Ended
 
     first, suspect = deployed.submit(1), deployed.submit(2)
-    batch.worker().service.table.change(suspect, lambda job: jobs.claim(job, "dead", job.created_ms, 0))
+    batch.worker().service.table.change(
+        suspect, lambda job: jobs.claim(job, "dead", job.created_ms, 0)
+    )
     records = deployed.receive(f"test-{MODEL}-lambda-jobs")
     hidden: list[tuple[str, int]] = []
-    monkeypatch.setattr(Queues, "postpone", lambda _queues, _name, receipt, delay_s: hidden.append((receipt, delay_s)))
+    monkeypatch.setattr(
+        Queues,
+        "postpone",
+        lambda _queues, _name, receipt, delay_s: hidden.append((receipt, delay_s)),
+    )
     monkeypatch.setattr(Engine, "run", end)
 
     with pytest.raises(Ended):
@@ -46,13 +56,17 @@ def test_suspects_behind_others_come_again_soon_should_the_function_end_with_the
 
     expected = next(record["receiptHandle"] for record in records if suspect in record["body"])
     assert hidden == [(expected, 66)]
-    assert [deployed.job(job_id).attempts_left for job_id in (first, suspect)] == [MAX_ATTEMPTS - 1] * 2
+    assert [deployed.job(job_id).attempts_left for job_id in (first, suspect)] == [
+        MAX_ATTEMPTS - 1
+    ] * 2
     assert deployed.job(suspect).deaths == 0, "it was not claimed again"
 
 
 def test_a_job_held_by_another_comes_again_soon(deployed: Deployed) -> None:
     job_id = deployed.submit()
-    batch.worker().service.table.change(job_id, lambda job: jobs.claim(job, "other", job.created_ms, 10**9))
+    batch.worker().service.table.change(
+        job_id, lambda job: jobs.claim(job, "other", job.created_ms, 10**9)
+    )
 
     assert len(deployed.work()) == 1
     url = deployed.sqs.get_queue_url(QueueName=f"test-{MODEL}-lambda-jobs")["QueueUrl"]

@@ -20,11 +20,15 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
     """Call the function with two versions of a model below its models folder."""
     for version in ("1", "2"):
         builders.write_artifact(tmp_path, builders.linear(), name="digits", version=version)
-    for name, value in Settings(service="demo", models_dir=tmp_path, api_key_required=True).to_env().items():
+    for name, value in (
+        Settings(service="demo", models_dir=tmp_path, api_key_required=True).to_env().items()
+    ):
         monkeypatch.setenv(name, value)
     control.service.cache_clear()
 
-    def answer(method: str, path: str, body: bytes = b"", event_format: EventFormat = EventFormat.REST) -> Response:
+    def answer(
+        method: str, path: str, body: bytes = b"", event_format: EventFormat = EventFormat.REST
+    ) -> Response:
         request = Request(method, path, body=body, event_format=event_format)
         return Response.from_event(control.handler(request.to_event(), None))
 
@@ -86,7 +90,9 @@ def test_server_metadata_is_found_with_and_without_the_slash(call: Call, path: s
 def test_repository_index_lists_every_version(call: Call, body: bytes) -> None:
     response = call("POST", "/v2/repository/index", body)
 
-    assert [(entry["name"], entry["version"], entry["state"]) for entry in json.loads(response.body)] == [
+    assert [
+        (entry["name"], entry["version"], entry["state"]) for entry in json.loads(response.body)
+    ] == [
         ("digits", "1", "READY"),
         ("digits", "2", "READY"),
     ]
@@ -116,12 +122,16 @@ def test_docs_is_a_page_that_may_load_nothing(call: Call) -> None:
     assert b"/v2/models/digits/infer" in response.body
 
 
-@pytest.mark.parametrize("path", ["/v2/models/nope/infer", "/v1/models/nope:predict", "/v2/models/nope"])
+@pytest.mark.parametrize(
+    "path", ["/v2/models/nope/infer", "/v1/models/nope:predict", "/v2/models/nope"]
+)
 def test_a_model_that_does_not_exist_is_named_in_the_answer(call: Call, path: str) -> None:
     response = call("POST", path)
 
     assert response.status == 404
-    assert json.loads(response.body) == {"error": "model 'nope' does not exist; known models: digits"}
+    assert json.loads(response.body) == {
+        "error": "model 'nope' does not exist; known models: digits"
+    }
 
 
 @pytest.mark.parametrize("path", ["/", "/nothing/here", "/v1/models/digits:unknown"])
@@ -151,9 +161,14 @@ def test_an_empty_models_folder_is_a_service_without_models(
 
 
 def test_the_function_loads_nothing_that_its_zip_lacks() -> None:
-    program = "import sys, handlers.control; print([name for name in sys.argv[1:] if name in sys.modules])"
+    program = (
+        "import sys, handlers.control; print([name for name in sys.argv[1:] if name in "
+        "sys.modules])"
+    )
     heavy = ["numpy", "onnxruntime", "onnx", "orjson", "boto3", "pydantic", "aws_cdk", "onnxlift"]
 
-    done = subprocess.run([sys.executable, "-c", program, *heavy], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, *heavy], capture_output=True, text=True, check=True
+    )
 
     assert done.stdout.strip() == "[]"

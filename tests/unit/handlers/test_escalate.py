@@ -1,4 +1,6 @@
-"""Dead letters: what was too much for Lambda goes to the GPU once, and everything else ends with a reason."""
+"""Dead letters: what was too much for Lambda goes to the GPU once, and everything else ends with a
+reason.
+"""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -72,7 +74,9 @@ def test_a_job_whose_worker_died_goes_to_the_gpu_with_all_attempts(with_gpu: Dep
     assert again == []
     assert (job.status, job.tier, job.reason) == (JobStatus.QUEUED, GPU, ESCALATED)
     assert (job.attempts_left, job.lease_owner) == (MAX_ATTEMPTS, "")
-    assert [record["body"] for record in with_gpu.receive(GPU_QUEUE)] == [json.dumps({"job": job_id})]
+    assert [record["body"] for record in with_gpu.receive(GPU_QUEUE)] == [
+        json.dumps({"job": job_id})
+    ]
     assert waiting_on(f"{MODEL}#gpu") == [job_id]
     assert waiting_on(f"{MODEL}#lambda") == []
 
@@ -129,7 +133,10 @@ def test_a_dead_letter_without_a_gpu_is_a_failed_job_that_says_why(deployed: Dep
     shown = deployed.show(job_id)
     assert again == []
     assert shown["status"] == "FAILED"
-    assert shown["error"] == f"given up after 1 attempts; {ESCALATED}, and the model has no GPU workers"
+    assert (
+        shown["error"]
+        == f"given up after 1 attempts; {ESCALATED}, and the model has no GPU workers"
+    )
 
 
 def test_a_dead_letter_of_the_gpu_is_a_failed_job(with_gpu: Deployed) -> None:
@@ -154,7 +161,9 @@ def test_a_dead_letter_of_a_finished_job_changes_nothing(with_gpu: Deployed) -> 
     assert data_of(with_gpu.call("GET", f"/v2/jobs/{job_id}/result")) == [7, 7]
 
 
-def test_a_message_without_a_job_is_done_with_and_its_neighbours_are_taken(with_gpu: Deployed) -> None:
+def test_a_message_without_a_job_is_done_with_and_its_neighbours_are_taken(
+    with_gpu: Deployed,
+) -> None:
     job_id = with_gpu.submit()
 
     again = take(letter("nobody"), letter("?") | {"body": "{"}, letter(job_id))

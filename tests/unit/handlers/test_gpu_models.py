@@ -1,4 +1,6 @@
-"""A model on GPU workers alone, and requests that are too much for Lambda: the same API, and the route says why."""
+"""A model on GPU workers alone, and requests that are too much for Lambda: the same API, and the
+route says why.
+"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -36,7 +38,9 @@ class OnGpu:
     def __init__(self, deployed: Deployed, models_dir: Path) -> None:
         self.deployed = deployed
         settings = Settings.from_env({"ONNXLIFT_SERVICE": SERVICE})
-        settings = replace(settings, models_dir=models_dir, threads=1, jobs_table="jobs", data_bucket="data")
+        settings = replace(
+            settings, models_dir=models_dir, threads=1, jobs_table="jobs", data_bucket="data"
+        )
         self.service = connect(settings)
         self.worker = Worker(self.service, Engine.open(settings), Herald(()), "gpu", 2**27)
         self.works = True
@@ -59,13 +63,17 @@ class OnGpu:
 
 @pytest.fixture
 def gpu(deployed: Deployed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OnGpu]:
-    builders.write_artifact(tmp_path, builders.identity("FP32", (-1, -1)), name=LARGE, max_batch_size=100_000)
+    builders.write_artifact(
+        tmp_path, builders.identity("FP32", (-1, -1)), name=LARGE, max_batch_size=100_000
+    )
     deployed.sqs.create_queue(QueueName=queue_name(SERVICE, LARGE, GPU))
     monkeypatch.setenv("ONNXLIFT_TIERS", f"{LARGE}={GPU}")
     _forget()
     found = OnGpu(deployed, tmp_path)
     clock = iter(range(10_000))
-    waiting = Intake(found.service, (), lambda _model: found.awake, found.sleep, lambda: float(next(clock)))
+    waiting = Intake(
+        found.service, (), lambda _model: found.awake, found.sleep, lambda: float(next(clock))
+    )
     monkeypatch.setattr("onnxlift_runtime.aws.connection.open_intake", lambda _settings: waiting)
     control._remote_routes.cache_clear()
     yield found
@@ -87,7 +95,12 @@ def test_a_large_answer_comes_whole_and_not_as_a_redirect(gpu: OnGpu) -> None:
 
 
 def test_a_binary_request_gets_a_binary_answer(gpu: OnGpu) -> None:
-    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 2], "parameters": {"binary_data_size": 8}}
+    tensor = {
+        "name": "x",
+        "datatype": "FP32",
+        "shape": [1, 2],
+        "parameters": {"binary_data_size": 8},
+    }
     head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
     pixels = np.array([1, 2], "<f4").tobytes()
 
@@ -112,7 +125,10 @@ def test_workers_with_a_long_queue_are_not_waited_for(
     gpu: OnGpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = replace(read_manifest(tmp_path / LARGE / "1"))
-    told = replace(slow, measurements=replace(slow.measurements, latency=(Latency(1, 1, ORDINARY_WAIT_S * 1_000),)))
+    told = replace(
+        slow,
+        measurements=replace(slow.measurements, latency=(Latency(1, 1, ORDINARY_WAIT_S * 1_000),)),
+    )
     (tmp_path / LARGE / "1" / "manifest.json").write_text(told.to_json())
     control.service.cache_clear()
     control._remote_routes.cache_clear()
@@ -141,7 +157,9 @@ def test_a_preference_is_followed_and_told(gpu: OnGpu) -> None:
         (body(1).replace(b"FP32", b"FP64"), "datatype"),
     ],
 )
-def test_what_can_be_seen_to_be_wrong_is_refused_at_once(gpu: OnGpu, content: bytes, why: str) -> None:
+def test_what_can_be_seen_to_be_wrong_is_refused_at_once(
+    gpu: OnGpu, content: bytes, why: str
+) -> None:
     answer = gpu.call("POST", INFER, content)
 
     assert answer.status == 400
@@ -150,7 +168,11 @@ def test_what_can_be_seen_to_be_wrong_is_refused_at_once(gpu: OnGpu, content: by
 
 
 def test_what_only_the_worker_sees_is_a_failure_with_its_words(gpu: OnGpu) -> None:
-    answer = gpu.call("POST", INFER, body(1).replace(b"[1, 1]", b'["one", 1]').replace(b"[1.0, 1.0]", b'["one", 1]'))
+    answer = gpu.call(
+        "POST",
+        INFER,
+        body(1).replace(b"[1, 1]", b'["one", 1]').replace(b"[1.0, 1.0]", b'["one", 1]'),
+    )
 
     assert answer.status in {400, 500}
     assert "'x'" in json.loads(answer.body)["error"]
@@ -177,7 +199,9 @@ def test_tensorflow_serving_is_told_to_come_again_when_nobody_answers_in_time(gp
     assert gpu.service.table.get(decode_message(record["body"])).status is JobStatus.CANCELED
 
 
-def test_tensorflow_serving_knows_no_keys_of_jobs_so_that_the_next_try_is_a_new_one(gpu: OnGpu) -> None:
+def test_tensorflow_serving_knows_no_keys_of_jobs_so_that_the_next_try_is_a_new_one(
+    gpu: OnGpu,
+) -> None:
     gpu.works = False
     first = gpu.call("POST", PREDICT, b'{"instances": [[1, 2]]}', idempotency_key="k")
     gpu.works = True
@@ -194,10 +218,16 @@ def test_tensorflow_serving_knows_no_keys_of_jobs_so_that_the_next_try_is_a_new_
         (f"/v2/models/{LARGE}", "name", LARGE),
         (f"/v2/models/{LARGE}/ready", "ready", True),
         (f"/v2/models/{LARGE}/versions/1/config", "max_batch_size", 100_000),
-        (f"/v1/models/{LARGE}/metadata", "model_spec", {"name": LARGE, "signature_name": "", "version": "1"}),
+        (
+            f"/v1/models/{LARGE}/metadata",
+            "model_spec",
+            {"name": LARGE, "signature_name": "", "version": "1"},
+        ),
     ],
 )
-def test_metadata_and_readiness_are_those_of_any_model(gpu: OnGpu, path: str, key: str, value: Any) -> None:
+def test_metadata_and_readiness_are_those_of_any_model(
+    gpu: OnGpu, path: str, key: str, value: Any
+) -> None:
     answer = gpu.call("GET", path)
 
     assert answer.status == 200
@@ -222,11 +252,15 @@ def test_the_api_document_says_what_runs_on_the_gpu(gpu: OnGpu) -> None:
 
 
 @pytest.fixture
-def slow(deployed: Deployed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Response]:
+def slow(
+    deployed: Deployed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Response]:
     """A Lambda model that takes 640 ms for each row."""
     folder = tmp_path / MODEL / "1"
     manifest = read_manifest(folder)
-    measured = replace(manifest.measurements, latency=(Latency(1, 600, 640), Latency(8, 5_000, 5_120)))
+    measured = replace(
+        manifest.measurements, latency=(Latency(1, 600, 640), Latency(8, 5_000, 5_120))
+    )
     (folder / "manifest.json").write_text(replace(manifest, measurements=measured).to_json())
     _forget()
     return deployed.call
@@ -240,26 +274,40 @@ def test_a_request_too_large_for_the_api_becomes_a_job_without_being_asked(
     job = deployed.job(json.loads(answer.body)["id"])
     assert answer.status == 202
     assert answer.headers["Location"] == f"/v2/jobs/{job.id}"
-    assert answer.headers["X-Onnxlift-Route"] == 'lambda; reason="64 rows take about 41 s, the API waits 29 s"'
+    assert (
+        answer.headers["X-Onnxlift-Route"]
+        == 'lambda; reason="64 rows take about 41 s, the API waits 29 s"'
+    )
     assert job.reason == "64 rows take about 41 s, the API waits 29 s"
 
 
-def test_an_upload_too_large_for_the_api_becomes_a_job_before_it_is_fetched(slow: Callable[..., Response]) -> None:
-    tensor = {"name": "x", "datatype": "FP32", "shape": [64, 2], "parameters": {"upload": "uploads/nobody"}}
+def test_an_upload_too_large_for_the_api_becomes_a_job_before_it_is_fetched(
+    slow: Callable[..., Response],
+) -> None:
+    tensor = {
+        "name": "x",
+        "datatype": "FP32",
+        "shape": [64, 2],
+        "parameters": {"upload": "uploads/nobody"},
+    }
 
     answer = slow("POST", f"/v2/models/{MODEL}/infer", json.dumps({"inputs": [tensor]}).encode())
 
     assert answer.status == 202
 
 
-def test_a_request_too_large_for_any_tier_is_refused_with_the_limits(slow: Callable[..., Response]) -> None:
+def test_a_request_too_large_for_any_tier_is_refused_with_the_limits(
+    slow: Callable[..., Response],
+) -> None:
     answer = slow("POST", f"/v2/models/{MODEL}/infer", body(3, rows=1_000))
 
     assert answer.status == 413
     assert "a job on Lambda has 300 s" in json.loads(answer.body)["error"]
 
 
-def test_tensorflow_serving_is_refused_what_the_api_would_not_wait_for(slow: Callable[..., Response]) -> None:
+def test_tensorflow_serving_is_refused_what_the_api_would_not_wait_for(
+    slow: Callable[..., Response],
+) -> None:
     rows = json.dumps({"instances": [[1, 2]] * 64}).encode()
 
     answer = slow("POST", f"/v1/models/{MODEL}:predict", rows)
@@ -269,10 +317,17 @@ def test_tensorflow_serving_is_refused_what_the_api_would_not_wait_for(slow: Cal
     assert "X-Onnxlift-Route" not in answer.headers
 
 
-def test_tensorflow_serving_answers_tell_their_route(slow: Callable[..., Response], deployed: Deployed) -> None:
-    request = Request("POST", f"/v1/models/{MODEL}:predict", {}, {}, b'{"instances": [[1, 2]]}', caller=ME)
+def test_tensorflow_serving_answers_tell_their_route(
+    slow: Callable[..., Response], deployed: Deployed
+) -> None:
+    request = Request(
+        "POST", f"/v1/models/{MODEL}:predict", {}, {}, b'{"instances": [[1, 2]]}', caller=ME
+    )
 
     answer = Response.from_event(predict.handler(request.to_event(), None))
 
     assert json.loads(answer.body) == {"predictions": [[1, 2]]}
-    assert answer.headers["X-Onnxlift-Route"] == 'lambda; reason="1 row takes about 640 ms, the API waits 29 s"'
+    assert (
+        answer.headers["X-Onnxlift-Route"]
+        == 'lambda; reason="1 row takes about 640 ms, the API waits 29 s"'
+    )

@@ -1,4 +1,6 @@
-"""The function that ingests, in front of moto: what it takes, what it hands back, and that it never crashes."""
+"""The function that ingests, in front of moto: what it takes, what it hands back, and that it never
+crashes.
+"""
 
 import json
 from collections.abc import Iterator
@@ -19,7 +21,10 @@ from onnxlift_runtime.settings import Settings
 from tests.unit.runtime.aws.conftest import SERVICE, service  # noqa: F401 - a fixture
 from tests.unit.runtime.aws.inboxes import Inbox, npy
 
-CALL = {"model": "tiny", "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [5, 6]}]}
+CALL = {
+    "model": "tiny",
+    "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [5, 6]}],
+}
 
 
 @pytest.fixture
@@ -34,9 +39,16 @@ def inbox(service: JobService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     ingest.ingest.cache_clear()
 
 
-def record(body: str, queue: str = ingest_queue_name(SERVICE), message_id: str = "m-1") -> dict[str, Any]:
+def record(
+    body: str, queue: str = ingest_queue_name(SERVICE), message_id: str = "m-1"
+) -> dict[str, Any]:
     arn = f"arn:aws:sqs:us-east-1:123456789012:{queue}"
-    return {"messageId": message_id, "body": body, "eventSourceARN": arn, "attributes": {"SenderId": "sender"}}
+    return {
+        "messageId": message_id,
+        "body": body,
+        "eventSourceARN": arn,
+        "attributes": {"SenderId": "sender"},
+    }
 
 
 def take(*records: dict[str, Any]) -> list[str]:
@@ -52,11 +64,15 @@ def test_objects_and_messages_of_one_event_each_become_a_job(inbox: Inbox) -> No
     inbox.settle()
 
     assert failed == []
-    assert [job.status for job in inbox.jobs("s3") + inbox.jobs("sqs:sender")] == [JobStatus.SUCCEEDED] * 2
+    assert [job.status for job in inbox.jobs("s3") + inbox.jobs("sqs:sender")] == [
+        JobStatus.SUCCEEDED
+    ] * 2
 
 
 def test_bad_objects_are_explained_in_out_by_the_function_itself(inbox: Inbox) -> None:
-    failed = take(record(inbox.put("in/nobody/a.npy", b"x")), record(inbox.put("in/tiny/empty.npy", b"")))
+    failed = take(
+        record(inbox.put("in/nobody/a.npy", b"x")), record(inbox.put("in/tiny/empty.npy", b""))
+    )
 
     assert failed == []
     assert sorted(inbox.out()) == ["nobody/a.npy.error.json", "tiny/empty.npy.error.json"]
@@ -82,7 +98,11 @@ def test_what_fails_comes_again_alone(inbox: Inbox, monkeypatch: pytest.MonkeyPa
     body = npy(np.ones((1, 2), np.float32))
     good, bad = inbox.put("in/tiny/a.npy", body), inbox.put("in/tiny/b.npy", body)
 
-    failed = take(record(bad, message_id="bad"), record(good, message_id="good"), record("junk", message_id="junk"))
+    failed = take(
+        record(bad, message_id="bad"),
+        record(good, message_id="good"),
+        record("junk", message_id="junk"),
+    )
 
     assert failed == ["bad", "junk"]
     assert len(inbox.jobs()) == 1

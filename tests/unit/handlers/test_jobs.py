@@ -40,7 +40,9 @@ def test_a_preferred_job_is_accepted_worked_on_and_answered(deployed: Deployed) 
 
 
 @pytest.mark.parametrize("text", [b"{", b'{"inputs":[]}', body(1).replace(b"[1, 2]", b"[1, 3]")])
-def test_a_request_that_cannot_run_is_refused_before_it_becomes_a_job(deployed: Deployed, text: bytes) -> None:
+def test_a_request_that_cannot_run_is_refused_before_it_becomes_a_job(
+    deployed: Deployed, text: bytes
+) -> None:
     answer = deployed.call("POST", INFER, text, prefer="respond-async")
 
     assert answer.status == 400
@@ -60,7 +62,9 @@ def test_a_wait_is_answered_with_the_result_when_the_job_ends_in_time(
     assert re.fullmatch(r"/v2/jobs/[0-9a-f-]{36}", answer.headers["Location"])
 
 
-def test_a_wait_that_runs_out_is_answered_with_the_job(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wait_that_runs_out_is_answered_with_the_job(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = iter(range(100))
     waiting = replace(predict.intake(), sleep=lambda _s: None, monotonic=lambda: float(next(clock)))
     monkeypatch.setattr(predict, "intake", lambda: waiting)
@@ -90,7 +94,9 @@ def test_an_idempotency_key_with_another_payload_is_a_conflict(deployed: Deploye
     assert "'k' was used for another request" in error_of(answer)
 
 
-@pytest.mark.parametrize(("method", "rest"), [("GET", ""), ("GET", "/result"), ("POST", "/cancel"), ("POST", "/retry")])
+@pytest.mark.parametrize(
+    ("method", "rest"), [("GET", ""), ("GET", "/result"), ("POST", "/cancel"), ("POST", "/retry")]
+)
 def test_another_callers_job_is_404(deployed: Deployed, method: str, rest: str) -> None:
     job_id = deployed.submit()
 
@@ -98,7 +104,10 @@ def test_another_callers_job_is_404(deployed: Deployed, method: str, rest: str) 
 
     assert answer.status == 404
     assert error_of(answer) == f"job '{job_id}' does not exist"
-    assert json.loads(deployed.call("GET", "/v2/jobs", caller="key:another").body) == {"jobs": [], "next": None}
+    assert json.loads(deployed.call("GET", "/v2/jobs", caller="key:another").body) == {
+        "jobs": [],
+        "next": None,
+    }
 
 
 @pytest.mark.parametrize("name", ["x", "a" * 2_049, "é" * 36, "parts%23", "A" * 36])
@@ -106,7 +115,9 @@ def test_what_is_no_id_is_404_before_the_table_is_asked_which_takes_only_short_o
     deployed: Deployed, name: str
 ) -> None:
     asked: list[Any] = []
-    control.desk().service.table._client.meta.events.register("before-call.dynamodb", lambda **_: asked.append(name))
+    control.desk().service.table._client.meta.events.register(
+        "before-call.dynamodb", lambda **_: asked.append(name)
+    )
 
     answer = deployed.call("GET", f"/v2/jobs/{name}")
 
@@ -115,22 +126,31 @@ def test_what_is_no_id_is_404_before_the_table_is_asked_which_takes_only_short_o
     assert not asked
 
 
-def test_a_cancel_racing_with_the_finish_has_one_outcome_told_truthfully(deployed: Deployed) -> None:
+def test_a_cancel_racing_with_the_finish_has_one_outcome_told_truthfully(
+    deployed: Deployed,
+) -> None:
     made = [deployed.submit(number) for number in range(6)]
 
     with ThreadPoolExecutor(3) as pool:
         worked = pool.submit(deployed.work)
-        answers = list(pool.map(lambda job_id: deployed.call("POST", f"/v2/jobs/{job_id}/cancel"), made))
+        answers = list(
+            pool.map(lambda job_id: deployed.call("POST", f"/v2/jobs/{job_id}/cancel"), made)
+        )
         worked.result()
 
     for job_id, answer in zip(made, answers, strict=True):
         status = deployed.show(job_id)["status"]
         result = deployed.call("GET", f"/v2/jobs/{job_id}/result")
-        assert (answer.status, status, result.status) in {(200, "CANCELED", 409), (409, "SUCCEEDED", 200)}
+        assert (answer.status, status, result.status) in {
+            (200, "CANCELED", 409),
+            (409, "SUCCEEDED", 200),
+        }
         assert status in answer.body.decode()
 
 
-def test_a_job_canceled_while_it_runs_loses_its_result(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_canceled_while_it_runs_loses_its_result(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job_id = deployed.submit()
     engine = type(batch.worker().engine)
     run = engine.run
@@ -170,7 +190,9 @@ def test_a_list_is_filtered_and_paged(deployed: Deployed) -> None:
     assert [job["id"] for job in canceled["jobs"]] == [made[0]]
 
 
-@pytest.mark.parametrize("search", ["status=DONE", "limit=0", "limit=101", "limit=x", "limit=-1", "cursor=%25"])
+@pytest.mark.parametrize(
+    "search", ["status=DONE", "limit=0", "limit=101", "limit=x", "limit=-1", "cursor=%25"]
+)
 def test_a_list_refuses_what_it_does_not_know(deployed: Deployed, search: str) -> None:
     answer = deployed.call("GET", f"/v2/jobs?{search}")
 
@@ -184,7 +206,9 @@ def _swap(new: Job, _old: Job) -> Job:
 
 def test_a_queued_job_has_a_position_and_an_estimated_start(deployed: Deployed) -> None:
     made = [deployed.submit(number) for number in range(3)]
-    for age_s, job_id in enumerate(reversed(made)):  # created in the same millisecond they would share a place
+    for age_s, job_id in enumerate(
+        reversed(made)
+    ):  # created in the same millisecond they would share a place
         job = deployed.job(job_id)
         older = replace(job, created_ms=job.created_ms - 1_000 * age_s, revision=job.revision + 1)
         batch.worker().service.table.change(job_id, partial(_swap, older))
@@ -195,7 +219,9 @@ def test_a_queued_job_has_a_position_and_an_estimated_start(deployed: Deployed) 
     assert all(job["estimated_start_ms"] >= job["created_ms"] for job in shown)
 
 
-def test_a_time_limit_that_passed_expires_the_job(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_time_limit_that_passed_expires_the_job(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job_id = deployed.submit(x_onnxlift_ttl="1")
     later(deployed, monkeypatch, 1_000)
 
@@ -211,7 +237,9 @@ def test_a_time_limit_out_of_range_is_refused(deployed: Deployed, ttl: str) -> N
     assert "from 1 to 21600" in error_of(answer)
 
 
-def test_a_store_that_is_away_is_503_with_retry_after(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_away_is_503_with_retry_after(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(request: Any, **_context: Any) -> None:
         raise EndpointConnectionError(endpoint_url=request.url)
 
@@ -223,7 +251,9 @@ def test_a_store_that_is_away_is_503_with_retry_after(deployed: Deployed, monkey
     assert "no answer from dynamodb" in error_of(answer)
 
 
-def test_a_service_without_jobs_answers_at_once(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_without_jobs_answers_at_once(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ONNXLIFT_JOBS_TABLE", "")
     control.service.cache_clear()
 

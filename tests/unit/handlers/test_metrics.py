@@ -17,8 +17,12 @@ Measured = Callable[[], dict[str, list[float]]]
 
 
 @pytest.fixture
-def measured(deployed: Deployed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Measured:
-    """Every value that was measured since the last call, by metric; the functions start anew and measure."""
+def measured(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Measured:
+    """Every value that was measured since the last call, by metric; the functions start anew and
+    measure.
+    """
     monkeypatch.setenv("ONNXLIFT_METRICS", "true")
     _forget()
 
@@ -34,7 +38,9 @@ def measured(deployed: Deployed, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     return read
 
 
-def test_jobs_are_measured_from_their_coming_to_their_end(deployed: Deployed, measured: Measured) -> None:
+def test_jobs_are_measured_from_their_coming_to_their_end(
+    deployed: Deployed, measured: Measured
+) -> None:
     for number in range(3):
         deployed.submit(number)
     submitted = measured()
@@ -42,16 +48,24 @@ def test_jobs_are_measured_from_their_coming_to_their_end(deployed: Deployed, me
 
     worked = measured()
     assert submitted == {"jobs_submitted": [1] * 3}
-    assert (worked["jobs_succeeded"], worked["attempts"], worked["jobs_together"]) == ([1] * 3, [1] * 3, [3])
+    assert (worked["jobs_succeeded"], worked["attempts"], worked["jobs_together"]) == (
+        [1] * 3,
+        [1] * 3,
+        [3],
+    )
     assert (len(worked["queue_ms"]), len(worked["run_ms"]), worked["cold_starts"]) == (3, 3, [1])
 
 
-def test_a_message_that_comes_twice_is_measured_once(deployed: Deployed, measured: Measured) -> None:
+def test_a_message_that_comes_twice_is_measured_once(
+    deployed: Deployed, measured: Measured
+) -> None:
     job_id = deployed.submit()
     deployed.work()
     measured()
     deployed.sqs.send_message(
-        QueueUrl=deployed.sqs.get_queue_url(QueueName=queue_name(SERVICE, MODEL, "lambda"))["QueueUrl"],
+        QueueUrl=deployed.sqs.get_queue_url(QueueName=queue_name(SERVICE, MODEL, "lambda"))[
+            "QueueUrl"
+        ],
         MessageBody=json.dumps({"job": job_id}),
     )
 
@@ -60,7 +74,9 @@ def test_a_message_that_comes_twice_is_measured_once(deployed: Deployed, measure
     assert measured() == {}
 
 
-def test_a_dead_letter_is_measured_with_the_job_that_failed(deployed: Deployed, measured: Measured) -> None:
+def test_a_dead_letter_is_measured_with_the_job_that_failed(
+    deployed: Deployed, measured: Measured
+) -> None:
     job_id = deployed.submit()
     measured()
     queue = dead_letter_name(queue_name(SERVICE, MODEL, "lambda"))
@@ -98,7 +114,9 @@ def test_each_try_of_a_webhook_is_measured(
     assert told == [{"cold_starts": [1], "webhooks_failed": [1]}, {"webhooks_delivered": [1]}]
 
 
-def test_nothing_is_measured_unless_it_is_asked_for(deployed: Deployed, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_measured_unless_it_is_asked_for(
+    deployed: Deployed, capsys: pytest.CaptureFixture[str]
+) -> None:
     deployed.submit()
     deployed.work()
 

@@ -1,4 +1,6 @@
-"""The predict function from event to answer: every transport, and no event that it does not answer."""
+"""The predict function from event to answer: every transport, and no event that it does not
+answer.
+"""
 
 import base64
 import gzip
@@ -76,7 +78,10 @@ def test_every_transport_answers_json(transport: Callable[..., Event]) -> None:
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_every_transport_carries_binary_tensors_both_ways(transport: Callable[..., Event]) -> None:
     blob = np.array([[1.5, -0.0, np.nan]], "<f4").tobytes()
-    document = {"inputs": [announced("x", "FP32", [1, 3], 12)], "parameters": {"binary_data_output": True}}
+    document = {
+        "inputs": [announced("x", "FP32", [1, 3], 12)],
+        "parameters": {"binary_data_output": True},
+    }
     header = json.dumps(document).encode()
 
     response = ask(transport("POST", INFER, header + blob, {HEADER_LENGTH: str(len(header))}))
@@ -112,8 +117,12 @@ def test_the_stage_of_an_http_api_is_no_part_of_the_path(stage: str) -> None:
     assert json.loads(response.body) == {"live": True}
 
 
-@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
-def test_a_compressed_body_inside_base64_is_read(encoding: str, pack: Callable[[bytes], bytes]) -> None:
+@pytest.mark.parametrize(
+    ("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)]
+)
+def test_a_compressed_body_inside_base64_is_read(
+    encoding: str, pack: Callable[[bytes], bytes]
+) -> None:
     event = events.rest("POST", INFER, pack(infer_body()), {"Content-Encoding": encoding.upper()})
 
     assert event["isBase64Encoded"]
@@ -134,20 +143,28 @@ def test_a_long_answer_is_compressed_where_the_caller_takes_it() -> None:
 
     response = ask(event)
 
-    assert (response.headers["Content-Encoding"], response.headers["Vary"]) == ("gzip", "Accept-Encoding")
+    assert (response.headers["Content-Encoding"], response.headers["Vary"]) == (
+        "gzip",
+        "Accept-Encoding",
+    )
     assert json.loads(gzip.decompress(response.body))["outputs"][0]["data"] == [1.0] * 500
 
 
 def test_an_answer_that_lambda_would_drop_becomes_413() -> None:
     size = Limits().max_answer_bytes // 4
-    header = json.dumps({"inputs": [announced("x", "FP32", [1, size // 4 * 2], size // 4 * 8)]}).encode()
+    header = json.dumps(
+        {"inputs": [announced("x", "FP32", [1, size // 4 * 2], size // 4 * 8)]}
+    ).encode()
     body = gzip.compress(header + np.full(size // 4 * 2, 1 / 3, "<f4").tobytes(), 1)
     headers = {"Content-Encoding": "gzip", HEADER_LENGTH: str(len(header))}
 
     response = ask(events.http_api("POST", INFER, body, headers))
 
     assert response.status == 413
-    assert "ask for fewer outputs, smaller batches, or binary outputs" in json.loads(response.body)["error"]
+    assert (
+        "ask for fewer outputs, smaller batches, or binary outputs"
+        in json.loads(response.body)["error"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -187,7 +204,9 @@ def test_half_a_character_is_refused(signature: str) -> None:
     assert ask(events.http_api("POST", PREDICT, body)).status == 400
 
 
-def test_a_corrupt_artifact_is_503_with_retry_after_and_its_neighbour_serves(tmp_path: Path) -> None:
+def test_a_corrupt_artifact_is_503_with_retry_after_and_its_neighbour_serves(
+    tmp_path: Path,
+) -> None:
     for name in ("good", "bad"):
         builders.write_artifact(tmp_path, builders.identity(), name=name)
     (tmp_path / "bad" / "1" / "model.onnx").write_bytes(b"torn")
@@ -195,7 +214,9 @@ def test_a_corrupt_artifact_is_503_with_retry_after_and_its_neighbour_serves(tmp
 
     with pytest.MonkeyPatch.context() as patch:
         serve(tmp_path, patch)
-        bad, good = (ask(events.rest("POST", f"/v2/models/{name}/infer", body)) for name in ("bad", "good"))
+        bad, good = (
+            ask(events.rest("POST", f"/v2/models/{name}/infer", body)) for name in ("bad", "good")
+        )
         ready = ask(events.rest("GET", "/v2/health/ready"))
         model_ready = ask(events.rest("GET", "/v2/models/bad/ready"))
     forget()
@@ -207,10 +228,21 @@ def test_a_corrupt_artifact_is_503_with_retry_after_and_its_neighbour_serves(tmp
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 300) | st.text(max_size=4),
-    lambda value: st.lists(value, max_size=2) | st.dictionaries(st.text(max_size=4), value, max_size=2),
+    lambda value: (
+        st.lists(value, max_size=2) | st.dictionaries(st.text(max_size=4), value, max_size=2)
+    ),
     max_leaves=5,
 )
-KEYS = ["httpMethod", "path", "rawPath", "headers", "multiValueHeaders", "body", "isBase64Encoded", "requestContext"]
+KEYS = [
+    "httpMethod",
+    "path",
+    "rawPath",
+    "headers",
+    "multiValueHeaders",
+    "body",
+    "isBase64Encoded",
+    "requestContext",
+]
 
 
 def is_refusal(response: Response) -> bool:
@@ -223,18 +255,32 @@ def test_any_event_is_answered_and_never_with_a_5xx(event: Any) -> None:
 
 
 @given(st.sampled_from(TRANSPORTS), st.sampled_from(KEYS), JSON_VALUES)
-def test_any_part_of_an_event_may_be_anything(transport: Callable[..., Event], key: str, value: Any) -> None:
+def test_any_part_of_an_event_may_be_anything(
+    transport: Callable[..., Event], key: str, value: Any
+) -> None:
     response = ask({**transport("POST", INFER, infer_body()), key: value})
 
     assert response.status == 200 or is_refusal(response)
 
 
 @given(
-    st.sampled_from([INFER, PREDICT, "/v1/models/mlp:classify", "/v2/models/bytes/infer", "/v2/repository/index"]),
+    st.sampled_from(
+        [
+            INFER,
+            PREDICT,
+            "/v1/models/mlp:classify",
+            "/v2/models/bytes/infer",
+            "/v2/repository/index",
+        ]
+    ),
     st.binary(max_size=80) | JSON_VALUES.map(lambda value: json.dumps(value).encode()),
-    st.dictionaries(st.sampled_from([HEADER_LENGTH, "Content-Encoding", "Accept-Encoding"]), st.text(max_size=6)),
+    st.dictionaries(
+        st.sampled_from([HEADER_LENGTH, "Content-Encoding", "Accept-Encoding"]), st.text(max_size=6)
+    ),
 )
-def test_any_body_is_answered_and_never_with_a_5xx(path: str, body: bytes, headers: dict[str, str]) -> None:
+def test_any_body_is_answered_and_never_with_a_5xx(
+    path: str, body: bytes, headers: dict[str, str]
+) -> None:
     response = ask(events.rest("POST", path, body, headers))
 
     assert response.status == 200 or is_refusal(response)
@@ -245,14 +291,20 @@ def test_a_mutated_request_is_answered_and_never_with_a_5xx(data: st.DataObject)
     body = bytearray(infer_body())
     start = data.draw(st.integers(0, len(body)))
     body[start : start + data.draw(st.integers(0, 6))] = data.draw(st.binary(max_size=6))
-    event = {**events.rest("POST", INFER), "body": base64.b64encode(body).decode(), "isBase64Encoded": True}
+    event = {
+        **events.rest("POST", INFER),
+        "body": base64.b64encode(body).decode(),
+        "isBase64Encoded": True,
+    }
 
     response = ask(event)
 
     assert response.status == 200 or is_refusal(response)
 
 
-@pytest.mark.parametrize(("lambda_api", "opened"), [({"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:1"}, 1), ({}, 0)])
+@pytest.mark.parametrize(
+    ("lambda_api", "opened"), [({"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:1"}, 1), ({}, 0)]
+)
 def test_models_open_while_lambda_starts_the_function_and_not_on_import(
     lambda_api: dict[str, str], opened: int, tmp_path: Path
 ) -> None:

@@ -15,16 +15,28 @@ from onnxlift_runtime.routing import ESCALATED, MOVED
 from tests.unit.handlers.conftest import MODEL, Deployed, data_of, later
 
 
-def test_a_sweep_of_healthy_jobs_does_nothing(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_of_healthy_jobs_does_nothing(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     deployed.submit()
     later(deployed, monkeypatch, LOST_AFTER_MS)
 
-    assert deployed.sweep() == {"expired": 0, "reclaimed": 0, "resent": 0, "moved": 0, "orphaned": 0}
+    assert deployed.sweep() == {
+        "expired": 0,
+        "reclaimed": 0,
+        "resent": 0,
+        "moved": 0,
+        "orphaned": 0,
+    }
 
 
-def test_a_sweep_sends_lost_messages_again(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_sends_lost_messages_again(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = [deployed.submit() for _ in range(3)]
-    deployed.sqs.purge_queue(QueueUrl=deployed.sqs.get_queue_url(QueueName=f"test-{MODEL}-lambda-jobs")["QueueUrl"])
+    deployed.sqs.purge_queue(
+        QueueUrl=deployed.sqs.get_queue_url(QueueName=f"test-{MODEL}-lambda-jobs")["QueueUrl"]
+    )
     early = deployed.sweep()
     later(deployed, monkeypatch, LOST_AFTER_MS)
 
@@ -34,7 +46,9 @@ def test_a_sweep_sends_lost_messages_again(deployed: Deployed, monkeypatch: pyte
     assert sorted(deployed.announced()) == sorted(made)
 
 
-def test_a_sweep_takes_jobs_from_dead_workers(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_takes_jobs_from_dead_workers(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     once, thrice = deployed.submit(1), deployed.submit(2)
     table = batch.worker().service.table
     for job_id, times in ((once, 1), (thrice, MAX_ATTEMPTS)):
@@ -43,12 +57,17 @@ def test_a_sweep_takes_jobs_from_dead_workers(deployed: Deployed, monkeypatch: p
     deployed.announced()
 
     assert deployed.sweep()["reclaimed"] == 2
-    assert [deployed.job(job_id).status for job_id in (once, thrice)] == [JobStatus.QUEUED, JobStatus.FAILED]
+    assert [deployed.job(job_id).status for job_id in (once, thrice)] == [
+        JobStatus.QUEUED,
+        JobStatus.FAILED,
+    ]
     deployed.work()
     assert data_of(deployed.call("GET", f"/v2/jobs/{once}/result")) == [1, 1]
 
 
-def test_a_sweep_expires_what_waited_too_long(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_expires_what_waited_too_long(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job_id = deployed.submit(x_onnxlift_ttl="1")
     later(deployed, monkeypatch, 2_000)
 
@@ -62,7 +81,9 @@ def test_a_sweep_takes_jobs_along_whose_model_runs_elsewhere_now(
     job_id = deployed.submit(3)
     deployed.announced()
     table = batch.worker().service.table
-    table.change(job_id, lambda job: jobs.escalate(job, GPU, ESCALATED, job.created_ms))  # and its queue is gone
+    table.change(
+        job_id, lambda job: jobs.escalate(job, GPU, ESCALATED, job.created_ms)
+    )  # and its queue is gone
     early = deployed.sweep()
     later(deployed, monkeypatch, LOST_AFTER_MS)
 
@@ -106,11 +127,19 @@ def test_a_sweep_ends_the_jobs_of_a_model_that_left_the_service(
     late = deployed.sweep()
 
     assert (early["orphaned"], late["orphaned"]) == (0, 1)
-    assert [deployed.job(job_id).status for job_id in (waiting, held)] == [JobStatus.FAILED, JobStatus.RUNNING]
-    assert deployed.show(waiting)["error"] == f"model '{MODEL}' was taken out of the service before the job was done"
+    assert [deployed.job(job_id).status for job_id in (waiting, held)] == [
+        JobStatus.FAILED,
+        JobStatus.RUNNING,
+    ]
+    assert (
+        deployed.show(waiting)["error"]
+        == f"model '{MODEL}' was taken out of the service before the job was done"
+    )
 
 
-def test_a_job_of_a_model_that_left_cannot_be_retried(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_of_a_model_that_left_cannot_be_retried(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job_id = deployed.submit()
     deployed.call("POST", f"/v2/jobs/{job_id}/cancel")
     desk = replace(control.desk(), models=Catalog.of([]))
@@ -124,7 +153,9 @@ def test_a_job_of_a_model_that_left_cannot_be_retried(deployed: Deployed, monkey
     assert deployed.job(job_id).status is JobStatus.CANCELED
 
 
-def test_a_model_that_left_is_forgotten_with_its_last_job(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_left_is_forgotten_with_its_last_job(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     held = deployed.submit()
     table = batch.worker().service.table
     table.change(held, lambda job: jobs.claim(job, "dead", job.created_ms, 0))

@@ -68,7 +68,10 @@ def test_an_upload_of_40_mb_is_an_input_and_its_result_a_redirect(deployed: Depl
 def test_a_result_of_20_mb_is_a_redirect(deployed: Deployed) -> None:
     array = np.ones((1, 5_000_000), "<f4")
     accepted = deployed.call(
-        "POST", INFER, named(upload(deployed, array.tobytes()), *array.shape), prefer="respond-async"
+        "POST",
+        INFER,
+        named(upload(deployed, array.tobytes()), *array.shape),
+        prefer="respond-async",
     )
     deployed.work()
 
@@ -102,11 +105,15 @@ def test_an_upload_of_another_caller_does_not_exist(deployed: Deployed, prefer: 
     assert "does not exist" in error_of(answer)
 
 
-@pytest.mark.parametrize("encode", [lambda digest: digest.hex(), lambda digest: base64.b64encode(digest).decode()])
+@pytest.mark.parametrize(
+    "encode", [lambda digest: digest.hex(), lambda digest: base64.b64encode(digest).decode()]
+)
 def test_an_upload_form_is_bound_in_size_and_checksum(deployed: Deployed, encode: Any) -> None:
     digest = hashlib.sha256(b"x").digest()
 
-    form = json.loads(deployed.call("POST", "/v2/uploads", json.dumps({"sha256": encode(digest)}).encode()).body)
+    form = json.loads(
+        deployed.call("POST", "/v2/uploads", json.dumps({"sha256": encode(digest)}).encode()).body
+    )
 
     assert form["max_bytes"] == 64 * MIB
     assert form["fields"]["x-amz-checksum-algorithm"] == "SHA256"
@@ -114,6 +121,8 @@ def test_an_upload_form_is_bound_in_size_and_checksum(deployed: Deployed, encode
     assert form["url"] == "https://data.s3.eu-central-1.amazonaws.com/"
 
 
-@pytest.mark.parametrize("text", [b"{", b"[]", b'{"sha256": 1}', b'{"sha256": "abc"}', b'{"sha256": "YWJj"}'])
+@pytest.mark.parametrize(
+    "text", [b"{", b"[]", b'{"sha256": 1}', b'{"sha256": "abc"}', b'{"sha256": "YWJj"}']
+)
 def test_an_upload_with_a_checksum_that_is_none_is_refused(deployed: Deployed, text: bytes) -> None:
     assert deployed.call("POST", "/v2/uploads", text).status == 400

@@ -22,7 +22,9 @@ class Caller:
     """One request's ASGI channel: messages to hand in, and what came back."""
 
     def __init__(self, *messages: dict[str, Any]) -> None:
-        self.messages = list(messages) or [{"type": "http.request", "body": b"", "more_body": False}]
+        self.messages = list(messages) or [
+            {"type": "http.request", "body": b"", "more_body": False}
+        ]
         self.sent: list[dict[str, Any]] = []
 
     async def receive(self) -> dict[str, Any]:
@@ -49,10 +51,15 @@ class Caller:
 
 
 def _ask(
-    handler: Callable[[Event, Any], Any], caller: Caller | None = None, bounds: Bounds | None = None, **scope: Any
+    handler: Callable[[Event, Any], Any],
+    caller: Caller | None = None,
+    bounds: Bounds | None = None,
+    **scope: Any,
 ) -> Caller:
     caller = caller or Caller()
-    gateway = Gateway(Wiring({"control": handler, "predict": handler}, frozenset()), bounds or Bounds(workers=2))
+    gateway = Gateway(
+        Wiring({"control": handler, "predict": handler}, frozenset()), bounds or Bounds(workers=2)
+    )
     full = {
         "type": "http",
         "method": "GET",
@@ -68,15 +75,31 @@ def _ask(
 
 
 def _echo(event: Event, context: Any) -> dict[str, Any]:
-    told = {**event, "function": context.function_name, "left_ms": context.get_remaining_time_in_millis()}
-    return {"statusCode": 200, "headers": {"X-Own": "1"}, "body": json.dumps(told), "isBase64Encoded": False}
+    told = {
+        **event,
+        "function": context.function_name,
+        "left_ms": context.get_remaining_time_in_millis(),
+    }
+    return {
+        "statusCode": 200,
+        "headers": {"X-Own": "1"},
+        "body": json.dumps(told),
+        "isBase64Encoded": False,
+    }
 
 
 def test_a_request_becomes_the_rest_apis_event() -> None:
     body = {"type": "http.request", "body": b"\x00\xff", "more_body": False}
     headers = [(b"content-type", b"a/b"), (b"accept", b"x"), (b"accept", b"y")]
 
-    answer = _ask(_echo, Caller(body), method="POST", path="/v2/é %", headers=headers, query_string=b"a=1&b=&c=%20")
+    answer = _ask(
+        _echo,
+        Caller(body),
+        method="POST",
+        path="/v2/é %",
+        headers=headers,
+        query_string=b"a=1&b=&c=%20",
+    )
 
     event = json.loads(answer.body)
     assert (event["httpMethod"], event["path"]) == ("POST", "/v2/é %25")
@@ -96,12 +119,18 @@ def test_the_answer_carries_the_functions_headers_and_the_request_id() -> None:
     answer = _ask(_echo)
 
     assert answer.headers["x-own"] == "1"
-    assert answer.headers["x-amzn-requestid"] == json.loads(answer.body)["requestContext"]["requestId"]
+    assert (
+        answer.headers["x-amzn-requestid"] == json.loads(answer.body)["requestContext"]["requestId"]
+    )
     assert answer.headers["content-length"] == str(len(answer.body))
 
 
 def test_a_binary_answer_is_decoded() -> None:
-    binary = {"statusCode": 200, "body": base64.b64encode(b"\x00\x01").decode(), "isBase64Encoded": True}
+    binary = {
+        "statusCode": 200,
+        "body": base64.b64encode(b"\x00\x01").decode(),
+        "isBase64Encoded": True,
+    }
 
     assert _ask(lambda _event, _context: binary).body == b"\x00\x01"
 

@@ -57,7 +57,9 @@ def test_a_message_that_the_function_names_comes_again(sqs: Any) -> None:
     assert left == 1
 
 
-def test_all_messages_come_again_when_the_function_fails(sqs: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_all_messages_come_again_when_the_function_fails(
+    sqs: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     def handler(_event: Any, _context: Any) -> None:
         raise RuntimeError("broken")
 
@@ -101,10 +103,19 @@ def test_a_record_has_lambdas_form() -> None:
 
 
 def test_notifications_sent_later_have_a_higher_sequencer() -> None:
-    body = json.dumps({"detail-type": "Object Created", "detail": {"object": {"key": "in/a", "sequencer": "same"}}})
+    body = json.dumps(
+        {
+            "detail-type": "Object Created",
+            "detail": {"object": {"key": "in/a", "sequencer": "same"}},
+        }
+    )
     message = {"MessageId": "m", "ReceiptHandle": "r", "Body": body, "MD5OfBody": "99"}
 
-    records = to_event(SOURCE, [message | {"Attributes": {"SentTimestamp": sent}} for sent in ("999", "1000")])
-    first, second = (json.loads(record["body"])["detail"]["object"]["sequencer"] for record in records["Records"])
+    records = to_event(
+        SOURCE, [message | {"Attributes": {"SentTimestamp": sent}} for sent in ("999", "1000")]
+    )
+    first, second = (
+        json.loads(record["body"])["detail"]["object"]["sequencer"] for record in records["Records"]
+    )
 
     assert first < second

@@ -22,4 +22,6 @@ def test_a_port_that_is_taken_is_told_with_the_way_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigInvalid) as told:
         listen("127.0.0.1", taken.getsockname()[1])
 
-    assert str(told.value).endswith("Address already in use; choose another --port, or 0 for any free one")
+    assert str(told.value).endswith(
+        "Address already in use; choose another --port, or 0 for any free one"
+    )

@@ -12,7 +12,9 @@ RECEIVE = {"HTTP_X_AMZ_TARGET": "AmazonSQS.ReceiveMessage"}
 
 
 class Queue:
-    """An application with one queue: a receive is answered with what was sent, at once or not at all."""
+    """An application with one queue: a receive is answered with what was sent, at once or not at
+    all.
+    """
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
@@ -37,7 +39,11 @@ class Queue:
 
 def call(application: Application, body: bytes, **environ: str) -> bytes:
     started: list[str] = []
-    fields: dict[str, Any] = {**environ, "CONTENT_LENGTH": str(len(body)), "wsgi.input": io.BytesIO(body)}
+    fields: dict[str, Any] = {
+        **environ,
+        "CONTENT_LENGTH": str(len(body)),
+        "wsgi.input": io.BytesIO(body),
+    }
     answer = b"".join(application(fields, lambda status, _headers: started.append(status)))
     assert started == ["200 OK"]
     return answer
@@ -61,7 +67,9 @@ def test_a_long_poll_ends_with_the_message_that_another_request_brings() -> None
     queue = Queue()
     turnstile = Turnstile(queue)
     answers: list[bytes] = []
-    poll = threading.Thread(target=lambda: answers.append(call(turnstile, b'{"WaitTimeSeconds": 20}', **RECEIVE)))
+    poll = threading.Thread(
+        target=lambda: answers.append(call(turnstile, b'{"WaitTimeSeconds": 20}', **RECEIVE))
+    )
 
     poll.start()
     while not queue.looks:
@@ -76,13 +84,20 @@ def test_a_message_has_only_polls_of_its_own_queue_look_again() -> None:
     queue = Queue()
     turnstile = Turnstile(queue)
     bodies = {name: b'{"WaitTimeSeconds": 2, "QueueUrl": "%s"}' % name for name in (b"a", b"b")}
-    polls = [threading.Thread(target=call, args=(turnstile, body), kwargs=RECEIVE) for body in bodies.values()]
+    polls = [
+        threading.Thread(target=call, args=(turnstile, body), kwargs=RECEIVE)
+        for body in bodies.values()
+    ]
 
     for poll in polls:
         poll.start()
     while len(queue.looks) < 2:
         sleep(0.001)
-    call(turnstile, b'{"QueueUrl": "a", "MessageBody": "x"}', HTTP_X_AMZ_TARGET="AmazonSQS.SendMessage")
+    call(
+        turnstile,
+        b'{"QueueUrl": "a", "MessageBody": "x"}',
+        HTTP_X_AMZ_TARGET="AmazonSQS.SendMessage",
+    )
     call(turnstile, b"{}", HTTP_X_AMZ_TARGET="DynamoDB_20120810.PutItem")
     while len(queue.looks) < 5:
         sleep(0.001)

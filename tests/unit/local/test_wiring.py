@@ -12,12 +12,16 @@ from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.settings import Limits
 from tests import builders
 
-CATALOG = Catalog.of([builders.manifest(name="one"), builders.manifest(name="two", version_labels=("stable",))])
+CATALOG = Catalog.of(
+    [builders.manifest(name="one"), builders.manifest(name="two", version_labels=("stable",))]
+)
 WIRING = Wiring({}, frozenset(CATALOG.models))
 
 
 def _gateway_paths() -> dict[str, Any]:
-    """Every path of the deployed API with its methods; integrations name the function that answers."""
+    """Every path of the deployed API with its methods; integrations name the function that
+    answers.
+    """
     document = openapi.describe(CATALOG, title="tiny", api_key_required=False)
     targets = Targets("control", dict.fromkeys(CATALOG.models, "predict"))
     paths: dict[str, Any] = gateway_document(document, targets, Throttle(), Limits())["paths"]
@@ -27,14 +31,22 @@ def _gateway_paths() -> dict[str, Any]:
 @pytest.mark.parametrize("path", sorted(_gateway_paths()))
 def test_every_path_of_the_deployed_api_goes_to_the_same_function(path: str) -> None:
     methods = _gateway_paths()[path].values()
-    deployed = {method["x-amazon-apigateway-integration"]["uri"] for method in methods if isinstance(method, dict)}
+    deployed = {
+        method["x-amazon-apigateway-integration"]["uri"]
+        for method in methods
+        if isinstance(method, dict)
+    }
 
-    local = {WIRING.function_for(path.replace("{proxy+}", rest)) for rest in ("any", "versions/1/infer")}
+    local = {
+        WIRING.function_for(path.replace("{proxy+}", rest)) for rest in ("any", "versions/1/infer")
+    }
 
     assert local == deployed
 
 
-@pytest.mark.parametrize("path", ["/v2/models/three/infer", "/v1/models/three:predict", "/v2/models", "/v2", "/", ""])
+@pytest.mark.parametrize(
+    "path", ["/v2/models/three/infer", "/v1/models/three:predict", "/v2/models", "/v2", "/", ""]
+)
 def test_a_path_without_a_known_model_goes_to_control(path: str) -> None:
     assert WIRING.function_for(path) == "control"
 

@@ -3,10 +3,16 @@
 import base64
 from typing import Any
 
-HTTP_HEADERS = {"host": "abc.execute-api.eu-central-1.amazonaws.com", "content-length": "2", "x-two": "a,b"}
+HTTP_HEADERS = {
+    "host": "abc.execute-api.eu-central-1.amazonaws.com",
+    "content-length": "2",
+    "x-two": "a,b",
+}
 
 
-def rest(method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> dict[str, Any]:
+def rest(
+    method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+) -> dict[str, Any]:
     """A REST API's event (payload 1.0), whose body is text where it is UTF-8."""
     sent = {"Accept": "application/json", "CloudFront-Viewer-Country": "DE", **(headers or {})}
     text, encoded = _body(body)
@@ -46,13 +52,18 @@ def http_api(
     *,
     stage: str = "$default",
 ) -> dict[str, Any]:
-    """An HTTP API's event (payload 2.0): lower-case headers, the stage before the path, the body always base64."""
+    """An HTTP API's event (payload 2.0): lower-case headers, the stage before the path, the body
+    always base64.
+    """
     event: dict[str, Any] = {
         "version": "2.0",
         "routeKey": "$default",
         "rawPath": path,
         "rawQueryString": "",
-        "headers": {**HTTP_HEADERS, **{name.lower(): value for name, value in (headers or {}).items()}},
+        "headers": {
+            **HTTP_HEADERS,
+            **{name.lower(): value for name, value in (headers or {}).items()},
+        },
         "requestContext": {
             "accountId": "123456789012",
             "apiId": "abc",

@@ -1,4 +1,6 @@
-"""Models whose inputs have a length of their own: attention with a mask and without, and masked integers."""
+"""Models whose inputs have a length of their own: attention with a mask and without, and masked
+integers.
+"""
 
 from typing import Any, Final
 
@@ -13,7 +15,8 @@ PADDING: Final = Padding(1, {"ids": 0, "mask": 0}, ("tokens",))
 
 
 def attention(*, masked: bool = True, width: int = 8) -> Any:
-    """``ids`` and ``mask`` INT64 [-1, -1] to ``tokens`` [-1, -1, width] and their mean ``pooled`` [-1, width].
+    """``ids`` and ``mask`` INT64 [-1, -1] to ``tokens`` [-1, -1, width] and their mean ``pooled``
+    [-1, width].
 
     Without ``masked`` every place is looked at, whatever ``mask`` says.
     """
@@ -46,12 +49,17 @@ def attention(*, masked: bool = True, width: int = 8) -> Any:
         helper.make_node("Div", ["sum", "count"], ["pooled"]),
     ]
     inputs = [builders.value(name, "INT64", (-1, -1)) for name in ("ids", "mask")]
-    outputs = [builders.value("tokens", "FP32", (-1, -1, width)), builders.value("pooled", "FP32", (-1, width))]
+    outputs = [
+        builders.value("tokens", "FP32", (-1, -1, width)),
+        builders.value("pooled", "FP32", (-1, width)),
+    ]
     return builders.build(nodes, inputs, outputs, constants)
 
 
 def masked_integers() -> Any:
-    """``tokens = ids × mask`` [-1, -1] and ``total``, their sum for each row: exact whatever is beside it."""
+    """``tokens = ids × mask`` [-1, -1] and ``total``, their sum for each row: exact whatever is
+    beside it.
+    """
     nodes = [
         helper.make_node("Mul", ["ids", "mask"], ["tokens"]),
         helper.make_node("ReduceSum", ["tokens", "axes"], ["total"], keepdims=0),

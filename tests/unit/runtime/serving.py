@@ -21,16 +21,23 @@ LABELS = ("cat", "dog", "cow", "emu")
 
 
 def gather() -> Any:
-    """``y = table[x]`` with ``x`` INT64 [-1] and three rows: any other index is refused inside the graph."""
+    """``y = table[x]`` with ``x`` INT64 [-1] and three rows: any other index is refused inside the
+    graph.
+    """
     table = np.arange(6, dtype=np.float32).reshape(3, 2)
     node = helper.make_node("Gather", ["table", "x"], ["y"])
     return builders.build(
-        [node], [builders.value("x", "INT64", (-1,))], [builders.value("y", "FP32", (-1, 2))], {"table": table}
+        [node],
+        [builders.value("x", "INT64", (-1,))],
+        [builders.value("y", "FP32", (-1, 2))],
+        {"table": table},
     )
 
 
 def uneven() -> Any:
-    """``same = x`` and ``twice``, which is ``x`` above ``x``: two outputs with different first dimensions."""
+    """``same = x`` and ``twice``, which is ``x`` above ``x``: two outputs with different first
+    dimensions.
+    """
     nodes = [
         helper.make_node("Identity", ["x"], ["same"]),
         helper.make_node("Concat", ["x", "x"], ["twice"], axis=0),
@@ -43,18 +50,25 @@ def image() -> Any:
     """``image_bytes = x``, an output that TensorFlow Serving writes as base64."""
     node = helper.make_node("Identity", ["x"], ["image_bytes"])
     return builders.build(
-        [node], [builders.value("x", "BYTES", (-1, 1))], [builders.value("image_bytes", "BYTES", (-1, 1))]
+        [node],
+        [builders.value("x", "BYTES", (-1, 1))],
+        [builders.value("image_bytes", "BYTES", (-1, 1))],
     )
 
 
 def write_models(root: Path) -> None:
     """Write the artifacts of every model that the tests of the runtime ask."""
     scores = (builders.spec("probabilities", "FP32", (-1, len(LABELS)), LABELS),)
-    builders.write_artifact(root, builders.mlp(seed=1), outputs=scores, name="mlp", version_labels=("stable",))
+    builders.write_artifact(
+        root, builders.mlp(seed=1), outputs=scores, name="mlp", version_labels=("stable",)
+    )
     builders.write_artifact(root, builders.mlp(seed=2), outputs=scores, name="mlp", version="10")
     builders.write_artifact(root, builders.linear(outputs=1), name="regressor")
     builders.write_artifact(
-        root, builders.identities({"a": ("FP32", (-1, 2)), "b": ("BYTES", (-1, 1))}), name="pair", max_batch_size=4
+        root,
+        builders.identities({"a": ("FP32", (-1, 2)), "b": ("BYTES", (-1, 1))}),
+        name="pair",
+        max_batch_size=4,
     )
     builders.write_artifact(root, uneven(), name="uneven")
     builders.write_artifact(root, image(), name="image")
@@ -63,7 +77,9 @@ def write_models(root: Path) -> None:
     for datatype in DATATYPES:
         name = datatype.name.lower()
         builders.write_artifact(root, builders.identity(datatype.name, (-1, -1)), name=name)
-        builders.write_artifact(root, builders.identity(datatype.name, ()), name=f"{name}-scalar", max_batch_size=0)
+        builders.write_artifact(
+            root, builders.identity(datatype.name, ()), name=f"{name}-scalar", max_batch_size=0
+        )
 
 
 def open_engine(root: Path, limits: Limits | None = None) -> Engine:

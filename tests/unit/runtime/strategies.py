@@ -26,7 +26,9 @@ def _arrays(datatype: Datatype, *, finite: bool, text: bool) -> st.SearchStrateg
     if datatype.name == "BF16":
         return arrays.arrays(np.uint16, SHAPES).map(_finite_bits if finite else lambda bits: bits)
     if datatype.kind == "float":
-        floats = arrays.from_dtype(np.dtype(datatype.numpy), allow_nan=not finite, allow_infinity=not finite)
+        floats = arrays.from_dtype(
+            np.dtype(datatype.numpy), allow_nan=not finite, allow_infinity=not finite
+        )
         return arrays.arrays(np.dtype(datatype.numpy), SHAPES, elements=floats)
     return arrays.arrays(np.dtype(datatype.numpy), SHAPES)
 
@@ -38,7 +40,9 @@ def _finite_bits(bits: Any) -> Any:
 
 def _objects(shape: tuple[int, ...], elements: st.SearchStrategy[bytes]) -> st.SearchStrategy[Any]:
     size = int(np.prod(shape))
-    return st.lists(elements, min_size=size, max_size=size).map(lambda items: object_array(items, shape))
+    return st.lists(elements, min_size=size, max_size=size).map(
+        lambda items: object_array(items, shape)
+    )
 
 
 def object_array(items: list[bytes], shape: tuple[int, ...]) -> Any:

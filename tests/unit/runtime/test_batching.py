@@ -1,4 +1,6 @@
-"""Several calls as one inference: answers equal those of single runs, and a bad input fails by itself."""
+"""Several calls as one inference: answers equal those of single runs, and a bad input fails by
+itself.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,7 +24,9 @@ class Doubler:
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def run(self, _manifest: Manifest, arrays: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+    def run(
+        self, _manifest: Manifest, arrays: Mapping[str, Array], outputs: Sequence[str]
+    ) -> dict[str, Array]:
         self.batches.append(len(arrays["x"]))
         if (arrays["x"] < 0).any():
             raise InputMismatch("negative")
@@ -31,7 +35,9 @@ class Doubler:
 
 def model(max_batch_size: int = LIMIT) -> Manifest:
     return manifest(
-        inputs=(spec("x", "FP32", (-1, -1)),), outputs=(spec("y", "FP32", (-1, -1)),), max_batch_size=max_batch_size
+        inputs=(spec("x", "FP32", (-1, -1)),),
+        outputs=(spec("y", "FP32", (-1, -1)),),
+        max_batch_size=max_batch_size,
     )
 
 
@@ -40,7 +46,9 @@ def feed(array: Array, of: Manifest | None = None) -> Feed:
 
 
 @given(st.lists(st.tuples(st.integers(1, LIMIT), st.integers(1, 3)), max_size=12))
-def test_joined_answers_equal_single_ones_for_any_composition(shapes: list[tuple[int, int]]) -> None:
+def test_joined_answers_equal_single_ones_for_any_composition(
+    shapes: list[tuple[int, int]],
+) -> None:
     arrays = [np.full(shape, index + 1, np.float32) for index, shape in enumerate(shapes)]
     doubler = Doubler()
 
@@ -82,7 +90,9 @@ def test_a_model_without_batches_runs_each_call_alone() -> None:
 def test_an_output_without_rows_makes_each_call_run_alone(shape: tuple[int, ...]) -> None:
     runs: list[int] = []
 
-    def run(_manifest: Manifest, arrays: Mapping[str, Array], _outputs: Sequence[str]) -> dict[str, Array]:
+    def run(
+        _manifest: Manifest, arrays: Mapping[str, Array], _outputs: Sequence[str]
+    ) -> dict[str, Array]:
         runs.append(len(arrays["x"]))
         return {"y": np.full(shape, len(arrays["x"]), np.float32)}
 
@@ -95,7 +105,9 @@ def test_an_output_without_rows_makes_each_call_run_alone(shape: tuple[int, ...]
 def test_a_failure_that_may_pass_is_the_answer_to_all_and_is_not_tried_for_each() -> None:
     tried: list[int] = []
 
-    def run(_manifest: Manifest, arrays: Mapping[str, Array], _outputs: Sequence[str]) -> dict[str, Array]:
+    def run(
+        _manifest: Manifest, arrays: Mapping[str, Array], _outputs: Sequence[str]
+    ) -> dict[str, Array]:
         tried.append(len(arrays["x"]))
         raise ModelUnavailable("loading")
 

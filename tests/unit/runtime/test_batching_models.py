@@ -1,7 +1,8 @@
 """Real models: what a batch answers is what each call alone would have been answered.
 
-Bit for bit where every element is computed by itself; where onnxruntime sums products it may sum them in another order
-for another number of rows, and the answers agree within ``TOLERANCE`` of the largest value.
+Bit for bit where every element is computed by itself; where onnxruntime sums products it may sum
+them in another order for another number of rows, and the answers agree within ``TOLERANCE`` of the
+largest value.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,19 +37,28 @@ class Served:
 
     def __init__(self, root: Path, model: Any, device: Device = BOUND, **changes: Any) -> None:
         self.manifest = builders.write_artifact(root, model, **{"max_batch_size": LIMIT, **changes})
-        self.session = Session(root / "tiny" / "1", self.manifest, threads=1, verify=True, device=device)
+        self.session = Session(
+            root / "tiny" / "1", self.manifest, threads=1, verify=True, device=device
+        )
         self.batches: list[int] = []
 
-    def run(self, _manifest: Manifest, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+    def run(
+        self, _manifest: Manifest, feeds: Mapping[str, Array], outputs: Sequence[str]
+    ) -> dict[str, Array]:
         self.batches.append(len(next(iter(feeds.values()))))
         return self.session.run(feeds, outputs)
 
-    def compare(self, calls: Sequence[Mapping[str, Any]]) -> list[tuple[dict[str, Array], dict[str, Array]]]:
+    def compare(
+        self, calls: Sequence[Mapping[str, Any]]
+    ) -> list[tuple[dict[str, Array], dict[str, Array]]]:
         """Each call's answer beside the others, and alone."""
         outputs = tuple(spec.name for spec in self.manifest.outputs)
         self.batches.clear()
         joined = run_together([Feed(self.manifest, call, outputs) for call in calls], self.run)
-        assert all(rows <= max(LIMIT, *(len(next(iter(call.values()))) for call in calls)) for rows in self.batches)
+        assert all(
+            rows <= max(LIMIT, *(len(next(iter(call.values()))) for call in calls))
+            for rows in self.batches
+        )
         return [
             (answer, self.session.run(call, outputs))
             for call, answer in zip(calls, joined, strict=True)
@@ -56,12 +66,16 @@ class Served:
         ]
 
     def differences(self, calls: Sequence[Mapping[str, Any]], tolerance: float = 0.0) -> list[str]:
-        """What is not the same beside the others and alone, within ``tolerance`` of the largest value; 0 is bits."""
+        """What is not the same beside the others and alone, within ``tolerance`` of the largest
+        value; 0 is bits.
+        """
         told: list[str] = []
         for place, (joined, alone) in enumerate(self.compare(calls)):
             for name, expected in alone.items():
                 if (joined[name].dtype, joined[name].shape) != (expected.dtype, expected.shape):
-                    told.append(f"call {place}, {name}: {joined[name].shape} instead of {expected.shape}")
+                    told.append(
+                        f"call {place}, {name}: {joined[name].shape} instead of {expected.shape}"
+                    )
                 elif not _agree(joined[name], expected, tolerance):
                     told.append(f"call {place}, {name}: {joined[name]} instead of {expected}")
         return told
@@ -90,13 +104,17 @@ def normal(shape: tuple[int, ...], seed: int) -> Array:
 
 
 @pytest.mark.parametrize("datatype", DATATYPES, ids=lambda datatype: datatype.name)
-def test_copied_values_of_every_datatype_keep_their_bits(datatype: Datatype, tmp_path: Path) -> None:
+def test_copied_values_of_every_datatype_keep_their_bits(
+    datatype: Datatype, tmp_path: Path
+) -> None:
     served = Served(tmp_path, builders.identity(datatype.name, (-1, -1)))
 
     @settings(max_examples=15)
     @given(CALLS, st.integers(0, 1000))
     def holds(shapes: list[tuple[int, int]], seed: int) -> None:
-        calls = [{"x": any_array(datatype, shape, seed + place)} for place, shape in enumerate(shapes)]
+        calls = [
+            {"x": any_array(datatype, shape, seed + place)} for place, shape in enumerate(shapes)
+        ]
         assert served.differences(calls) == []
 
     holds()
@@ -111,7 +129,12 @@ def test_elementwise_answers_are_the_same_within_a_rounding(operator: str, tmp_p
     @MANY
     @given(CALLS)
     def holds(shapes: list[tuple[int, int]]) -> None:
-        assert served.differences([{"x": normal(shape, seed)} for seed, shape in enumerate(shapes)], TOLERANCE) == []
+        assert (
+            served.differences(
+                [{"x": normal(shape, seed)} for seed, shape in enumerate(shapes)], TOLERANCE
+            )
+            == []
+        )
 
     holds()
 
@@ -127,14 +150,19 @@ def test_sums_of_pairs_are_the_same_bits(datatype: str, tmp_path: Path) -> None:
     def holds(shapes: list[tuple[int, int]]) -> None:
         kind = served.manifest.inputs[0].datatype
         dtype = {"INT32": np.int32, "INT64": np.int64, "FP32": np.float32, "FP64": np.float64}[kind]
-        assert served.differences([{"x": (normal(shape, 0) * 1000).astype(dtype)} for shape in shapes]) == []
+        assert (
+            served.differences([{"x": (normal(shape, 0) * 1000).astype(dtype)} for shape in shapes])
+            == []
+        )
 
     holds()
 
 
 @MANY
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=8))
-def test_rows_of_a_table_are_the_same_bits(tmp_path_factory: pytest.TempPathFactory, calls: list[list[int]]) -> None:
+def test_rows_of_a_table_are_the_same_bits(
+    tmp_path_factory: pytest.TempPathFactory, calls: list[list[int]]
+) -> None:
     served = Served(tmp_path_factory.mktemp("gather"), serving.gather())
 
     assert served.differences([{"x": np.array(call)} for call in calls]) == []
@@ -158,7 +186,10 @@ def test_sums_of_products_agree_within_the_tolerance(
     @given(st.lists(st.integers(1, LIMIT), min_size=1, max_size=10))
     def holds(sizes: list[int]) -> None:
         assert (
-            served.differences([{name: normal((rows, *row), seed)} for seed, rows in enumerate(sizes)], TOLERANCE) == []
+            served.differences(
+                [{name: normal((rows, *row), seed)} for seed, rows in enumerate(sizes)], TOLERANCE
+            )
+            == []
         )
 
     holds()
@@ -170,7 +201,10 @@ def test_filled_integers_are_the_same_bits(tmp_path: Path) -> None:
     @MANY
     @given(TEXTS)
     def holds(texts: list[tuple[int, int]]) -> None:
-        assert served.differences([lengths.text(*shape, seed) for seed, shape in enumerate(texts)]) == []
+        assert (
+            served.differences([lengths.text(*shape, seed) for seed, shape in enumerate(texts)])
+            == []
+        )
 
     holds()
 
@@ -181,7 +215,12 @@ def test_filled_texts_agree_within_the_tolerance(tmp_path: Path) -> None:
     @MANY
     @given(TEXTS)
     def holds(texts: list[tuple[int, int]]) -> None:
-        assert served.differences([lengths.text(*shape, seed) for seed, shape in enumerate(texts)], TOLERANCE) == []
+        assert (
+            served.differences(
+                [lengths.text(*shape, seed) for seed, shape in enumerate(texts)], TOLERANCE
+            )
+            == []
+        )
 
     holds()
 
@@ -189,7 +228,10 @@ def test_filled_texts_agree_within_the_tolerance(tmp_path: Path) -> None:
 def test_texts_of_near_lengths_run_as_one_and_of_others_apart(tmp_path: Path) -> None:
     served = Served(tmp_path, lengths.attention(), padding=lengths.PADDING)
 
-    assert served.differences([lengths.text(1, length) for length in (5, 8, 7, 9, 16, 2)], TOLERANCE) == []
+    assert (
+        served.differences([lengths.text(1, length) for length in (5, 8, 7, 9, 16, 2)], TOLERANCE)
+        == []
+    )
 
     assert sorted(served.batches) == [1, 2, 3]
 
@@ -212,7 +254,9 @@ def test_inputs_that_differ_in_their_length_are_not_filled(tmp_path: Path) -> No
     assert feed.filled("ids", 8).shape == (1, 5)
 
 
-def test_an_output_without_the_length_that_it_is_said_to_have_is_computed_alone(tmp_path: Path) -> None:
+def test_an_output_without_the_length_that_it_is_said_to_have_is_computed_alone(
+    tmp_path: Path,
+) -> None:
     wrong = Padding(1, {"ids": 0, "mask": 0}, ("tokens", "pooled"))
     served = Served(tmp_path, lengths.attention(width=3), padding=wrong)
 
@@ -222,7 +266,9 @@ def test_an_output_without_the_length_that_it_is_said_to_have_is_computed_alone(
     assert all(joined["pooled"].shape == alone["pooled"].shape for joined, alone in compared)
 
 
-def test_rows_that_depend_on_their_neighbours_are_joined_up_to_what_was_judged(tmp_path: Path) -> None:
+def test_rows_that_depend_on_their_neighbours_are_joined_up_to_what_was_judged(
+    tmp_path: Path,
+) -> None:
     nodes = [
         helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]),
         helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["y"]),

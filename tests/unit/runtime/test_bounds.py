@@ -45,7 +45,9 @@ def test_a_huge_shape_takes_no_memory(shape: list[int], binary: bool) -> None:
     header = json.dumps({"inputs": [entry]}).encode()
     body, header_length = (header + b"data", str(len(header))) if binary else (header, None)
 
-    peak = refusal_peak(lambda: tensors.decode(oip.decode_infer(body, header_length, FREE, LIMITS).inputs[0]))
+    peak = refusal_peak(
+        lambda: tensors.decode(oip.decode_infer(body, header_length, FREE, LIMITS).inputs[0])
+    )
 
     assert peak < 64 * 1024 + 30 * len(body)
 
@@ -54,7 +56,9 @@ def test_a_huge_element_takes_no_memory() -> None:
     header = json.dumps({"inputs": [announced("x", "BYTES", [2], 8)]}).encode()
     body = header + b"\xff\xff\xff\xff" + b"\x00\x00\x00\x00"
 
-    peak = refusal_peak(lambda: tensors.decode(oip.decode_infer(body, str(len(header)), TEXT, LIMITS).inputs[0]))
+    peak = refusal_peak(
+        lambda: tensors.decode(oip.decode_infer(body, str(len(header)), TEXT, LIMITS).inputs[0])
+    )
 
     assert peak < 64 * 1024
 
@@ -63,7 +67,9 @@ def test_a_huge_count_of_elements_takes_no_memory() -> None:
     header = json.dumps({"inputs": [announced("x", "BYTES", [2**23], 4)]}).encode()
 
     peak = refusal_peak(
-        lambda: tensors.decode(oip.decode_infer(header + bytes(4), str(len(header)), TEXT, LIMITS).inputs[0])
+        lambda: tensors.decode(
+            oip.decode_infer(header + bytes(4), str(len(header)), TEXT, LIMITS).inputs[0]
+        )
     )
 
     assert peak < 64 * 1024
@@ -83,7 +89,9 @@ def test_deep_nesting_takes_little_more_than_its_text(manifest: Any, depth: int)
     assert refusal_peak(predict) < MIB + 40 * depth
 
 
-@pytest.mark.parametrize("pack", [lambda size: gzip.compress(bytes(size), 9), lambda size: gzip.compress(b"") * 50_000])
+@pytest.mark.parametrize(
+    "pack", [lambda size: gzip.compress(bytes(size), 9), lambda size: gzip.compress(b"") * 50_000]
+)
 def test_a_compression_bomb_takes_no_more_than_the_limit(pack: Callable[[int], bytes]) -> None:
     body = pack(256 * MIB)
 

@@ -18,7 +18,10 @@ from tests import builders
 OLD = builders.manifest(name="m", version="9", version_labels=("stable", "old"))
 NEW = builders.manifest(name="m", version="10")
 TEXT = builders.manifest(
-    [builders.spec("t", "BYTES", (-1, 2))], [builders.spec("n", "INT64", ())], name="text", max_batch_size=0
+    [builders.spec("t", "BYTES", (-1, 2))],
+    [builders.spec("n", "INT64", ())],
+    name="text",
+    max_batch_size=0,
 )
 CATALOG = Catalog.of([NEW, TEXT, OLD])
 FAILED = {("m", "10"): "torn"}
@@ -42,14 +45,24 @@ def test_a_model_that_does_not_exist_tells_the_known_ones() -> None:
         Catalog.of([]).find("m")
 
 
-@pytest.mark.parametrize(("version", "label", "asked"), [("1", None, "version '1'"), (None, "new", "label 'new'")])
-def test_a_version_that_does_not_exist_tells_the_known_ones(version: str, label: str, asked: str) -> None:
-    with pytest.raises(VersionNotFound, match=rf"model 'm' has no {asked}; it has: 9 \(stable, old\), 10"):
+@pytest.mark.parametrize(
+    ("version", "label", "asked"), [("1", None, "version '1'"), (None, "new", "label 'new'")]
+)
+def test_a_version_that_does_not_exist_tells_the_known_ones(
+    version: str, label: str, asked: str
+) -> None:
+    with pytest.raises(
+        VersionNotFound, match=rf"model 'm' has no {asked}; it has: 9 \(stable, old\), 10"
+    ):
         CATALOG.find("m", version, label)
 
 
 def test_the_server_tells_its_name_version_and_extensions() -> None:
-    assert server_metadata() == {"name": "onnxlift", "version": __version__, "extensions": list(EXTENSIONS)}
+    assert server_metadata() == {
+        "name": "onnxlift",
+        "version": __version__,
+        "extensions": list(EXTENSIONS),
+    }
 
 
 def test_a_model_tells_its_tensors_with_variable_dimensions_and_versions_as_text() -> None:
@@ -64,7 +77,9 @@ def test_a_model_tells_its_tensors_with_variable_dimensions_and_versions_as_text
 
 def test_the_configuration_leaves_the_batch_out_where_there_is_one() -> None:
     assert model_config(NEW)["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": [4]}]
-    assert model_config(TEXT)["input"] == [{"name": "t", "data_type": "TYPE_STRING", "dims": [-1, 2]}]
+    assert model_config(TEXT)["input"] == [
+        {"name": "t", "data_type": "TYPE_STRING", "dims": [-1, 2]}
+    ]
 
 
 def test_the_list_has_every_model_once() -> None:
@@ -82,7 +97,11 @@ def test_the_index_tells_state_and_reason_of_every_version() -> None:
 def test_the_serving_status_has_versions_as_text() -> None:
     assert serving_status(CATALOG.versions("m"), FAILED)["model_version_status"] == [
         {"version": "9", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}},
-        {"version": "10", "state": "END", "status": {"error_code": "UNAVAILABLE", "error_message": "torn"}},
+        {
+            "version": "10",
+            "state": "END",
+            "status": {"error_code": "UNAVAILABLE", "error_message": "torn"},
+        },
     ]
 
 
@@ -93,7 +112,10 @@ def test_the_serving_metadata_has_its_signature_twice_nested() -> None:
     assert document["model_spec"] == {"name": "m", "signature_name": "", "version": "10"}
     assert signature["inputs"]["x"] == {
         "dtype": "DT_FLOAT",
-        "tensor_shape": {"dim": [{"size": "-1", "name": ""}, {"size": "4", "name": ""}], "unknown_rank": False},
+        "tensor_shape": {
+            "dim": [{"size": "-1", "name": ""}, {"size": "4", "name": ""}],
+            "unknown_rank": False,
+        },
         "name": "x:0",
     }
     assert signature["method_name"] == "tensorflow/serving/predict"

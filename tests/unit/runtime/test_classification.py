@@ -39,7 +39,10 @@ def test_an_empty_batch_gives_no_rows() -> None:
 
 
 def test_a_row_for_each_example_gives_one_class_each() -> None:
-    assert texts([4.0, 2.0], builders.spec("y", "FP32", (-1,))) == [[b"4.000000:0"], [b"2.000000:0"]]
+    assert texts([4.0, 2.0], builders.spec("y", "FP32", (-1,))) == [
+        [b"4.000000:0"],
+        [b"2.000000:0"],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +55,9 @@ def test_a_row_for_each_example_gives_one_class_each() -> None:
         ("BF16", float32_to_bfloat16(np.array([[-1.0, 0.5]])), b"0.500000:1"),
     ],
 )
-def test_scores_of_any_number_type_are_compared_exactly(name: str, values: Any, best: bytes) -> None:
+def test_scores_of_any_number_type_are_compared_exactly(
+    name: str, values: Any, best: bytes
+) -> None:
     assert texts(values, builders.spec("y", name, (-1, 2)), 1) == [[best]]
 
 
@@ -66,7 +71,9 @@ def test_classes_are_the_sorted_scores(scores: Any, count: int) -> None:
 
 def test_text_cannot_be_classified() -> None:
     with pytest.raises(InputMismatch, match="'y' holds BYTES"):
-        top_classes(np.array([[b"a"]], object), builders.spec("y", "BYTES", (-1, 1)), 1, batched=True)
+        top_classes(
+            np.array([[b"a"]], object), builders.spec("y", "BYTES", (-1, 1)), 1, batched=True
+        )
 
 
 def test_classify_tells_every_label_with_its_score_in_the_fewest_digits() -> None:
@@ -78,7 +85,9 @@ def test_classify_tells_every_label_with_its_score_in_the_fewest_digits() -> Non
 
 
 def test_classify_counts_classes_that_have_no_names() -> None:
-    found = classify({"y": np.ones((1, 2))}, builders.manifest(outputs=[builders.spec("y", "FP64", (-1, 2))]))
+    found = classify(
+        {"y": np.ones((1, 2))}, builders.manifest(outputs=[builders.spec("y", "FP64", (-1, 2))])
+    )
 
     assert found == [[["0", 1.0], ["1", 1.0]]]
 

@@ -1,4 +1,6 @@
-"""Both protocols against real sessions: the corners in which implementations tend to go wrong have a test each."""
+"""Both protocols against real sessions: the corners in which implementations tend to go wrong have
+a test each.
+"""
 
 import json
 import struct
@@ -52,7 +54,9 @@ def test_metadata_name_every_version_and_the_configuration_is_there(service: Ser
     assert service.get("/v2/models/mlp/versions/10/config")["max_batch_size"] == 256
 
 
-@pytest.mark.parametrize(("body", "count"), [(b"", 2), (b" ", 2), (b"{}", 2), (b'{"ready":true}', 2)])
+@pytest.mark.parametrize(
+    ("body", "count"), [(b"", 2), (b" ", 2), (b"{}", 2), (b'{"ready":true}', 2)]
+)
 def test_the_index_takes_an_optional_filter(service: Service, body: bytes, count: int) -> None:
     index = json.loads(service.post("/v2/repository/index", body).body)
 
@@ -88,7 +92,9 @@ def test_an_id_comes_back_and_no_id_stays_away(service: Service) -> None:
 
 
 def test_the_version_answers_as_text_and_with_its_own_weights(service: Service) -> None:
-    newest, first = (service.infer(name, tensor("x", "FP32", [1, 16], ROW)) for name in ("mlp", "mlp/versions/1"))
+    newest, first = (
+        service.infer(name, tensor("x", "FP32", [1, 16], ROW)) for name in ("mlp", "mlp/versions/1")
+    )
 
     assert (newest["model_version"], first["model_version"]) == ("10", "1")
     assert newest["outputs"] != first["outputs"]
@@ -97,10 +103,17 @@ def test_the_version_answers_as_text_and_with_its_own_weights(service: Service) 
 def test_output_data_are_flat(service: Service) -> None:
     output = service.infer("fp32", tensor("x", "FP32", [2, 2], [[1, 2], [3, 4]]))["outputs"][0]
 
-    assert output == {"name": "y", "datatype": "FP32", "shape": [2, 2], "data": [1.0, 2.0, 3.0, 4.0]}
+    assert output == {
+        "name": "y",
+        "datatype": "FP32",
+        "shape": [2, 2],
+        "data": [1.0, 2.0, 3.0, 4.0],
+    }
 
 
-@pytest.mark.parametrize(("name", "data"), [("FP32", 1.5), ("BF16", 1.5), ("BYTES", "é"), ("BOOL", True)])
+@pytest.mark.parametrize(
+    ("name", "data"), [("FP32", 1.5), ("BF16", 1.5), ("BYTES", "é"), ("BOOL", True)]
+)
 def test_a_scalar_has_shape_empty_and_one_element(service: Service, name: str, data: Any) -> None:
     output = service.infer(f"{name.lower()}-scalar", tensor("x", name, [], [data]))["outputs"][0]
 
@@ -115,17 +128,28 @@ def test_an_empty_tensor_goes_through(service: Service, name: str) -> None:
 
 
 def test_an_empty_binary_output_has_no_header_length_and_is_json(service: Service) -> None:
-    document = {"inputs": [announced("x", "FP32", [0, 3], 0)], "parameters": {"binary_data_output": True}}
+    document = {
+        "inputs": [announced("x", "FP32", [0, 3], 0)],
+        "parameters": {"binary_data_output": True},
+    }
 
     response = service.infer_binary("fp32", document, b"")
 
     output = json.loads(response.body)["outputs"][0]
     assert response.headers == {"Content-Type": JSON}
-    assert output == {"name": "y", "datatype": "FP32", "shape": [0, 3], "parameters": {"binary_data_size": 0}}
+    assert output == {
+        "name": "y",
+        "datatype": "FP32",
+        "shape": [0, 3],
+        "parameters": {"binary_data_size": 0},
+    }
 
 
 def test_a_binary_answer_tells_the_length_of_its_json(service: Service) -> None:
-    document = {"inputs": [announced("x", "FP32", [1, 2], 8)], "parameters": {"binary_data_output": True}}
+    document = {
+        "inputs": [announced("x", "FP32", [1, 2], 8)],
+        "parameters": {"binary_data_output": True},
+    }
     blob = np.array([1.5, np.nan], "<f4").tobytes()
 
     response = service.infer_binary("fp32", document, blob)
@@ -152,7 +176,12 @@ def test_binary_and_json_mix_in_both_directions(service: Service) -> None:
 
     answer, rest = split(service.infer_binary("pair", document, b"\x03\x00\x00\x00a\x00b"))
 
-    assert answer["outputs"][1] == {"name": "b_out", "datatype": "BYTES", "shape": [1, 1], "data": ["a\x00b"]}
+    assert answer["outputs"][1] == {
+        "name": "b_out",
+        "datatype": "BYTES",
+        "shape": [1, 1],
+        "data": ["a\x00b"],
+    }
     assert rest == struct.pack("<2f", 1, 2)
 
 
@@ -173,21 +202,31 @@ def test_an_input_given_twice_is_refused(service: Service) -> None:
 def test_whole_numbers_above_2_to_53_are_exact_in_both_directions(service: Service) -> None:
     values = [2**64 - 1, 2**53 + 1]
 
-    assert service.infer("uint64", tensor("x", "UINT64", [1, 2], values))["outputs"][0]["data"] == values
-    assert service.call("/v1/models/uint64:predict", {"instances": [values]}) == {"predictions": [values]}
+    assert (
+        service.infer("uint64", tensor("x", "UINT64", [1, 2], values))["outputs"][0]["data"]
+        == values
+    )
+    assert service.call("/v1/models/uint64:predict", {"instances": [values]}) == {
+        "predictions": [values]
+    }
 
 
 def test_nan_is_null_in_v2_in_both_directions(service: Service) -> None:
     response = service.post(
-        "/v2/models/fp16/infer", b'{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP16","data":[null,1]}]}'
+        "/v2/models/fp16/infer",
+        b'{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP16","data":[null,1]}]}',
     )
 
     assert b'"data":[null,1.0]' in response.body
 
 
 @pytest.mark.parametrize("name", ["fp16", "fp32", "fp64", "bf16"])
-def test_nan_and_infinity_are_bare_words_in_v1_in_both_directions(service: Service, name: str) -> None:
-    body = service.post(f"/v1/models/{name}:predict", b'{"instances":[[NaN,Infinity,-Infinity,0.5]]}').body
+def test_nan_and_infinity_are_bare_words_in_v1_in_both_directions(
+    service: Service, name: str
+) -> None:
+    body = service.post(
+        f"/v1/models/{name}:predict", b'{"instances":[[NaN,Infinity,-Infinity,0.5]]}'
+    ).body
 
     assert body == b'{"predictions":[[NaN,Infinity,-Infinity,0.5]]}'
 
@@ -198,9 +237,13 @@ def test_short_floats_stay_short_beside_nan(service: Service) -> None:
     assert body == b'{"outputs":[[NaN,0.1]]}'
 
 
-@pytest.mark.parametrize(("name", "value"), [("fp32", 1.5), ("bytes", "é"), ("bool", True), ("bf16", -2.0)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("fp32", 1.5), ("bytes", "é"), ("bool", True), ("bf16", -2.0)]
+)
 def test_a_scalar_is_a_column_without_brackets(service: Service, name: str, value: Any) -> None:
-    assert service.call(f"/v1/models/{name}-scalar:predict", {"inputs": value}) == {"outputs": value}
+    assert service.call(f"/v1/models/{name}-scalar:predict", {"inputs": value}) == {
+        "outputs": value
+    }
 
 
 def test_no_instances_are_refused(service: Service) -> None:
@@ -221,7 +264,10 @@ def test_several_outputs_come_row_by_row(service: Service) -> None:
 
     answer = service.call("/v1/models/pair:predict", {"instances": rows})
 
-    assert answer["predictions"] == [{"a_out": [1, 2], "b_out": ["t"]}, {"a_out": [3, 4], "b_out": ["u"]}]
+    assert answer["predictions"] == [
+        {"a_out": [1, 2], "b_out": ["t"]},
+        {"a_out": [3, 4], "b_out": ["u"]},
+    ]
 
 
 def test_bytes_outputs_are_base64_where_their_name_says_so(service: Service) -> None:
@@ -254,7 +300,9 @@ def test_the_status_without_a_version_has_every_version_as_text(service: Service
 
 def test_classify_and_regress_answer_under_results(service: Service) -> None:
     classified = service.call("/v1/models/mlp:classify", {"examples": [{"x": ROW}, {"x": ROW}]})
-    regressed = service.call("/v1/models/regressor:regress", {"context": {"x": [1, 2, 3, 4]}, "examples": [{}]})
+    regressed = service.call(
+        "/v1/models/regressor:regress", {"context": {"x": [1, 2, 3, 4]}, "examples": [{}]}
+    )
 
     assert [[label for label, _ in row] for row in classified["results"]] == [list(LABELS)] * 2
     assert list(regressed) == ["results"]
@@ -287,7 +335,12 @@ def test_classification_of_an_empty_batch_is_empty(service: Service) -> None:
 
     answer = service.infer("mlp", tensor("x", "FP32", [0, 16], []), outputs=outputs)
 
-    assert answer["outputs"][0] == {"name": "probabilities", "datatype": "BYTES", "shape": [0, 2], "data": []}
+    assert answer["outputs"][0] == {
+        "name": "probabilities",
+        "datatype": "BYTES",
+        "shape": [0, 2],
+        "data": [],
+    }
 
 
 def test_an_index_out_of_range_inside_the_graph_is_the_callers_error(service: Service) -> None:

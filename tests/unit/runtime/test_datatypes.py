@@ -5,8 +5,8 @@ from onnxlift_runtime.errors import DatatypeMismatch
 
 # Open Inference Protocol, "Tensor Data Types", and BF16 of its extensions.
 SIZES = {
-    "BOOL": 1, "UINT8": 1, "UINT16": 2, "UINT32": 4, "UINT64": 8, "INT8": 1, "INT16": 2, "INT32": 4, "INT64": 8,
-    "FP16": 2, "FP32": 4, "FP64": 8, "BF16": 2, "BYTES": 0,
+    "BOOL": 1, "UINT8": 1, "UINT16": 2, "UINT32": 4, "UINT64": 8, "INT8": 1, "INT16": 2, "INT32": 4,
+    "INT64": 8, "FP16": 2, "FP32": 4, "FP64": 8, "BF16": 2, "BYTES": 0,
 }  # fmt: skip
 
 

@@ -25,7 +25,9 @@ def test_the_document_with_jobs_is_valid_and_makes_a_page(document: Document) ->
 def test_an_inference_may_answer_with_a_job(document: Document) -> None:
     responses = document["paths"]["/v2/models/tiny/infer"]["post"]["responses"]
 
-    assert responses["202"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Job"}
+    assert responses["202"]["content"]["application/json"]["schema"] == {
+        "$ref": "#/components/schemas/Job"
+    }
     assert "409" in responses
 
 

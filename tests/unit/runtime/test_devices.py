@@ -26,8 +26,10 @@ from tests.unit.runtime.test_session import open_on, sample
 
 BOUND: Final = Device("cpu", CPU.providers, bound=True)
 NO_MEMORY: Final = (
-    "Non-zero status code returned while running MatMul node. Status Message: bfc_arena.cc:376 void* "
-    "onnxruntime::BFCArena::AllocateRawInternal(size_t) Failed to allocate memory for requested buffer of size 8388608",
+    "Non-zero status code returned while running MatMul node. Status Message: bfc_arena.cc:376 "
+    "void* "
+    "onnxruntime::BFCArena::AllocateRawInternal(size_t) Failed to allocate memory for requested "
+    "buffer of size 8388608",
     "BFCArena: Available memory of 128 is smaller than requested bytes of 4096",
     "CUDA failure 2: out of memory ; GPU=0 ; hostname=a ; expr=cudaMalloc((void**)&p, size);",
     "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0",
@@ -60,7 +62,9 @@ def test_a_bound_run_gives_the_bits_of_a_plain_one(tmp_path: Path) -> None:
     model, array = builders.mlp(), np.random.default_rng(0).normal(size=(7, 16)).astype(np.float32)
     plain, bound = (open_on(device, tmp_path / f"{device.bound}", model) for device in (CPU, BOUND))
 
-    answers = [session.run({"x": array}, ["probabilities"])["probabilities"] for session in (plain, bound)]
+    answers = [
+        session.run({"x": array}, ["probabilities"])["probabilities"] for session in (plain, bound)
+    ]
 
     np.testing.assert_array_equal(answers[0], answers[1])
 
@@ -95,7 +99,9 @@ def test_an_input_that_the_graph_refuses_is_the_callers_error_when_bound(
 def test_memory_that_runs_out_is_told_as_such_when_bound(tmp_path: Path) -> None:
     node = helper.make_node("Expand", ["x", "size"], ["y"])
     inputs = [builders.value("x", "FP32", (-1,)), builders.value("size", "INT64", (1,))]
-    session = open_on(BOUND, tmp_path, builders.build([node], inputs, [builders.value("y", "FP32", (-1,))]))
+    session = open_on(
+        BOUND, tmp_path, builders.build([node], inputs, [builders.value("y", "FP32", (-1,))])
+    )
 
     with pytest.raises(MemoryExhausted, match="'tiny' failed"):
         session.run({"x": np.zeros(1, np.float32), "size": np.array([2**50])}, ["y"])
@@ -111,13 +117,16 @@ def test_a_broken_device_is_told_as_such(told: str) -> None:
     assert type(_translate(RuntimeError(told), "tiny")) is DeviceMissing
 
 
-@pytest.mark.parametrize("told", ["CUDA failure 20: something", "CUDA failure 7000: something", "no words"])
+@pytest.mark.parametrize(
+    "told", ["CUDA failure 20: something", "CUDA failure 7000: something", "no words"]
+)
 def test_any_other_failure_stays_the_models(told: str) -> None:
     assert type(_translate(RuntimeError(told), "tiny")) is InferenceFailed
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"), [(NO_MEMORY[0], ModelTooLarge), (LOST[0], DeviceMissing), ("no words", ArtifactCorrupt)]
+    ("told", "expected"),
+    [(NO_MEMORY[0], ModelTooLarge), (LOST[0], DeviceMissing), ("no words", ArtifactCorrupt)],
 )
 def test_a_model_that_cannot_be_opened_is_told_by_what_onnxruntime_says(
     told: str, expected: type[OnnxliftError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -131,10 +140,14 @@ def test_a_model_that_cannot_be_opened_is_told_by_what_onnxruntime_says(
         open_on(CPU, tmp_path, builders.linear())
 
 
-@pytest.mark.skipif("CUDAExecutionProvider" in ort.get_available_providers(), reason="this onnxruntime has CUDA")
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in ort.get_available_providers(), reason="this onnxruntime has CUDA"
+)
 @pytest.mark.filterwarnings("ignore:Specified provider:UserWarning")
 def test_a_session_that_silently_runs_elsewhere_is_refused(tmp_path: Path) -> None:
-    device = Device("cuda", (("CUDAExecutionProvider", {"device_id": "0"}), *CPU.providers), "cuda", bound=True)
+    device = Device(
+        "cuda", (("CUDAExecutionProvider", {"device_id": "0"}), *CPU.providers), "cuda", bound=True
+    )
 
     with pytest.raises(DeviceMissing, match="should run on CUDAExecutionProvider"):
         open_on(device, tmp_path, builders.linear())

@@ -51,7 +51,9 @@ def test_an_answer_that_lambda_would_drop_becomes_413() -> None:
     assert answer["statusCode"] == 413
 
 
-@pytest.mark.parametrize("event", [{}, {"Records": []}, {"httpMethod": "GET", "body": "%", "isBase64Encoded": True}])
+@pytest.mark.parametrize(
+    "event", [{}, {"Records": []}, {"httpMethod": "GET", "body": "%", "isBase64Encoded": True}]
+)
 def test_an_event_that_cannot_be_read_is_answered_with_400(event: dict[str, object]) -> None:
     answer = answer_event(event, lambda _: Response(200))
 

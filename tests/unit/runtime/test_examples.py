@@ -7,7 +7,9 @@ import pytest
 from onnxlift_runtime import examples
 from tests import builders
 
-PAIR = builders.manifest([builders.spec("it's", "BYTES", (-1,)), builders.spec('"ids" é', "BOOL", (-1, -1))])
+PAIR = builders.manifest(
+    [builders.spec("it's", "BYTES", (-1,)), builders.spec('"ids" é', "BOOL", (-1, -1))]
+)
 
 
 def test_infer_command_makes_the_same_request_as_the_example() -> None:
@@ -15,17 +17,24 @@ def test_infer_command_makes_the_same_request_as_the_example() -> None:
 
     program, _, call = command.partition("|\n")
     program = program.replace("python3", sys.executable, 1)
-    printed = subprocess.run(["/bin/sh", "-c", program], capture_output=True, check=True, text=True).stdout
+    printed = subprocess.run(
+        ["/bin/sh", "-c", program], capture_output=True, check=True, text=True
+    ).stdout
 
     assert json.loads(printed) == examples.infer_example(PAIR)
-    assert call.strip() == 'curl -s -H "content-type: application/json" -d @- "$URL/v2/models/tiny/infer"'
+    assert (
+        call.strip()
+        == 'curl -s -H "content-type: application/json" -d @- "$URL/v2/models/tiny/infer"'
+    )
 
 
 @pytest.mark.parametrize(
     ("shape", "expected"),
     [((-1, 3), [1, 3]), ((-1, -1), [1, 8]), ((2, -1), [2, 8]), ((), []), ((0, 4), [0, 4])],
 )
-def test_example_shape_fills_variable_dimensions(shape: tuple[int, ...], expected: list[int]) -> None:
+def test_example_shape_fills_variable_dimensions(
+    shape: tuple[int, ...], expected: list[int]
+) -> None:
     spec = builders.spec("x", "FP32", shape)
 
     assert examples.example_shape(spec) == expected
@@ -38,7 +47,9 @@ def test_predict_example_gives_columns_when_the_model_has_no_batch() -> None:
 
 
 def test_predict_example_names_inputs_when_there_are_several() -> None:
-    pair = builders.manifest([builders.spec("a", "INT8", (-1, 2)), builders.spec("b", "BYTES", (-1,))])
+    pair = builders.manifest(
+        [builders.spec("a", "INT8", (-1, 2)), builders.spec("b", "BYTES", (-1,))]
+    )
 
     assert examples.predict_example(pair) == {"instances": [{"a": [1, 1], "b": "text"}]}
     assert examples.features_example(pair) == {"examples": [{"a": [1, 1], "b": "text"}]}

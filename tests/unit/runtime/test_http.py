@@ -58,16 +58,26 @@ def test_an_answer_survives_its_event(response: Response) -> None:
 def test_a_rest_event_is_read() -> None:
     request = Request.from_event(events.rest("POST", "/v2/models/m/infer", b'{"inputs":[]}'))
 
-    assert (request.method, request.path, request.body) == ("POST", "/v2/models/m/infer", b'{"inputs":[]}')
+    assert (request.method, request.path, request.body) == (
+        "POST",
+        "/v2/models/m/infer",
+        b'{"inputs":[]}',
+    )
     assert request.headers["accept"] == "text/html,application/json"
     assert (request.query, request.event_format) == ({"timing": "on"}, EventFormat.REST)
     assert request.request_id == "c6af9ac6-7b61-11e6-9a41-93e8deadbeef"
 
 
 def test_an_http_api_event_is_read_without_its_stage() -> None:
-    request = Request.from_event(events.http_api("POST", "/prod/v2/models/m/infer", b"\x00\xff", stage="prod"))
+    request = Request.from_event(
+        events.http_api("POST", "/prod/v2/models/m/infer", b"\x00\xff", stage="prod")
+    )
 
-    assert (request.method, request.path, request.body) == ("POST", "/v2/models/m/infer", b"\x00\xff")
+    assert (request.method, request.path, request.body) == (
+        "POST",
+        "/v2/models/m/infer",
+        b"\x00\xff",
+    )
     assert (request.headers["x-two"], request.event_format) == ("a,b", EventFormat.HTTP)
 
 
@@ -95,7 +105,12 @@ def test_only_a_whole_first_segment_is_the_stage(raw: str, stage: str, path: str
 
 @pytest.mark.parametrize("headers", [None, {}, {"Accept": None}, []])
 def test_an_event_may_lack_headers_query_and_body(headers: Any) -> None:
-    event = {**events.rest("GET", "/v2"), "headers": headers, "queryStringParameters": None, "body": None}
+    event = {
+        **events.rest("GET", "/v2"),
+        "headers": headers,
+        "queryStringParameters": None,
+        "body": None,
+    }
 
     request = Request.from_event({**event, "multiValueHeaders": None})
 
@@ -205,7 +220,10 @@ def test_the_route_that_fits_answers() -> None:
 
 
 def test_another_method_is_told_which_are_allowed() -> None:
-    table = [Route(method, re.compile("/a"), lambda _, __: Response(200)) for method in ("GET", "POST", "GET")]
+    table = [
+        Route(method, re.compile("/a"), lambda _, __: Response(200))
+        for method in ("GET", "POST", "GET")
+    ]
 
     with pytest.raises(MethodNotAllowed) as caught:
         dispatch(table, Request("PUT", "/a"))

@@ -1,4 +1,6 @@
-"""The life of a job: every transition that is allowed, every one that is not, and what random histories keep."""
+"""The life of a job: every transition that is allowed, every one that is not, and what random
+histories keep.
+"""
 
 from collections.abc import Callable
 
@@ -15,7 +17,14 @@ RESULT = Payload.of(b"42", {})
 
 
 def queued(**changes: int | str) -> Job:
-    fields = {"id": "j", "caller": "me", "model": "m", "version": "1", "created_ms": 0, "expires_ms": 10_000}
+    fields = {
+        "id": "j",
+        "caller": "me",
+        "model": "m",
+        "version": "1",
+        "created_ms": 0,
+        "expires_ms": 10_000,
+    }
     return Job(payload=Payload.of(b"{}", {}), **(fields | changes))  # type: ignore[arg-type]
 
 
@@ -28,7 +37,12 @@ def test_a_job_succeeds_with_its_result() -> None:
 
     ended = jobs.succeed(held, held, RESULT, 200)
 
-    assert (ended.status, ended.result, ended.finished_ms, ended.attempt) == (JobStatus.SUCCEEDED, RESULT, 200, 1)
+    assert (ended.status, ended.result, ended.finished_ms, ended.attempt) == (
+        JobStatus.SUCCEEDED,
+        RESULT,
+        200,
+        1,
+    )
     assert ended.revision == 3
 
 
@@ -97,7 +111,11 @@ def test_a_job_that_only_met_deaths_tells_so() -> None:
         job = jobs.reclaim(jobs.claim(job, f"w{turn}", turn, LEASE_MS), turn + LEASE_MS)
 
     assert job.status is JobStatus.FAILED
-    assert job.error == "the worker died before it had an answer, 3 times, all but the first with no other job in hand"
+    assert (
+        job.error
+        == "the worker died before it had an answer, 3 times, all but the first with no other job "
+        "in hand"
+    )
 
 
 def test_a_claim_made_twice_is_one() -> None:
@@ -113,7 +131,11 @@ def test_handing_back_costs_no_attempt_however_often() -> None:
         job = jobs.claim(job, "a", turn, LEASE_MS)
         job = jobs.hand_back(job, job, "the worker stops", turn)
 
-    assert (job.status, job.attempts_left, job.attempt) == (JobStatus.QUEUED, MAX_ATTEMPTS, 3 * MAX_ATTEMPTS)
+    assert (job.status, job.attempts_left, job.attempt) == (
+        JobStatus.QUEUED,
+        MAX_ATTEMPTS,
+        3 * MAX_ATTEMPTS,
+    )
     assert job.error == "the worker stops"
 
 
@@ -165,7 +187,11 @@ def test_retry_gives_attempts_and_time_anew() -> None:
 
     again = jobs.retry(expired, 1_000)
 
-    assert (again.status, again.attempts_left, again.expires_ms) == (JobStatus.QUEUED, MAX_ATTEMPTS, 1_500)
+    assert (again.status, again.attempts_left, again.expires_ms) == (
+        JobStatus.QUEUED,
+        MAX_ATTEMPTS,
+        1_500,
+    )
     assert (again.error, again.finished_ms) == ("", 0)
 
 
@@ -185,7 +211,9 @@ def test_abandon_leaves_a_job_alone_that_a_worker_holds() -> None:
 
 
 @given(st.text(), st.text(), st.text(), st.text())
-def test_job_ids_differ_for_other_callers_and_keys(caller: str, key: str, other_caller: str, other_key: str) -> None:
+def test_job_ids_differ_for_other_callers_and_keys(
+    caller: str, key: str, other_caller: str, other_key: str
+) -> None:
     same = (caller, key) == (other_caller, other_key)
 
     assert (jobs.job_id(caller, key) == jobs.job_id(other_caller, other_key)) == same
@@ -206,7 +234,12 @@ STEPS: dict[str, Step] = {
 }
 
 
-@given(st.lists(st.tuples(st.sampled_from(sorted(STEPS)), st.integers(0, 2_000), st.integers(0, 9)), max_size=40))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(sorted(STEPS)), st.integers(0, 2_000), st.integers(0, 9)),
+        max_size=40,
+    )
+)
 def test_random_histories_keep_what_callers_rely_on(history: list[tuple[str, int, int]]) -> None:
     job, now, leases = queued(expires_ms=20_000), 0, [queued()]
 
@@ -220,7 +253,9 @@ def test_random_histories_keep_what_callers_rely_on(history: list[tuple[str, int
         if name == "claim":
             leases.append(job)
         assert job is before or job.revision == before.revision + 1
-        assert before.status is not JobStatus.SUCCEEDED or job is before, "a published result never changes"
+        assert before.status is not JobStatus.SUCCEEDED or job is before, (
+            "a published result never changes"
+        )
         assert (job.result is not None) == (job.status is JobStatus.SUCCEEDED)
         assert bool(job.lease_owner) == (job.status is JobStatus.RUNNING)
         assert bool(job.finished_ms) <= job.final
@@ -235,7 +270,11 @@ def test_a_job_on_its_way_to_another_tier_starts_anew_and_goes_there_once() -> N
     moved = jobs.escalate(held, "gpu", "too large", 100 + LEASE_MS)
 
     assert (moved.status, moved.tier, moved.reason) == (JobStatus.QUEUED, "gpu", "too large")
-    assert (moved.attempts_left, moved.lease_owner, moved.revision) == (MAX_ATTEMPTS, "", held.revision + 1)
+    assert (moved.attempts_left, moved.lease_owner, moved.revision) == (
+        MAX_ATTEMPTS,
+        "",
+        held.revision + 1,
+    )
     assert moved.expires_ms == 100 + LEASE_MS + 10_000
     with pytest.raises(JobConflict, match="on tier gpu already"):
         jobs.escalate(moved, "gpu", "too large", 5_000)

@@ -17,12 +17,19 @@ def test_cuts_hold_every_line_once_in_order_with_its_number(
     cuts = list(cut_lines(_pieces(text, sizes), part_bytes, part_lines, 100))
 
     numbered = dict(enumerate(text.split(b"\n"), 1))
-    found = {cut.first + index: line for cut in cuts for index, line in enumerate(cut.body.split(b"\n")) if line}
+    found = {
+        cut.first + index: line
+        for cut in cuts
+        for index, line in enumerate(cut.body.split(b"\n"))
+        if line
+    }
     assert {number: line for number, line in found.items() if line.strip()} == {
         number: line for number, line in numbered.items() if line.strip()
     }
     assert all(len(cut.body) <= part_bytes or cut.body.strip().count(b"\n") == 0 for cut in cuts)
-    assert all(cut.count == len(cut.body.removesuffix(b"\n").split(b"\n")) <= part_lines for cut in cuts)
+    assert all(
+        cut.count == len(cut.body.removesuffix(b"\n").split(b"\n")) <= part_lines for cut in cuts
+    )
 
 
 @given(TEXT, st.lists(st.integers(1, 60)), st.integers(1, 50))
@@ -33,7 +40,9 @@ def test_cuts_depend_on_the_bytes_alone(text: bytes, sizes: list[int], part_byte
 
 
 @given(st.lists(st.integers(1, 60)), st.integers(1, 50), st.booleans())
-def test_a_line_above_the_limit_is_refused_by_its_number(sizes: list[int], part_bytes: int, ended: bool) -> None:
+def test_a_line_above_the_limit_is_refused_by_its_number(
+    sizes: list[int], part_bytes: int, ended: bool
+) -> None:
     text = b"a\nb\n" + b"c" * 101 + (b"\nd" if ended else b"")
 
     with pytest.raises(PayloadTooLarge, match="line 3 has more than 100 bytes"):

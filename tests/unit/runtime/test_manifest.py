@@ -1,4 +1,6 @@
-"""``manifest.json``: written and read back unchanged, checked key by key, files checked byte by byte."""
+"""``manifest.json``: written and read back unchanged, checked key by key, files checked byte by
+byte.
+"""
 
 import json
 from dataclasses import fields, is_dataclass
@@ -74,7 +76,8 @@ def test_writing_twice_gives_the_same_text(manifest: Manifest) -> None:
 
 @given(
     st.recursive(
-        st.none() | st.booleans() | number | words, lambda inner: st.lists(inner) | st.dictionaries(words, inner)
+        st.none() | st.booleans() | number | words,
+        lambda inner: st.lists(inner) | st.dictionaries(words, inner),
     )
 )
 def test_foreign_json_is_corrupt_and_nothing_worse(content: Any) -> None:
@@ -95,7 +98,10 @@ def test_foreign_bytes_are_corrupt_and_nothing_worse(content: bytes) -> None:
         ({"opset": True}, r"manifest\.json: opset: expected int, got bool"),
         ({"colour": 1}, r"manifest\.json: unknown key 'colour'"),
         ({"inputs": [{"name": "x", "datatype": "FP32"}]}, r"inputs\[0\]: .*shape"),
-        ({"inputs": [{"name": "x", "datatype": "FP32", "shape": ["a"]}]}, r"inputs\[0\]: shape\[0\]: expected int"),
+        (
+            {"inputs": [{"name": "x", "datatype": "FP32", "shape": ["a"]}]},
+            r"inputs\[0\]: shape\[0\]: expected int",
+        ),
         ({"quality": []}, r"quality: expected an object, got list"),
         ({"verified_on": {"avx2": "yes"}}, r"verified_on\.avx2: expected float, got str"),
         ({"schema_version": 99}, r"schema_version 99, this onnxlift reads 1"),
@@ -179,7 +185,9 @@ def test_one_flipped_bit_is_found(tmp_path: Path) -> None:
         verify_files(tmp_path / "m" / "1", manifest)
 
 
-def test_a_folder_that_may_not_be_read_is_no_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_may_not_be_read_is_no_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(_folder: Path) -> None:  # by hand, because nothing is refused to root
         raise PermissionError(13, "Permission denied")
 

@@ -35,13 +35,25 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
         (None, WAITING, {"jobs_submitted": 1}),
         (WAITING, HELD, {"queue_ms": 300}),
         (HELD, jobs.renew(HELD, HELD, 400, LEASE_MS), {}),
-        (HELD, jobs.succeed(HELD, HELD, RESULT, 450), {"jobs_succeeded": 1, "attempts": 1, "run_ms": 150}),
+        (
+            HELD,
+            jobs.succeed(HELD, HELD, RESULT, 450),
+            {"jobs_succeeded": 1, "attempts": 1, "run_ms": 150},
+        ),
         (HELD, FAILED, {"jobs_failed": 1, "attempts": 1, "attempts_failed": 1}),
         (HELD, jobs.release(HELD, HELD, "busy", 400), {"attempts_failed": 1}),
-        (LAST, jobs.release(LAST, LAST, "busy", 400), {"jobs_failed": 1, "attempts": 1, "attempts_failed": 1}),
+        (
+            LAST,
+            jobs.release(LAST, LAST, "busy", 400),
+            {"jobs_failed": 1, "attempts": 1, "attempts_failed": 1},
+        ),
         (HELD, jobs.hand_back(HELD, HELD, "stopping", 400), {}),
         (HELD, jobs.claim(HELD, "b", 5_000, LEASE_MS), {"attempts_failed": 1}),
-        (HELD, jobs.escalate(HELD, GPU, "too much", 5_000), {"jobs_escalated": 1, "attempts_failed": 1}),
+        (
+            HELD,
+            jobs.escalate(HELD, GPU, "too much", 5_000),
+            {"jobs_escalated": 1, "attempts_failed": 1},
+        ),
         (WAITING, jobs.escalate(WAITING, GPU, "too much", 100), {"jobs_escalated": 1}),
         (WAITING, jobs.expire(WAITING, 10_000), {"jobs_expired": 1}),
         (WAITING, jobs.cancel(WAITING, 100), {"jobs_canceled": 1}),
@@ -51,7 +63,9 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
         (FAILED, jobs.note_webhook(FAILED, FAILED, "500", 500), {"webhooks_failed": 1}),
     ],
 )
-def test_a_change_is_measured_as_what_it_means(before: Job | None, after: Job, measured: dict[str, int]) -> None:
+def test_a_change_is_measured_as_what_it_means(
+    before: Job | None, after: Job, measured: dict[str, int]
+) -> None:
     assert measure_change(before, after) == measured
 
 
@@ -66,7 +80,10 @@ def test_what_is_refused_counts_as_refused_alone() -> None:
 
     assert measure_change(None, dropped) == {"jobs_submitted": 1, "objects_ingested": 1}
     assert measure_change(None, jobs.abandon(WAITING, "no model", 0)) == {"jobs_refused": 1}
-    assert measure_change(None, jobs.abandon(dropped, "no model", 0)) == {"jobs_refused": 1, "objects_refused": 1}
+    assert measure_change(None, jobs.abandon(dropped, "no model", 0)) == {
+        "jobs_refused": 1,
+        "objects_refused": 1,
+    }
 
 
 def test_a_file_in_parts_is_one_job_whose_parts_wait_and_run() -> None:
@@ -147,7 +164,9 @@ def test_an_invocation_is_one_line_of_each_model(capsys: pytest.CaptureFixture[s
     assert told[None, "batch"]["cold_starts"] == [1]
 
 
-def test_only_the_first_invocation_of_a_process_is_a_cold_start(capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_the_first_invocation_of_a_process_is_a_cold_start(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     meter = Meter("shop")
 
     for _ in range(3):
@@ -171,14 +190,18 @@ def test_what_happened_before_a_failure_is_written(capsys: pytest.CaptureFixture
     assert [line["jobs_submitted"] for line in lines(capsys) if "model" in line] == [[1]]
 
 
-def test_a_change_outside_an_invocation_is_written_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_change_outside_an_invocation_is_written_at_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     Meter("shop").watch(WAITING, HELD)
 
     (line,) = lines(capsys)
     assert (line["service"], line["model"], line["queue_ms"]) == ("shop", "pets", [300])
 
 
-def test_what_was_refused_has_no_model_that_callers_make_up(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_was_refused_has_no_model_that_callers_make_up(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     refused = jobs.abandon(replace(WAITING, model="made up"), "no such model", 0)
 
     Meter("shop").watch(None, refused)

@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from onnxlift_runtime.datatypes import DATATYPES
-from onnxlift_runtime.errors import DatatypeMismatch, InputMismatch, MalformedRequest, OnnxliftError, PayloadTooLarge
+from onnxlift_runtime.errors import (
+    DatatypeMismatch,
+    InputMismatch,
+    MalformedRequest,
+    OnnxliftError,
+    PayloadTooLarge,
+)
 from onnxlift_runtime.manifest import Manifest
 from onnxlift_runtime.npy import decode_npy, decode_npz, encode_npz
 from onnxlift_runtime.settings import Limits
@@ -40,7 +46,9 @@ def header(text: str, data: bytes = b"", version: bytes = b"\1\0") -> bytes:
 
 
 @given(st.data(), st.sampled_from(NUMBERS), st.sampled_from("<>"), st.booleans())
-def test_every_array_comes_back_as_it_was_saved(data: Any, found: Any, order: str, column_major: bool) -> None:
+def test_every_array_comes_back_as_it_was_saved(
+    data: Any, found: Any, order: str, column_major: bool
+) -> None:
     shape = data.draw(hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
     array = data.draw(hnp.arrays(np.dtype(found.numpy).newbyteorder(order), shape))
     stored = np.array(array, order="F" if column_major else "C")
@@ -57,13 +65,18 @@ def test_every_array_comes_back_as_it_was_saved(data: Any, found: Any, order: st
 def test_text_of_fixed_width_becomes_bytes(array: Any) -> None:
     decoded = decode_npy(npy(array), model("BYTES"), LIMITS)["x"]
 
-    assert decoded.tolist() == [[item.encode() if isinstance(item, str) else item for item in array[0].tolist()]]
+    assert decoded.tolist() == [
+        [item.encode() if isinstance(item, str) else item for item in array[0].tolist()]
+    ]
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("code", [0xD800, 0xDFFF, 0x110000, 0xFFFFFFFF])
 def test_text_of_codes_that_are_no_characters_is_refused(order: str, code: int) -> None:
-    body = header(f"{{'descr': '{order}U1', 'fortran_order': False, 'shape': (1, 1)}}", struct.pack(f"{order}I", code))
+    body = header(
+        f"{{'descr': '{order}U1', 'fortran_order': False, 'shape': (1, 1)}}",
+        struct.pack(f"{order}I", code),
+    )
 
     with pytest.raises(MalformedRequest, match="input 'x' holds what is no text"):
         decode_npy(body, model("BYTES"), LIMITS)
@@ -100,7 +113,10 @@ def test_damaged_files_are_refused_or_read_and_never_crash(place: int, damage: b
 
 
 HOSTILE: dict[str, tuple[bytes, type[OnnxliftError]]] = {
-    "object array": (header("{'descr': '|O', 'fortran_order': False, 'shape': (1, 1)}\n", b"x" * 8), MalformedRequest),
+    "object array": (
+        header("{'descr': '|O', 'fortran_order': False, 'shape': (1, 1)}\n", b"x" * 8),
+        MalformedRequest,
+    ),
     "nested object": (
         header("{'descr': [('a', '|O')], 'fortran_order': False, 'shape': (1, 1)}\n", b"x" * 8),
         MalformedRequest,
@@ -113,11 +129,23 @@ HOSTILE: dict[str, tuple[bytes, type[OnnxliftError]]] = {
         header("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, -4)}\n", b"x" * 16),
         MalformedRequest,
     ),
-    "empty text": (header("{'descr': '<U0', 'fortran_order': False, 'shape': (9, 9)}\n"), DatatypeMismatch),
-    "time": (header("{'descr': '<M8[s]', 'fortran_order': False, 'shape': (1, 1)}\n", b"x" * 8), MalformedRequest),
+    "empty text": (
+        header("{'descr': '<U0', 'fortran_order': False, 'shape': (9, 9)}\n"),
+        DatatypeMismatch,
+    ),
+    "time": (
+        header("{'descr': '<M8[s]', 'fortran_order': False, 'shape': (1, 1)}\n", b"x" * 8),
+        MalformedRequest,
+    ),
     "complex": (npy(np.ones((1, 1), np.complex64)), DatatypeMismatch),
-    "no such type": (header("{'descr': '<f3', 'fortran_order': False, 'shape': (1, 1)}\n", b"abc"), MalformedRequest),
-    "code": (header("{'descr': __import__('os'), 'fortran_order': False, 'shape': (1, 1)}\n"), MalformedRequest),
+    "no such type": (
+        header("{'descr': '<f3', 'fortran_order': False, 'shape': (1, 1)}\n", b"abc"),
+        MalformedRequest,
+    ),
+    "code": (
+        header("{'descr': __import__('os'), 'fortran_order': False, 'shape': (1, 1)}\n"),
+        MalformedRequest,
+    ),
     "long header": (header("{'descr': '<f4'," + " " * 20_000 + "}\n"), MalformedRequest),
     "version 9": (header("{}\n", version=b"\x09\0"), MalformedRequest),
     "trailing bytes": (npy(np.ones((1, 1), np.float32)) + b"x", MalformedRequest),
@@ -126,7 +154,10 @@ HOSTILE: dict[str, tuple[bytes, type[OnnxliftError]]] = {
         header("{'descr': '|b1', 'fortran_order': False, 'shape': (1, 1)}\n", b"\2"),
         DatatypeMismatch,
     ),
-    "twice the same": (header("{'descr': '<f4', 'descr': '<f4', 'shape': (1, 1)}\n", b"abcd"), MalformedRequest),
+    "twice the same": (
+        header("{'descr': '<f4', 'descr': '<f4', 'shape': (1, 1)}\n", b"abcd"),
+        MalformedRequest,
+    ),
 }
 
 
@@ -203,7 +234,11 @@ def test_an_archive_of_outputs_is_read_back_by_numpy() -> None:
 
     read = np.load(io.BytesIO(encode_npz(arrays, manifest(outputs=outputs))), allow_pickle=False)
 
-    assert {name: read[name].tolist() for name in read} == {"n": [1, 2], "t": [b"a", b"bcd"], "b": [1.5]}
+    assert {name: read[name].tolist() for name in read} == {
+        "n": [1, 2],
+        "t": [b"a", b"bcd"],
+        "b": [1.5],
+    }
 
 
 def test_text_that_an_archive_cannot_hold_is_told() -> None:

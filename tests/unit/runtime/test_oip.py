@@ -27,7 +27,9 @@ MODEL = builders.manifest(
     (builders.spec("y", "FP32", (-1, 2)), builders.spec("z", "BYTES", (-1,))),
     name="m",
 )
-PAIR = builders.manifest((builders.spec("a", "FP32", (-1, 2)), builders.spec("b", "BYTES", (-1,))), name="pair")
+PAIR = builders.manifest(
+    (builders.spec("a", "FP32", (-1, 2)), builders.spec("b", "BYTES", (-1,))), name="pair"
+)
 X = tensor("x", "FP32", [1, 2], [1, 2])
 
 
@@ -63,7 +65,10 @@ def test_binary_and_json_inputs_mix_in_the_order_of_the_inputs() -> None:
 
     call = decode(document, b"\x03\x00\x00\x00a\x00\xff", PAIR)
 
-    assert [bytes(call.inputs[0].data), call.inputs[1].data] == [b"\x03\x00\x00\x00a\x00\xff", [1, 2]]
+    assert [bytes(call.inputs[0].data), call.inputs[1].data] == [
+        b"\x03\x00\x00\x00a\x00\xff",
+        [1, 2],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +83,9 @@ def test_binary_and_json_inputs_mix_in_the_order_of_the_inputs() -> None:
 def test_an_output_decides_over_the_request_whether_it_is_binary(
     parameters: dict[str, Any], entry: dict[str, Any], binary: bool
 ) -> None:
-    call = decode({"inputs": [X], "parameters": parameters, "outputs": [{"name": "z", "parameters": entry}]})
+    call = decode(
+        {"inputs": [X], "parameters": parameters, "outputs": [{"name": "z", "parameters": entry}]}
+    )
 
     assert call.outputs == (oip.WantedOutput("z", binary),)
 
@@ -136,12 +143,18 @@ def test_the_shape_of_a_raw_request_follows_from_its_size(
         ([("FP32", (-1, 2)), ("FP32", (-1, 2))], b"", "needs a model with one input, 'tiny' has 2"),
         ([("FP32", (-1, -1, -1))], bytes(4), "2 variable dimensions, a raw request can fill one"),
         ([("FP32", (-1, -1))], bytes(5), "5 bytes of data, expected a multiple of 4"),
-        ([("FP32", (-1, 2))], bytes(12), r"12 bytes of data, shape \[1,2\] and datatype FP32 need 8"),
+        (
+            [("FP32", (-1, 2))],
+            bytes(12),
+            r"12 bytes of data, shape \[1,2\] and datatype FP32 need 8",
+        ),
         ([("BYTES", (-1, 2))], b"a", "to hold one BYTES element"),
     ],
 )
 def test_a_raw_request_that_cannot_be_shaped_is_refused(specs: Any, body: bytes, why: str) -> None:
-    manifest = builders.manifest([builders.spec(f"x{index}", *spec) for index, spec in enumerate(specs)])
+    manifest = builders.manifest(
+        [builders.spec(f"x{index}", *spec) for index, spec in enumerate(specs)]
+    )
 
     with pytest.raises((MalformedRequest, ShapeMismatch), match=why):
         oip.decode_infer(body, "0", manifest, LIMITS)
@@ -166,17 +179,42 @@ def test_a_blob_of_another_size_is_refused(size: Any, blob: bytes, why: str) -> 
 @pytest.mark.parametrize(
     ("entry", "error", "why"),
     [
-        ({**X, "parameters": {"binary_data_size": 8}}, MalformedRequest, "only one of .* 'x' set 2 of them"),
-        ({"name": "x", "shape": [1, 2], "datatype": "FP32"}, MalformedRequest, "only one of .* set 0 of them"),
+        (
+            {**X, "parameters": {"binary_data_size": 8}},
+            MalformedRequest,
+            "only one of .* 'x' set 2 of them",
+        ),
+        (
+            {"name": "x", "shape": [1, 2], "datatype": "FP32"},
+            MalformedRequest,
+            "only one of .* set 0 of them",
+        ),
         ({**X, "data": None}, MalformedRequest, "set 0 of them"),
         (
-            {"name": "x", "shape": [1, 2], "datatype": "FP32", "parameters": {"shared_memory_region": "r"}},
+            {
+                "name": "x",
+                "shape": [1, 2],
+                "datatype": "FP32",
+                "parameters": {"shared_memory_region": "r"},
+            },
             MalformedRequest,
             "shared memory, which this server does not have",
         ),
-        ({**X, "parameters": {"a": []}}, MalformedRequest, "parameter 'a' of input 'x' is an array"),
-        ({**X, "data": 1}, MalformedRequest, "'data' of input 'x' is a whole number, expected an array"),
-        ({**X, "shape": [1, -1]}, MalformedRequest, "a dimension of input 'x' is -1, expected 0 or more"),
+        (
+            {**X, "parameters": {"a": []}},
+            MalformedRequest,
+            "parameter 'a' of input 'x' is an array",
+        ),
+        (
+            {**X, "data": 1},
+            MalformedRequest,
+            "'data' of input 'x' is a whole number, expected an array",
+        ),
+        (
+            {**X, "shape": [1, -1]},
+            MalformedRequest,
+            "a dimension of input 'x' is -1, expected 0 or more",
+        ),
         ({**X, "shape": [1, 2.0]}, MalformedRequest, "a dimension of input 'x' is a number"),
         ({**X, "shape": [True, 2]}, MalformedRequest, "a dimension of input 'x' is a boolean"),
         ({**X, "shape": "[1,2]"}, MalformedRequest, "'shape' of input 'x' is a string"),
@@ -196,15 +234,24 @@ def test_a_wrong_input_is_refused(entry: Any, error: type[Exception], why: str) 
     [
         ({"id": 7}, "'id' is a whole number, expected a string"),
         ({"parameters": []}, "'parameters' of the request is an array"),
-        ({"parameters": {"binary_data_output": "false"}}, "'binary_data_output' is a string, expected a boolean"),
+        (
+            {"parameters": {"binary_data_output": "false"}},
+            "'binary_data_output' is a string, expected a boolean",
+        ),
         ({"outputs": {}}, "'outputs' is an object, expected an array"),
         ({"outputs": ["y"]}, "an output is a string, expected an object"),
         ({"outputs": [{"name": "w"}]}, "has no output 'w'; its outputs: y, z"),
         ({"outputs": [{"name": "y"}, {"name": "y"}]}, "output 'y' is asked for 2 times"),
-        ({"outputs": [{"name": "y", "parameters": {"classification": -1}}]}, "is -1, expected 0 or more"),
+        (
+            {"outputs": [{"name": "y", "parameters": {"classification": -1}}]},
+            "is -1, expected 0 or more",
+        ),
         ({"outputs": [{"name": "y", "parameters": {"classification": 1.5}}]}, "is a number"),
         ({"outputs": [{"name": "y", "parameters": {"binary_data": 1}}]}, "expected a boolean"),
-        ({"outputs": [{"name": "y", "parameters": {"shared_memory_region": "r"}}]}, "shared memory"),
+        (
+            {"outputs": [{"name": "y", "parameters": {"shared_memory_region": "r"}}]},
+            "shared memory",
+        ),
     ],
 )
 def test_a_wrong_member_is_refused(more: dict[str, Any], why: str) -> None:
@@ -212,14 +259,18 @@ def test_a_wrong_member_is_refused(more: dict[str, Any], why: str) -> None:
         decode({"inputs": [X], **more})
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"null", b"7", b'"text"', b"{}", b'{"inputs":null}', b'{"inputs":{}}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"null", b"7", b'"text"', b"{}", b'{"inputs":null}', b'{"inputs":{}}']
+)
 def test_a_document_without_inputs_is_refused(body: bytes) -> None:
     with pytest.raises(MalformedRequest):
         oip.decode_infer(body, None, MODEL, LIMITS)
 
 
 def test_an_answer_has_its_keys_in_the_usual_order() -> None:
-    body, json_length = oip.encode_infer(MODEL, "seven", [WireTensor("y", "FP32", (1, 2), np.ones((1, 2), "<f4"))])
+    body, json_length = oip.encode_infer(
+        MODEL, "seven", [WireTensor("y", "FP32", (1, 2), np.ones((1, 2), "<f4"))]
+    )
 
     assert json_length is None
     assert body == (
@@ -229,7 +280,9 @@ def test_an_answer_has_its_keys_in_the_usual_order() -> None:
 
 
 @given(st.lists(strategies.tensors(finite=True, text=True), min_size=1, max_size=3), st.data())
-def test_any_answer_is_read_back_by_a_client(drawn: list[tuple[Datatype, Any]], data: st.DataObject) -> None:
+def test_any_answer_is_read_back_by_a_client(
+    drawn: list[tuple[Datatype, Any]], data: st.DataObject
+) -> None:
     outputs = [
         tensors.encode(array, f"o{index}", found.name, binary=data.draw(st.booleans()))
         for index, (found, array) in enumerate(drawn)
@@ -242,15 +295,22 @@ def test_any_answer_is_read_back_by_a_client(drawn: list[tuple[Datatype, Any]], 
         size = entry.get("parameters", {}).get("binary_data_size", 0)
         source = entry.get("data", body[offset : offset + size])
         offset += size
-        decoded = tensors.decode(WireTensor(entry["name"], found.name, tuple(entry["shape"]), source))
+        decoded = tensors.decode(
+            WireTensor(entry["name"], found.name, tuple(entry["shape"]), source)
+        )
         assert decoded.shape == array.shape
         assert np.array_equal(decoded, array)
     assert offset == len(body)
 
 
 @given(st.lists(strategies.tensors(), min_size=1, max_size=3), st.booleans())
-def test_any_request_of_a_client_is_read_back(drawn: list[tuple[Datatype, Any]], binary_output: bool) -> None:
-    inputs = [tensors.encode(array, f"i{index}", found.name, binary=True) for index, (found, array) in enumerate(drawn)]
+def test_any_request_of_a_client_is_read_back(
+    drawn: list[tuple[Datatype, Any]], binary_output: bool
+) -> None:
+    inputs = [
+        tensors.encode(array, f"i{index}", found.name, binary=True)
+        for index, (found, array) in enumerate(drawn)
+    ]
     manifest = builders.manifest(
         [builders.spec(item.name, item.datatype, item.shape) for item in inputs], max_batch_size=0
     )
@@ -260,4 +320,7 @@ def test_any_request_of_a_client_is_read_back(drawn: list[tuple[Datatype, Any]],
 
     assert call.outputs == (oip.WantedOutput("y", binary_output, 2),)
     for found, (_, array) in zip(call.inputs, drawn, strict=True):
-        assert tensors.decode(found).tobytes() == array.tobytes() or tensors.decode(found).tolist() == array.tolist()
+        assert (
+            tensors.decode(found).tobytes() == array.tobytes()
+            or tensors.decode(found).tolist() == array.tolist()
+        )

@@ -51,9 +51,9 @@ def batches(specs: list[TensorSpec]) -> list[TensorSpec]:
     return [TensorSpec(spec.name, spec.datatype, (-1, *spec.shape)) for spec in specs]
 
 
-manifests = st.builds(builders.manifest, tensor_lists, tensor_lists, max_batch_size=st.just(0)) | st.builds(
-    builders.manifest, tensor_lists.map(batches), tensor_lists.map(batches)
-)
+manifests = st.builds(
+    builders.manifest, tensor_lists, tensor_lists, max_batch_size=st.just(0)
+) | st.builds(builders.manifest, tensor_lists.map(batches), tensor_lists.map(batches))
 
 
 def test_describe_gives_a_valid_document() -> None:
@@ -91,9 +91,15 @@ def test_describe_lists_every_endpoint_of_a_model() -> None:
     places = {"/v2/models/digits", "/v2/models/digits/versions/1"}
     expected = {f"{place}{end}" for place in places for end in ("", "/ready", "/config", "/infer")}
     assert {path for path in paths if path.startswith("/v2/models/")} == expected
-    places = {"/v1/models/digits", "/v1/models/digits/versions/1", "/v1/models/digits/labels/stable"}
+    places = {
+        "/v1/models/digits",
+        "/v1/models/digits/versions/1",
+        "/v1/models/digits/labels/stable",
+    }
     ends = ("", "/metadata", ":predict", ":classify", ":regress")
-    assert {path for path in paths if path.startswith("/v1/models/")} == {p + end for p in places for end in ends}
+    assert {path for path in paths if path.startswith("/v1/models/")} == {
+        p + end for p in places for end in ends
+    }
 
 
 def test_describe_lists_the_endpoints_of_the_service_without_any_model() -> None:
@@ -114,17 +120,27 @@ def test_describe_lists_the_endpoints_of_the_service_without_any_model() -> None
 def test_a_path_without_version_describes_the_newest_version() -> None:
     document = described(DIGITS_2, DIGITS)
 
-    body = document["paths"]["/v2/models/digits/infer"]["post"]["requestBody"]["content"]["application/json"]
-    older = document["paths"]["/v1/models/digits/labels/stable:predict"]["post"]["requestBody"]["content"]
+    body = document["paths"]["/v2/models/digits/infer"]["post"]["requestBody"]["content"][
+        "application/json"
+    ]
+    older = document["paths"]["/v1/models/digits/labels/stable:predict"]["post"]["requestBody"][
+        "content"
+    ]
     assert body["schema"] == {"$ref": "#/components/schemas/digits.2.InferRequest"}
     assert body["example"]["inputs"][0]["datatype"] == "FP16"
-    assert older["application/json"]["schema"] == {"$ref": "#/components/schemas/digits.1.PredictRequest"}
+    assert older["application/json"]["schema"] == {
+        "$ref": "#/components/schemas/digits.1.PredictRequest"
+    }
 
 
 def test_every_operation_has_a_name_of_its_own() -> None:
     document = described(DIGITS, DIGITS_2, PAIR)
 
-    names = [operation["operationId"] for methods in document["paths"].values() for operation in methods.values()]
+    names = [
+        operation["operationId"]
+        for methods in document["paths"].values()
+        for operation in methods.values()
+    ]
 
     assert len(names) == len(set(names))
 
@@ -161,7 +177,9 @@ def test_the_schema_of_a_request_refuses_what_the_model_refuses(wrong: dict[str,
         ("BYTES", "text", True),
     ],
 )
-def test_the_schema_of_an_element_follows_its_datatype(datatype: str, value: Any, fits: bool) -> None:
+def test_the_schema_of_an_element_follows_its_datatype(
+    datatype: str, value: Any, fits: bool
+) -> None:
     document = described(builders.manifest([builders.spec("x", datatype, (1,))]))
 
     request = {"inputs": [{"name": "x", "datatype": datatype, "shape": [1], "data": [value]}]}
@@ -176,7 +194,10 @@ def test_errors_are_described_in_the_one_form_with_retry_after_where_waiting_hel
 
     forms = {json.dumps(response["content"]["application/json"]) for response in responses.values()}
     assert forms == {'{"schema": {"$ref": "#/components/schemas/Error"}}'}
-    assert {name for name, response in responses.items() if "headers" in response} == {"Error429", "Error503"}
+    assert {name for name, response in responses.items() if "headers" in response} == {
+        "Error429",
+        "Error503",
+    }
     assert str(Limits().max_body_bytes) in responses["Error413"]["description"]
     assert "504" in document["paths"]["/v2/models/digits/infer"]["post"]["responses"]
 

@@ -18,7 +18,9 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.addresses += [value or "" for name, value in attrs if name in {"src", "href", "style", "onclick"}]
+        self.addresses += [
+            value or "" for name, value in attrs if name in {"src", "href", "style", "onclick"}
+        ]
 
     def handle_data(self, data: str) -> None:
         self.text += data
@@ -26,7 +28,9 @@ class Reader(HTMLParser):
 
 def read(*manifests: Manifest) -> Reader:
     reader = Reader()
-    reader.feed(page.render(describe(Catalog.of(manifests), title="demo <1>", api_key_required=False)))
+    reader.feed(
+        page.render(describe(Catalog.of(manifests), title="demo <1>", api_key_required=False))
+    )
     return reader
 
 
@@ -39,7 +43,10 @@ def test_render_shows_every_operation_with_its_errors() -> None:
     operations = sum(len(methods) for methods in document["paths"].values())
     assert reader.tags.count("details") == operations
     assert all(path in reader.text for path in document["paths"])
-    assert "413  The request, or the answer to it, is larger than the transport carries." in reader.text
+    assert (
+        "413  The request, or the answer to it, is larger than the transport carries."
+        in reader.text
+    )
 
 
 def test_render_loads_nothing_from_anywhere() -> None:

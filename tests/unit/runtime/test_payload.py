@@ -10,20 +10,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onnxlift_runtime import payload
-from onnxlift_runtime.errors import MalformedRequest, PayloadTooLarge, RequestError, UnsupportedEncoding
+from onnxlift_runtime.errors import (
+    MalformedRequest,
+    PayloadTooLarge,
+    RequestError,
+    UnsupportedEncoding,
+)
 
 LARGE = b'{"outputs":[' + b"1.0," * 500 + b"1.0]}"
 
 
 @given(st.binary(max_size=2_000), st.sampled_from(["gzip", "x-gzip", "deflate", "identity", ""]))
 def test_what_was_compressed_comes_back(body: bytes, encoding: str) -> None:
-    packed = {"gzip": gzip.compress(body), "x-gzip": gzip.compress(body), "deflate": zlib.compress(body)}
+    packed = {
+        "gzip": gzip.compress(body),
+        "x-gzip": gzip.compress(body),
+        "deflate": zlib.compress(body),
+    }
 
     assert payload.decompress(packed.get(encoding, body), encoding, len(body)) == body
 
 
 @given(st.integers(0, 5_000), st.integers(0, 5_000), st.sampled_from(["gzip", "deflate"]))
-def test_a_body_inflates_up_to_the_limit_and_no_further(size: int, limit: int, encoding: str) -> None:
+def test_a_body_inflates_up_to_the_limit_and_no_further(
+    size: int, limit: int, encoding: str
+) -> None:
     packed = (gzip.compress if encoding == "gzip" else zlib.compress)(b"a" * size)
 
     if size <= limit:
@@ -118,7 +129,9 @@ def test_small_answers_are_left_alone() -> None:
     assert payload.compress(b"{}", "gzip") == (b"{}", "")
 
 
-@pytest.mark.parametrize("text", ["", "{", "NaN", "[1e999]", '"\\ud800"', "'a'", "[1,]", "\xff", "{}{}"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "NaN", "[1e999]", '"\\ud800"', "'a'", "[1,]", "\xff", "{}{}"]
+)
 def test_strict_json_refuses_everything_else(text: str) -> None:
     with pytest.raises(MalformedRequest, match="not JSON"):
         payload.decode_json(text.encode("latin-1"))
@@ -133,7 +146,14 @@ def test_bare_nan_and_infinity_are_read_where_allowed() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ['["\\ud800", NaN]', '{"\\uDBFF": NaN}', "[" * 100_000, "[" + "9" * 5_000 + "]", "[1e999]", "[NaN, -1e999]"],
+    [
+        '["\\ud800", NaN]',
+        '{"\\uDBFF": NaN}',
+        "[" * 100_000,
+        "[" + "9" * 5_000 + "]",
+        "[1e999]",
+        "[NaN, -1e999]",
+    ],
 )
 def test_the_tolerant_reader_refuses_what_breaks_later(text: str) -> None:
     with pytest.raises(MalformedRequest, match="not JSON"):
@@ -161,7 +181,13 @@ def test_bare_nan_and_infinity_are_written_where_wanted() -> None:
 
 @pytest.mark.parametrize(
     ("text", "allowed"),
-    [(b"[NaN]", False), (b"[1e999]", False), (b"[1,]", True), (b"[" * 5_000, True), (b"\xff", True)],
+    [
+        (b"[NaN]", False),
+        (b"[1e999]", False),
+        (b"[1,]", True),
+        (b"[" * 5_000, True),
+        (b"\xff", True),
+    ],
 )
 def test_json_without_the_fast_parser_refuses_the_same(
     monkeypatch: pytest.MonkeyPatch, text: bytes, allowed: bool

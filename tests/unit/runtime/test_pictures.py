@@ -1,4 +1,6 @@
-"""Pictures as inputs: pixels where the model takes them, the file where it takes that, and a reason otherwise."""
+"""Pictures as inputs: pixels where the model takes them, the file where it takes that, and a reason
+otherwise.
+"""
 
 import io
 import struct
@@ -8,7 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onnxlift_runtime.errors import DatatypeMismatch, MalformedRequest, OnnxliftError, PayloadTooLarge, ShapeMismatch
+from onnxlift_runtime.errors import (
+    DatatypeMismatch,
+    MalformedRequest,
+    OnnxliftError,
+    PayloadTooLarge,
+    ShapeMismatch,
+)
 from onnxlift_runtime.pictures import decode_picture
 from onnxlift_runtime.settings import Limits
 from tests.builders import manifest, spec
@@ -23,9 +31,9 @@ def model(datatype: str, shape: tuple[int, ...]) -> Any:
 
 def picture(kind: str = "PNG", size: tuple[int, int] = (3, 2), mode: str = "RGB") -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(np.arange(size[0] * size[1] * 3, dtype=np.uint8).reshape(size[1], size[0], 3)).convert(mode).save(
-        buffer, kind
-    )
+    Image.fromarray(
+        np.arange(size[0] * size[1] * 3, dtype=np.uint8).reshape(size[1], size[0], 3)
+    ).convert(mode).save(buffer, kind)
     return buffer.getvalue()
 
 
@@ -61,7 +69,9 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 def _bomb() -> bytes:
     """A PNG that announces 40,000 times 40,000 pixels."""
     header = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", b"") + _chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", b"") + _chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,11 @@ def test_a_prefer_header_of_blanks_is_read_in_steps_as_many_as_its_length() -> N
 
 
 def test_terms_are_read_from_their_headers() -> None:
-    headers = {"idempotency-key": " k ", "x-onnxlift-ttl": "60", "x-onnxlift-webhook": "https://example.com/hook?a=1"}
+    headers = {
+        "idempotency-key": " k ",
+        "x-onnxlift-ttl": "60",
+        "x-onnxlift-webhook": "https://example.com/hook?a=1",
+    }
 
     assert decode_terms(headers) == Terms("k", 60_000, "https://example.com/hook?a=1")
     assert decode_terms({}) == Terms("", DEFAULT_TTL_MS, "")

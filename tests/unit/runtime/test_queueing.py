@@ -34,7 +34,9 @@ def test_a_sweep_touches_each_job_for_one_reason_at_most(found: list[Job], messa
 
 
 @given(st.lists(JOBS, max_size=12), st.integers(0, 12))
-def test_a_sweep_resends_the_oldest_and_no_more_than_are_missing(found: list[Job], messages: int) -> None:
+def test_a_sweep_resends_the_oldest_and_no_more_than_are_missing(
+    found: list[Job], messages: int
+) -> None:
     plan = plan_sweep(found, len(found), messages, NOW_MS)
 
     live = len(found) - len(plan.expired)

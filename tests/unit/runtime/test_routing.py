@@ -74,7 +74,9 @@ def test_more_rows_never_take_less(latency: list[Latency], rows: int, more: int)
 
 
 @given(LATENCIES, st.floats(0.001, 1e6))
-def test_the_rows_within_a_time_fit_and_one_more_does_not(latency: list[Latency], time_ms: float) -> None:
+def test_the_rows_within_a_time_fit_and_one_more_does_not(
+    latency: list[Latency], time_ms: float
+) -> None:
     pace = Pace.of(latency)
     assert pace is not None
 
@@ -99,7 +101,10 @@ def test_rows_that_take_longer_than_the_api_waits_become_a_job() -> None:
 def test_rows_that_would_just_fit_become_a_job_that_says_what_is_planned_with() -> None:
     route = choose(Load(40), model(), NOBODY, Hosting())
 
-    assert route.reason == "40 rows take about 26 s, the API waits 29 s, of which 20 s are planned with"
+    assert (
+        route.reason
+        == "40 rows take about 26 s, the API waits 29 s, of which 20 s are planned with"
+    )
 
 
 def test_rows_that_take_longer_than_a_job_on_lambda_go_to_the_gpu() -> None:
@@ -110,14 +115,16 @@ def test_rows_that_take_longer_than_a_job_on_lambda_go_to_the_gpu() -> None:
 
 def test_rows_that_fit_nowhere_are_refused_with_how_many_do() -> None:
     with pytest.raises(
-        PayloadTooLarge, match=r"640 s, a job on Lambda has 300 s.* no GPU workers; send at most 328 rows"
+        PayloadTooLarge,
+        match=r"640 s, a job on Lambda has 300 s.* no GPU workers; send at most 328 rows",
     ):
         choose(Load(1_000), model(), NOBODY, Hosting())
 
 
 def test_a_service_without_jobs_refuses_what_the_api_would_not_wait_for() -> None:
     with pytest.raises(
-        PayloadTooLarge, match=r"41 s, the API waits 29 s, and this service has no jobs; send at most 31"
+        PayloadTooLarge,
+        match=r"41 s, the API waits 29 s, and this service has no jobs; send at most 31",
     ):
         choose(Load(64), model(), NOBODY, Hosting(jobs=False))
 
@@ -133,7 +140,9 @@ def test_memory_above_that_of_the_function_goes_to_the_gpu() -> None:
 def test_an_answer_too_large_for_a_response_becomes_a_job() -> None:
     route = choose(Load(2, answer_bytes=7_000_000), model(), NOBODY, Hosting())
 
-    assert route.reason == "the answer takes at least 7,000,000 bytes, one response carries 6,291,556"
+    assert (
+        route.reason == "the answer takes at least 7,000,000 bytes, one response carries 6,291,556"
+    )
     assert (route.tier, route.at_once) == (LAMBDA, False)
 
 
@@ -169,13 +178,21 @@ def test_a_model_that_was_not_measured_is_answered_at_once() -> None:
 
 
 def test_a_protocol_without_jobs_is_told_how_to_ask_for_one() -> None:
-    with pytest.raises(PayloadTooLarge, match=r"send at most 31 rows at a time; POST /v2/models/tiny/infer answers it"):
+    with pytest.raises(
+        PayloadTooLarge,
+        match=r"send at most 31 rows at a time; POST /v2/models/tiny/infer answers it",
+    ):
         check_at_once(Load(64), model(), Hosting())
 
 
 @given(LATENCIES, LOADS, PREFERENCES, TIERS, st.integers(1, 900), st.sampled_from([0, 512, 10_240]))
 def test_any_request_gets_a_tier_that_there_is_and_a_reason_or_a_refusal(
-    latency: list[Latency], load: Load, preference: Preference, tiers: tuple[str, ...], timeout_s: int, memory_mb: int
+    latency: list[Latency],
+    load: Load,
+    preference: Preference,
+    tiers: tuple[str, ...],
+    timeout_s: int,
+    memory_mb: int,
 ) -> None:
     hosting = Hosting(tiers, job_timeout_s=timeout_s, memory_mb=memory_mb)
     route = None
@@ -188,7 +205,9 @@ def test_any_request_gets_a_tier_that_there_is_and_a_reason_or_a_refusal(
     assert route.tier in tiers
     assert not (route.at_once and preference.job)
     assert not (route.at_once and load.answer_bytes > hosting.limits.max_answer_bytes)
-    assert route.reason in {PREFERRED, GPU_ALONE} or any(word in route.reason for word in ("about", "at least"))
+    assert route.reason in {PREFERRED, GPU_ALONE} or any(
+        word in route.reason for word in ("about", "at least")
+    )
 
 
 @given(st.text(max_size=50))

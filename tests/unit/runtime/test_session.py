@@ -25,7 +25,9 @@ def open_session(root: Path, model: Any, **changes: Any) -> Session:
 
 def open_on(device: Device, root: Path, model: Any, **changes: Any) -> Session:
     manifest = builders.write_artifact(root, model, **changes)
-    return Session(root / manifest.name / manifest.version, manifest, threads=1, verify=True, device=device)
+    return Session(
+        root / manifest.name / manifest.version, manifest, threads=1, verify=True, device=device
+    )
 
 
 def sample(datatype: Datatype, shape: tuple[int, ...]) -> Any:
@@ -51,27 +53,40 @@ def test_every_datatype_and_shape_goes_through_a_graph(
 
 def test_bfloat16_is_computed_and_not_only_copied(tmp_path: Path) -> None:
     node = helper.make_node("Cast", ["x"], ["y"], to=1)
-    model = builders.build([node], [builders.value("x", "BF16", (-1,))], [builders.value("y", "FP32", (-1,))])
+    model = builders.build(
+        [node], [builders.value("x", "BF16", (-1,))], [builders.value("y", "FP32", (-1,))]
+    )
 
-    result = open_session(tmp_path, model).run({"x": np.array([0x3F80, 0xC000], np.uint16)}, ["y"])["y"]
+    result = open_session(tmp_path, model).run({"x": np.array([0x3F80, 0xC000], np.uint16)}, ["y"])[
+        "y"
+    ]
 
     assert result.tolist() == [1.0, -2.0]
 
 
 def test_half_precision_is_computed(tmp_path: Path) -> None:
     node = helper.make_node("Add", ["x", "x"], ["y"])
-    model = builders.build([node], [builders.value("x", "FP16", (-1,))], [builders.value("y", "FP16", (-1,))])
+    model = builders.build(
+        [node], [builders.value("x", "FP16", (-1,))], [builders.value("y", "FP16", (-1,))]
+    )
 
-    result = open_session(tmp_path, model).run({"x": np.array([1.5, -0.25], np.float16)}, ["y"])["y"]
+    result = open_session(tmp_path, model).run({"x": np.array([1.5, -0.25], np.float16)}, ["y"])[
+        "y"
+    ]
 
     assert result.dtype == np.float16
     assert result.tolist() == [3.0, -0.5]
 
 
 def test_text_goes_in_beside_bfloat16(tmp_path: Path) -> None:
-    nodes = [helper.make_node("Cast", ["n"], ["f"], to=1), helper.make_node("Identity", ["t"], ["u"])]
+    nodes = [
+        helper.make_node("Cast", ["n"], ["f"], to=1),
+        helper.make_node("Identity", ["t"], ["u"]),
+    ]
     inputs = [builders.value("n", "BF16", (-1,)), builders.value("t", "BYTES", (-1,))]
-    model = builders.build(nodes, inputs, [builders.value("f", "FP32", (-1,)), builders.value("u", "BYTES", (-1,))])
+    model = builders.build(
+        nodes, inputs, [builders.value("f", "FP32", (-1,)), builders.value("u", "BYTES", (-1,))]
+    )
 
     feeds = {"n": np.array([0x3F80], np.uint16), "t": object_array([b"a\x00b"], (1,))}
     result = open_session(tmp_path, model).run(feeds, ["u", "f"])
@@ -117,7 +132,9 @@ def test_an_option_of_the_manifest_reaches_onnxruntime(tmp_path: Path) -> None:
     options = {"session.set_denormal_as_zero": "1"}
     tiny = np.array([[1e-40, 1.0]], np.float32)
 
-    session = open_session(tmp_path, builders.linear(2, 2), session_options=options, optimize_at_load=False)
+    session = open_session(
+        tmp_path, builders.linear(2, 2), session_options=options, optimize_at_load=False
+    )
 
     assert session.run({"x": tiny}, ["y"])["y"].shape == (1, 2)
 

@@ -67,7 +67,8 @@ def test_worker_settings_survive_the_environment_beside_the_services_own() -> No
 
 
 @pytest.mark.parametrize(
-    ("model", "expected"), [("digits", ("lambda", "gpu")), ("big", ("gpu",)), ("other", ("lambda",))]
+    ("model", "expected"),
+    [("digits", ("lambda", "gpu")), ("big", ("gpu",)), ("other", ("lambda",))],
 )
 def test_tiers_of_a_model_are_those_named_for_it(model: str, expected: tuple[str, ...]) -> None:
     settings = Settings(tiers="digits=lambda+gpu,big=gpu")

@@ -8,7 +8,12 @@ from hypothesis.extra import numpy as arrays
 
 from onnxlift_runtime import payload, tensors
 from onnxlift_runtime.datatypes import DATATYPES, Datatype, datatype
-from onnxlift_runtime.errors import DatatypeMismatch, MalformedRequest, ShapeMismatch, ValueOutOfRange
+from onnxlift_runtime.errors import (
+    DatatypeMismatch,
+    MalformedRequest,
+    ShapeMismatch,
+    ValueOutOfRange,
+)
 from onnxlift_runtime.wire import WireTensor
 from tests.unit.runtime import strategies
 
@@ -20,7 +25,11 @@ def wire(datatype_name: str, shape: tuple[int, ...], data: object) -> WireTensor
 
 
 def same(left: tensors.Array, right: tensors.Array) -> bool:
-    return left.shape == right.shape and left.dtype == right.dtype and left.tobytes() == right.tobytes()
+    return (
+        left.shape == right.shape
+        and left.dtype == right.dtype
+        and left.tobytes() == right.tobytes()
+    )
 
 
 @given(strategies.tensors())
@@ -35,7 +44,9 @@ def test_any_array_survives_binary(drawn: tuple[Datatype, tensors.Array]) -> Non
 
 
 @given(strategies.tensors(finite=True, text=True), st.booleans())
-def test_any_array_that_json_can_carry_survives_json(drawn: tuple[Datatype, tensors.Array], nested: bool) -> None:
+def test_any_array_that_json_can_carry_survives_json(
+    drawn: tuple[Datatype, tensors.Array], nested: bool
+) -> None:
     found, array = drawn
 
     document = json.loads(payload.encode_json([tensors.encode_json(array, found.name)]))[0]
@@ -81,7 +92,9 @@ def test_integers_beyond_the_datatype_are_refused(found: Datatype) -> None:
             tensors.decode(wire(found.name, (1,), [value]))
 
 
-@pytest.mark.parametrize(("name", "value"), [("FP16", 65_520.0), ("FP32", 1e39), ("BF16", 3.4e38), ("FP64", 10**400)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("FP16", 65_520.0), ("FP32", 1e39), ("BF16", 3.4e38), ("FP64", 10**400)]
+)
 def test_floats_beyond_the_datatype_are_refused(name: str, value: float) -> None:
     with pytest.raises(ValueOutOfRange, match=f"which {name} cannot hold"):
         tensors.decode(wire(name, (1,), [value]))
@@ -130,7 +143,11 @@ def test_a_bool_byte_other_than_0_and_1_is_refused() -> None:
     [
         (b"", MalformedRequest, "ends after 0 of 2"),
         (b"\x01\x00\x00\x00a\x01", MalformedRequest, "ends after 1 of 2"),
-        (b"\xff\xff\xff\xff", MalformedRequest, "element 0 .* announces 4294967295 bytes, 0 are left"),
+        (
+            b"\xff\xff\xff\xff",
+            MalformedRequest,
+            "element 0 .* announces 4294967295 bytes, 0 are left",
+        ),
         (b"\x00\x00\x00\x00" * 3, ShapeMismatch, "4 bytes after its 2 elements"),
     ],
 )
@@ -163,7 +180,11 @@ def test_bfloat16_is_the_nearest_and_even_on_a_tie(array: tensors.Array) -> None
     assert bits.shape == array.shape
     assert np.array_equal(np.isnan(back), np.isnan(array))
     finite = np.isfinite(array) & np.isfinite(back)
-    exact, rounded, pattern = array[finite].astype(np.float64), back[finite].astype(np.float64), bits[finite]
+    exact, rounded, pattern = (
+        array[finite].astype(np.float64),
+        back[finite].astype(np.float64),
+        bits[finite],
+    )
     for step in (1, -1):
         nearby = tensors.bfloat16_to_float32(pattern + np.uint16(step % 2**16)).astype(np.float64)
         closer = np.abs(nearby - exact) < np.abs(rounded - exact)
@@ -173,6 +194,8 @@ def test_bfloat16_is_the_nearest_and_even_on_a_tie(array: tensors.Array) -> None
 
 
 def test_every_numpy_name_of_the_table_is_the_size_it_says() -> None:
-    sizes = {found.name: np.dtype(found.numpy).itemsize for found in DATATYPES if found.kind != "bytes"}
+    sizes = {
+        found.name: np.dtype(found.numpy).itemsize for found in DATATYPES if found.kind != "bytes"
+    }
 
     assert sizes == {name: datatype(name).size_bytes for name in sizes}

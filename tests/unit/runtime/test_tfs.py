@@ -26,7 +26,9 @@ from tests.unit.runtime import strategies
 LIMITS = Limits()
 ONE = builders.manifest((builders.spec("x", "FP32", (-1, 2)),), name="one")
 TEXT = builders.manifest((builders.spec("t", "BYTES", (-1,)),), name="text")
-PAIR = builders.manifest((builders.spec("a", "FP32", (-1, 2)), builders.spec("b", "BYTES", (-1,))), name="pair")
+PAIR = builders.manifest(
+    (builders.spec("a", "FP32", (-1, 2)), builders.spec("b", "BYTES", (-1,))), name="pair"
+)
 
 
 def predict(document: Any, manifest: Manifest = ONE) -> tfs.PredictRequest:
@@ -52,7 +54,9 @@ def arrays(inputs: tuple[WireTensor, ...]) -> dict[str, Any]:
         ("GET", "/v1/models/versions/metadata", ("versions", None, None, "metadata")),
     ],
 )
-def test_a_path_names_model_version_label_and_verb(method: str, path: str, target: tuple[Any, ...]) -> None:
+def test_a_path_names_model_version_label_and_verb(
+    method: str, path: str, target: tuple[Any, ...]
+) -> None:
     assert tfs.decode_path(method, path) == tfs.Target(*target)
 
 
@@ -75,13 +79,17 @@ def test_any_other_path_is_a_malformed_request(method: str, path: str) -> None:
         tfs.decode_path(method, path)
 
 
-@pytest.mark.parametrize(("method", "path"), [("POST", "/v1/models/:predict"), ("GET", "/v1/models//metadata")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/v1/models/:predict"), ("GET", "/v1/models//metadata")]
+)
 def test_a_path_without_a_model_says_so(method: str, path: str) -> None:
     with pytest.raises(MalformedRequest, match=r"Missing model name in request\."):
         tfs.decode_path(method, path)
 
 
-@pytest.mark.parametrize("document", [{}, {"instances": [[1, 2]], "inputs": [[1, 2]]}, {"signature_name": ""}])
+@pytest.mark.parametrize(
+    "document", [{}, {"instances": [[1, 2]], "inputs": [[1, 2]]}, {"signature_name": ""}]
+)
 def test_a_request_has_exactly_one_of_the_two_layouts(document: Any) -> None:
     with pytest.raises(MalformedRequest, match="expecting only one of 'inputs' or 'instances'"):
         predict(document)
@@ -102,7 +110,9 @@ def test_another_signature_is_refused(name: Any) -> None:
         predict({"signature_name": name, "instances": [[1, 2]]})
 
 
-@pytest.mark.parametrize("document", [{"instances": []}, {"instances": {}}, {"instances": 1}, {"instances": None}])
+@pytest.mark.parametrize(
+    "document", [{"instances": []}, {"instances": {}}, {"instances": 1}, {"instances": None}]
+)
 def test_instances_that_are_no_filled_list_are_refused(document: Any) -> None:
     with pytest.raises(MalformedRequest, match="'instances' is"):
         predict(document)
@@ -135,7 +145,10 @@ def test_several_inputs_go_by_their_names(document: Any) -> None:
 @pytest.mark.parametrize(
     ("document", "why"),
     [
-        ({"instances": [[1, 2]]}, "model 'pair' has several inputs, expected an object with: 'a', 'b'"),
+        (
+            {"instances": [[1, 2]]},
+            "model 'pair' has several inputs, expected an object with: 'a', 'b'",
+        ),
         ({"instances": [{"a": [1, 2]}]}, "input 'b' is missing"),
         ({"instances": [{"a": [1, 2], "b": "t", "c": 1}]}, "has no input 'c'"),
         ({"instances": [{"a": [1, 2], "b": "t"}, 7]}, "mixes named and plain values"),
@@ -167,7 +180,9 @@ def test_values_that_do_not_fit_are_refused(document: Any, error: type[Exception
 
 
 def test_bare_nan_and_infinity_are_values() -> None:
-    array = tensors.decode(tfs.decode_predict(b'{"instances": [[NaN, -Infinity]]}', ONE, LIMITS).inputs[0])
+    array = tensors.decode(
+        tfs.decode_predict(b'{"instances": [[NaN, -Infinity]]}', ONE, LIMITS).inputs[0]
+    )
 
     assert np.isnan(array[0, 0])
     assert array[0, 1] == -math.inf
@@ -220,7 +235,9 @@ def test_one_output_goes_back_without_its_name() -> None:
 def test_several_outputs_go_back_by_name() -> None:
     found = outputs(y=np.array([1, 2], np.float32), z=np.array([[3], [4]], np.float32))
 
-    assert tfs.encode_predict(found, row=True) == {"predictions": [{"y": 1, "z": [3]}, {"y": 2, "z": [4]}]}
+    assert tfs.encode_predict(found, row=True) == {
+        "predictions": [{"y": 1, "z": [3]}, {"y": 2, "z": [4]}]
+    }
     assert list(tfs.encode_predict(found, row=False)["outputs"]) == ["y", "z"]
 
 
@@ -228,7 +245,9 @@ def test_rows_of_unequal_batches_are_refused_and_columns_are_not() -> None:
     found = outputs(y=np.zeros(2, np.float32), z=np.zeros(3, np.float32))
 
     assert len(tfs.encode_predict(found, row=False)["outputs"]) == 2
-    with pytest.raises(ShapeMismatch, match="Tensor name: z has inconsistent batch size: 3 expecting batch size: 2"):
+    with pytest.raises(
+        ShapeMismatch, match="Tensor name: z has inconsistent batch size: 3 expecting batch size: 2"
+    ):
         tfs.encode_predict(found, row=True)
 
 
@@ -242,7 +261,9 @@ def test_a_scalar_has_no_rows_and_goes_back_as_a_column() -> None:
 
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
 def test_outputs_whose_name_ends_in_bytes_are_base64(shape: tuple[int, ...]) -> None:
-    found = tfs.encode_predict(outputs(image_bytes=strategies.object_array([b"ab"], shape)), row=False)["outputs"]
+    found = tfs.encode_predict(
+        outputs(image_bytes=strategies.object_array([b"ab"], shape)), row=False
+    )["outputs"]
 
     expected: Any = {"b64": "YWI="}
     for _ in shape:
@@ -252,7 +273,9 @@ def test_outputs_whose_name_ends_in_bytes_are_base64(shape: tuple[int, ...]) -> 
 
 @given(st.data())
 def test_any_finite_array_survives_both_layouts(data: st.DataObject) -> None:
-    found, array = data.draw(strategies.tensors(finite=True, text=True).filter(lambda drawn: 0 not in drawn[1].shape))
+    found, array = data.draw(
+        strategies.tensors(finite=True, text=True).filter(lambda drawn: 0 not in drawn[1].shape)
+    )
     manifest = builders.manifest((builders.spec("x", found.name, array.shape),), max_batch_size=0)
     document = json.loads(tensors_json(array, found.name))
 
@@ -264,4 +287,6 @@ def test_any_finite_array_survives_both_layouts(data: st.DataObject) -> None:
 
 
 def tensors_json(array: Any, name: str) -> bytes:
-    return encode_json(tfs.encode_predict([tensors.encode(array, "y", name, binary=False)], row=False)["outputs"])
+    return encode_json(
+        tfs.encode_predict([tensors.encode(array, "y", name, binary=False)], row=False)["outputs"]
+    )

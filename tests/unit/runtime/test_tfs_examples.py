@@ -11,7 +11,9 @@ from onnxlift_runtime.manifest import Manifest
 from onnxlift_runtime.settings import Limits
 from tests import builders
 
-PAIR = builders.manifest((builders.spec("a", "FP32", (-1, 2)), builders.spec("b", "BYTES", (-1,))), name="pair")
+PAIR = builders.manifest(
+    (builders.spec("a", "FP32", (-1, 2)), builders.spec("b", "BYTES", (-1,))), name="pair"
+)
 
 
 def examples(document: Any, manifest: Manifest = PAIR) -> dict[str, Any]:
@@ -44,7 +46,10 @@ def test_a_flat_feature_takes_the_shape_that_the_input_declares() -> None:
         ({"examples": []}, "'examples' is empty"),
         ({"examples": [7]}, "an example is a whole number"),
         ({"examples": [{"a": [1, 2]}]}, "input 'b' is missing"),
-        ({"context": {"b": "c"}, "examples": [{"a": [1, 2], "b": "t"}]}, "'b' is in 'context' and in an example"),
+        (
+            {"context": {"b": "c"}, "examples": [{"a": [1, 2], "b": "t"}]},
+            "'b' is in 'context' and in an example",
+        ),
         ({"context": [], "examples": [{}]}, "'context' is an array"),
         ({"examples": [{"a": [1, 2], "b": ["t", "u"]}]}, "shape"),
     ],
@@ -57,5 +62,7 @@ def test_wrong_examples_are_refused(document: Any, why: str) -> None:
 def test_a_feature_that_does_not_fill_its_shape_is_refused() -> None:
     grid = builders.manifest((builders.spec("g", "FP32", (-1, -1, 2)),))
 
-    with pytest.raises(ShapeMismatch, match=r"feature 'g' has 3 values, the model takes \[-1, 2\] for each example"):
+    with pytest.raises(
+        ShapeMismatch, match=r"feature 'g' has 3 values, the model takes \[-1, 2\] for each example"
+    ):
         examples({"examples": [{"g": [1, 2, 3]}]}, grid)

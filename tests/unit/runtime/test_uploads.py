@@ -13,7 +13,9 @@ from onnxlift_runtime.uploads import fill_in, names_uploads
 
 LENGTH = HEADER_LENGTH.lower()
 LIMITS = Limits()
-PIECES = st.lists(st.tuples(st.sampled_from(["upload", "binary", "json"]), st.binary(max_size=9)), max_size=6)
+PIECES = st.lists(
+    st.tuples(st.sampled_from(["upload", "binary", "json"]), st.binary(max_size=9)), max_size=6
+)
 
 
 def entry(index: int, kind: str, content: bytes) -> dict[str, Any]:
@@ -27,7 +29,9 @@ def entry(index: int, kind: str, content: bytes) -> dict[str, Any]:
 def request(pieces: list[tuple[str, bytes]]) -> tuple[dict[str, str], bytes]:
     entries = [entry(index, kind, content) for index, (kind, content) in enumerate(pieces)]
     head = json.dumps({"inputs": entries}).encode()
-    return {LENGTH: str(len(head))}, head + b"".join(content for kind, content in pieces if kind == "binary")
+    return {LENGTH: str(len(head))}, head + b"".join(
+        content for kind, content in pieces if kind == "binary"
+    )
 
 
 @given(PIECES)
@@ -53,7 +57,10 @@ def test_a_compressed_request_is_filled_in_uncompressed() -> None:
     assert content.endswith(b"abc")
 
 
-@given(st.binary(max_size=60) | st.text('{"inputs":[]upload,}', max_size=60).map(str.encode), st.text(max_size=5))
+@given(
+    st.binary(max_size=60) | st.text('{"inputs":[]upload,}', max_size=60).map(str.encode),
+    st.text(max_size=5),
+)
 def test_what_cannot_be_read_comes_back_as_it_is(body: bytes, length: str) -> None:
     headers = {LENGTH: length}
 
@@ -61,7 +68,9 @@ def test_what_cannot_be_read_comes_back_as_it_is(body: bytes, length: str) -> No
     assert fill_in(headers, body, lambda _name, _room: b"", LIMITS) == (headers, body)
 
 
-@pytest.mark.parametrize("more", [{"data": [1]}, {"parameters": {"upload": "u", "binary_data_size": 1}}])
+@pytest.mark.parametrize(
+    "more", [{"data": [1]}, {"parameters": {"upload": "u", "binary_data_size": 1}}]
+)
 def test_an_input_with_an_upload_and_data_is_refused(more: dict[str, Any]) -> None:
     body = json.dumps({"inputs": [{"name": "x", "parameters": {"upload": "u"}, **more}]}).encode()
 

@@ -1,4 +1,6 @@
-"""Signatures against the specification's own example, addresses against every kind, and real servers on loopback."""
+"""Signatures against the specification's own example, addresses against every kind, and real
+servers on loopback.
+"""
 
 import base64
 import hashlib
@@ -34,7 +36,9 @@ def receiver() -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             content = self.rfile.read(int(self.headers["Content-Length"]))
-            told.came.append(({name.lower(): value for name, value in self.headers.items()}, content))
+            told.came.append(
+                ({name.lower(): value for name, value in self.headers.items()}, content)
+            )
             self.send_response(status[0])
             self.send_header("Location", "http://169.254.169.254/")
             self.end_headers()
@@ -72,7 +76,10 @@ def test_a_message_is_signed_as_the_specification_says() -> None:
 
 
 def test_a_rotation_signs_with_both_secrets() -> None:
-    assert message("https://example.com").headers([b"new", b"old"])["webhook-signature"].count("v1,") == 2
+    assert (
+        message("https://example.com").headers([b"new", b"old"])["webhook-signature"].count("v1,")
+        == 2
+    )
 
 
 def test_each_caller_has_a_secret_of_its_own() -> None:
@@ -114,13 +121,19 @@ def test_an_address_inside_is_not_public(address: str) -> None:
     assert not is_public(ipaddress.ip_address(address))
 
 
-@pytest.mark.parametrize("address", ["1.1.1.1", "93.184.216.34", "2606:4700::1111", "64:ff9b::101:101"])
+@pytest.mark.parametrize(
+    "address", ["1.1.1.1", "93.184.216.34", "2606:4700::1111", "64:ff9b::101:101"]
+)
 def test_an_address_outside_is_public(address: str) -> None:
     assert is_public(ipaddress.ip_address(address))
 
 
-@pytest.mark.parametrize("addresses", [["169.254.169.254"], ["1.1.1.1", "10.0.0.1"], ["::ffff:127.0.0.1"]])
-def test_a_name_with_any_private_address_is_not_called(monkeypatch: pytest.MonkeyPatch, addresses: list[str]) -> None:
+@pytest.mark.parametrize(
+    "addresses", [["169.254.169.254"], ["1.1.1.1", "10.0.0.1"], ["::ffff:127.0.0.1"]]
+)
+def test_a_name_with_any_private_address_is_not_called(
+    monkeypatch: pytest.MonkeyPatch, addresses: list[str]
+) -> None:
     resolve_to(monkeypatch, *addresses)
     monkeypatch.setattr(socket, "create_connection", pytest.fail)
 
@@ -128,7 +141,9 @@ def test_a_name_with_any_private_address_is_not_called(monkeypatch: pytest.Monke
         send(message("https://receiver.example/hook"), [b"k"])
 
 
-def test_the_connection_goes_to_the_address_that_was_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_connection_goes_to_the_address_that_was_checked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     called: list[tuple[str, int]] = []
 
     def connect(place: tuple[str, int], _timeout_s: float) -> socket.socket:
@@ -160,8 +175,12 @@ def test_a_message_arrives_whole_where_private_addresses_are_allowed(receiver: R
     assert headers["host"] == receiver.url.split("/")[2]
 
 
-@pytest.mark.parametrize(("status", "why"), [(500, "answered 500"), (410, "answered 410"), (302, "a redirect")])
-def test_any_other_answer_has_failed_and_no_redirect_is_followed(receiver: Receiver, status: int, why: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "why"), [(500, "answered 500"), (410, "answered 410"), (302, "a redirect")]
+)
+def test_any_other_answer_has_failed_and_no_redirect_is_followed(
+    receiver: Receiver, status: int, why: str
+) -> None:
     receiver.status[0] = status
 
     with pytest.raises(WebhookFailed, match=why):
@@ -178,7 +197,9 @@ def test_a_receiver_that_is_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) 
             send(message(url), [b"k"], private=True)
 
 
-def test_a_receiver_that_never_finishes_its_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_receiver_that_never_finishes_its_answer_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(webhooks, "TIMEOUT_S", 0.2)
     over = threading.Event()
 

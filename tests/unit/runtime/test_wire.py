@@ -7,14 +7,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onnxlift_runtime import wire
-from onnxlift_runtime.errors import DatatypeMismatch, InputMismatch, MalformedRequest, PayloadTooLarge, ShapeMismatch
+from onnxlift_runtime.errors import (
+    DatatypeMismatch,
+    InputMismatch,
+    MalformedRequest,
+    PayloadTooLarge,
+    ShapeMismatch,
+)
 from onnxlift_runtime.settings import Limits
 from onnxlift_runtime.wire import WireTensor
 from tests import builders
 from tests.unit.runtime import strategies
 
 MODEL = builders.manifest(
-    (builders.spec("x", "FP32", (-1, 4)), builders.spec("ids", "BYTES", (-1,))), name="m", max_batch_size=8
+    (builders.spec("x", "FP32", (-1, 4)), builders.spec("ids", "BYTES", (-1,))),
+    name="m",
+    max_batch_size=8,
 )
 X, IDS = MODEL.inputs
 LIMITS = Limits()
@@ -52,11 +60,17 @@ def test_names_may_come_in_any_order() -> None:
         (tensor(), ShapeMismatch, r"shape \[\], the model takes \[-1,4\]"),
         (tensor(1, 5), ShapeMismatch, r"shape \[1,5\]"),
         (tensor(9, 4), ShapeMismatch, "a batch of 9, the model takes at most 8"),
-        (tensor(1, 4, data=b"123"), ShapeMismatch, r"3 bytes of data, shape \[1,4\] and datatype FP32 need 16"),
+        (
+            tensor(1, 4, data=b"123"),
+            ShapeMismatch,
+            r"3 bytes of data, shape \[1,4\] and datatype FP32 need 16",
+        ),
         (tensor(*[1] * 17), ShapeMismatch, "has 17 dimensions"),
     ],
 )
-def test_a_tensor_that_does_not_fit_is_refused(found: WireTensor, error: type[Exception], why: str) -> None:
+def test_a_tensor_that_does_not_fit_is_refused(
+    found: WireTensor, error: type[Exception], why: str
+) -> None:
     with pytest.raises(error, match=why):
         wire.check_input(found, X, MODEL, LIMITS)
 
@@ -109,11 +123,15 @@ def test_uneven_data_are_refused(shape: tuple[int, ...], data: list[Any]) -> Non
         wire.flatten(tensor(*shape, data=data))
 
 
-JSON = st.recursive(st.none() | st.integers(-2, 2) | st.text(max_size=2), lambda item: st.lists(item, max_size=3))
+JSON = st.recursive(
+    st.none() | st.integers(-2, 2) | st.text(max_size=2), lambda item: st.lists(item, max_size=3)
+)
 
 
 @given(st.lists(st.integers(0, 3), max_size=3), st.lists(JSON, max_size=4))
-def test_any_list_is_flattened_to_as_many_elements_or_refused(shape: list[int], data: list[Any]) -> None:
+def test_any_list_is_flattened_to_as_many_elements_or_refused(
+    shape: list[int], data: list[Any]
+) -> None:
     try:
         flat = wire.flatten(tensor(*shape, data=data))
     except ShapeMismatch:
@@ -122,9 +140,12 @@ def test_any_list_is_flattened_to_as_many_elements_or_refused(shape: list[int], 
 
 
 @pytest.mark.parametrize(
-    ("value", "shape"), [(1, ()), ([], (0,)), ([1, 2], (2,)), ([[1], [2]], (2, 1)), ([[[]]], (1, 1, 0))]
+    ("value", "shape"),
+    [(1, ()), ([], (0,)), ([1, 2], (2,)), ([[1], [2]], (2, 1)), ([[[]]], (1, 1, 0))],
 )
-def test_the_shape_of_nested_lists_is_read_along_the_first_elements(value: Any, shape: tuple[int, ...]) -> None:
+def test_the_shape_of_nested_lists_is_read_along_the_first_elements(
+    value: Any, shape: tuple[int, ...]
+) -> None:
     assert wire.nested_shape(value) == shape
 
 

@@ -17,7 +17,9 @@ Run = Callable[[Manifest, Arrays, Sequence[str]], dict[str, Array]]
 
 
 class Runner(Protocol):
-    """Whoever runs models: ``engine.Engine``, with all of them open, or one that loads them when asked."""
+    """Whoever runs models: ``engine.Engine``, with all of them open, or one that loads them when
+    asked.
+    """
 
     @property
     def catalog(self) -> Catalog:
@@ -30,14 +32,16 @@ class Runner(Protocol):
         ...
 
     def prefetch(self, manifest: Manifest) -> None:
-        """Have one version ready to run, however long that takes; raises what ``run`` raises for want of it."""
+        """Have one version ready to run, however long that takes; raises what ``run`` raises for
+        want of it.
+        """
         ...
 
     def run(self, manifest: Manifest, feeds: Arrays, outputs: Sequence[str]) -> dict[str, Array]:
         """Run one version once; safe from several threads.
 
-        Raises ``ModelUnavailable`` where the version cannot run here for now, ``ArtifactError`` where it never can, and
-        what ``Session.run`` raises.
+        Raises ``ModelUnavailable`` where the version cannot run here for now, ``ArtifactError``
+        where it never can, and what ``Session.run`` raises.
         """
         ...
 
@@ -57,16 +61,22 @@ class Feed:
 
     @property
     def length(self) -> int | None:
-        """The length up to which its inputs may be filled; None where they may not, or differ in it."""
+        """The length up to which its inputs may be filled; None where they may not, or differ in
+        it.
+        """
         padding = self.manifest.padding
-        found = {self.arrays[name].shape[padding.axis] for name in padding.inputs} if padding else set()
+        found = (
+            {self.arrays[name].shape[padding.axis] for name in padding.inputs} if padding else set()
+        )
         return found.pop() if len(found) == 1 else None
 
     @property
     def signature(self) -> tuple[object, ...]:
-        """What two calls must share to run together: version, outputs, and all shapes after the batch.
+        """What two calls must share to run together: version, outputs, and all shapes after the
+        batch.
 
-        Lengths that may be filled up need only have the same next power of two: at most half of a batch is filling.
+        Lengths that may be filled up need only have the same next power of two: at most half of a
+        batch is filling.
         """
         shapes = tuple((name, self._shape(name)[1:]) for name in sorted(self.arrays))
         return (self.manifest.name, self.manifest.version, self.outputs, shapes)
@@ -102,14 +112,17 @@ def arrays_bytes(arrays: Arrays) -> int:
 
 
 def run_together(feeds: Sequence[Feed], run: Run) -> list[dict[str, Array] | OnnxliftError]:
-    """Run all feeds in as few inferences as their shapes and the model's batch limit allow; answers in the same order.
+    """Run all feeds in as few inferences as their shapes and the model's batch limit allow; answers
+    in the same order.
 
-    Where a joint run fails each of its feeds runs alone, so that one bad input fails by itself; a failure that may pass
-    is no input's, and is the answer to all.
+    Where a joint run fails each of its feeds runs alone, so that one bad input fails by itself; a
+    failure that may pass is no input's, and is the answer to all.
     """
     answers: list[dict[str, Array] | OnnxliftError] = [OnnxliftError("not run")] * len(feeds)
     for group in _groups(feeds):
-        for index, answer in zip(group, _run_group([feeds[index] for index in group], run), strict=True):
+        for index, answer in zip(
+            group, _run_group([feeds[index] for index in group], run), strict=True
+        ):
             answers[index] = answer
     return answers
 
@@ -122,7 +135,10 @@ def _groups(feeds: Sequence[Feed]) -> Iterator[list[int]]:
             yield [index]
             continue
         group = open_groups.setdefault(feed.signature, [])
-        if group and sum(feeds[other].rows for other in group) + feed.rows > feed.manifest.rows_together:
+        if (
+            group
+            and sum(feeds[other].rows for other in group) + feed.rows > feed.manifest.rows_together
+        ):
             yield open_groups.pop(feed.signature)
             group = open_groups.setdefault(feed.signature, [])
         group.append(index)
@@ -149,14 +165,23 @@ def _run_alone(feed: Feed, run: Run) -> dict[str, Array] | OnnxliftError:
 
 def _run_joined(group: Sequence[Feed], run: Run) -> list[dict[str, Array]]:
     first, length = group[0], max(feed.length or 0 for feed in group)
-    joined = {name: np.concatenate([feed.filled(name, length) for feed in group]) for name in first.arrays}
+    joined = {
+        name: np.concatenate([feed.filled(name, length) for feed in group]) for name in first.arrays
+    }
     results = run(first.manifest, joined, first.outputs)
     ends = np.cumsum([feed.rows for feed in group])
     for name, result in results.items():
-        if result.ndim == 0 or result.shape[0] != ends[-1] or not _has_length(first, name, result, length):
+        if (
+            result.ndim == 0
+            or result.shape[0] != ends[-1]
+            or not _has_length(first, name, result, length)
+        ):
             raise _NotSplittable(name)
     pieces = {name: np.split(result, ends[:-1]) for name, result in results.items()}
-    return [{name: feed.cut(name, pieces[name][index]) for name in pieces} for index, feed in enumerate(group)]
+    return [
+        {name: feed.cut(name, pieces[name][index]) for name in pieces}
+        for index, feed in enumerate(group)
+    ]
 
 
 def _has_length(feed: Feed, name: str, result: Array, length: int) -> bool:
@@ -168,4 +193,6 @@ def _has_length(feed: Feed, name: str, result: Array, length: int) -> bool:
 
 
 class _NotSplittable(Exception):
-    """An output has no batch dimension, or not the length of its inputs: it cannot be told what is whose."""
+    """An output has no batch dimension, or not the length of its inputs: it cannot be told what is
+    whose.
+    """

@@ -1,4 +1,6 @@
-"""Which models there are, and everything the protocols say about them, from their manifests alone."""
+"""Which models there are, and everything the protocols say about them, from their manifests
+alone.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +12,13 @@ from onnxlift_runtime.errors import ModelNotFound, VersionNotFound
 from onnxlift_runtime.manifest import Manifest, TensorSpec
 
 SERVER_NAME: Final = "onnxlift"
-EXTENSIONS: Final = ("binary_tensor_data", "classification", "model_configuration", "model_repository", "parameters")
+EXTENSIONS: Final = (
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "model_repository",
+    "parameters",
+)
 SIGNATURE: Final = "serving_default"
 
 
@@ -26,7 +34,9 @@ class Catalog:
         models: dict[str, list[Manifest]] = {}
         for manifest in manifests:
             models.setdefault(manifest.name, []).append(manifest)
-        return cls({name: tuple(sorted(found, key=_number)) for name, found in sorted(models.items())})
+        return cls(
+            {name: tuple(sorted(found, key=_number)) for name, found in sorted(models.items())}
+        )
 
     def versions(self, model: str) -> tuple[Manifest, ...]:
         """All versions of a model, the newest last; raises ``ModelNotFound``."""
@@ -42,7 +52,11 @@ class Catalog:
         if version is None and label is None:
             return versions[-1]
         for manifest in versions:
-            if (label in manifest.version_labels) if label is not None else (manifest.version == version):
+            if (
+                (label in manifest.version_labels)
+                if label is not None
+                else (manifest.version == version)
+            ):
                 return manifest
         asked = f"label {label!r}" if label is not None else f"version {version!r}"
         known = ", ".join(_describe(manifest) for manifest in versions)
@@ -69,7 +83,9 @@ def model_metadata(catalog: Catalog, manifest: Manifest) -> dict[str, Any]:
 
 
 def model_config(manifest: Manifest) -> dict[str, Any]:
-    """Triton's model configuration extension; ``dims`` leave the batch dimension out where there is one."""
+    """Triton's model configuration extension; ``dims`` leave the batch dimension out where there is
+    one.
+    """
     return {
         "name": manifest.name,
         "platform": manifest.platform,
@@ -81,7 +97,9 @@ def model_config(manifest: Manifest) -> dict[str, Any]:
         "default_model_filename": manifest.model_file,
         "parameters": {
             "recipe": {"string_value": manifest.recipe},
-            "quality": {"string_value": f"{manifest.quality.metric} {manifest.quality.measured:.6g}"},
+            "quality": {
+                "string_value": f"{manifest.quality.metric} {manifest.quality.measured:.6g}"
+            },
         },
     }
 
@@ -91,14 +109,27 @@ def model_list(catalog: Catalog) -> dict[str, Any]:
     return {"models": list(catalog.models)}
 
 
-def repository_index(catalog: Catalog, failures: Mapping[tuple[str, str], str]) -> list[dict[str, str]]:
+def repository_index(
+    catalog: Catalog, failures: Mapping[tuple[str, str], str]
+) -> list[dict[str, str]]:
     """Triton's repository index; ``failures`` maps (model, version) to why it cannot serve."""
-    return [_index_entry(manifest, failures.get((manifest.name, manifest.version))) for manifest in catalog]
+    return [
+        _index_entry(manifest, failures.get((manifest.name, manifest.version)))
+        for manifest in catalog
+    ]
 
 
-def serving_status(manifests: Iterable[Manifest], failures: Mapping[tuple[str, str], str]) -> dict[str, Any]:
-    """TensorFlow Serving's GetModelStatus answer; versions are strings, as proto JSON writes int64."""
-    return {"model_version_status": [_status(found, failures.get((found.name, found.version))) for found in manifests]}
+def serving_status(
+    manifests: Iterable[Manifest], failures: Mapping[tuple[str, str], str]
+) -> dict[str, Any]:
+    """TensorFlow Serving's GetModelStatus answer; versions are strings, as proto JSON writes
+    int64.
+    """
+    return {
+        "model_version_status": [
+            _status(found, failures.get((found.name, found.version))) for found in manifests
+        ]
+    }
 
 
 def serving_metadata(manifest: Manifest) -> dict[str, Any]:
@@ -136,12 +167,21 @@ def _tensor_config(spec: TensorSpec, manifest: Manifest) -> dict[str, Any]:
 
 def _index_entry(manifest: Manifest, failure: str | None) -> dict[str, str]:
     state = "UNAVAILABLE" if failure else "READY"
-    return {"name": manifest.name, "version": manifest.version, "state": state, "reason": failure or ""}
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "state": state,
+        "reason": failure or "",
+    }
 
 
 def _status(manifest: Manifest, failure: str | None) -> dict[str, Any]:
     error = {"error_code": "UNAVAILABLE", "error_message": failure} if failure else _OK
-    return {"version": manifest.version, "state": "END" if failure else "AVAILABLE", "status": error}
+    return {
+        "version": manifest.version,
+        "state": "END" if failure else "AVAILABLE",
+        "status": error,
+    }
 
 
 _OK: Final = {"error_code": "OK", "error_message": ""}

@@ -1,7 +1,7 @@
 """From a request to an answer: the one path that every protocol and every transport takes.
 
-``routes(engine)`` lists the endpoints. Inference decodes the request against the manifest, runs the engine and encodes
-what comes back; everything else is answered from the catalog.
+``routes(engine)`` lists the endpoints. Inference decodes the request against the manifest, runs the
+engine and encodes what comes back; everything else is answered from the catalog.
 """
 
 import re
@@ -39,7 +39,10 @@ def routes(engine: Engine) -> tuple[Route, ...]:
         ("GET", r"/v1/models/?", _model_list),
         ("POST", SERVING_PATH, serve),
     )
-    own = (Route(method, re.compile(pattern), partial(answer, engine)) for method, pattern, answer in table)
+    own = (
+        Route(method, re.compile(pattern), partial(answer, engine))
+        for method, pattern, answer in table
+    )
     return (*own, *metadata.routes(metadata.Directory(engine.catalog, engine.failures)))
 
 
@@ -52,7 +55,9 @@ def _live(_engine: Engine, _request: Request, _params: Params) -> Response:
 
 
 def _ready(engine: Engine, _request: Request, _params: Params) -> Response:
-    """Ready while every version that was deployed can serve; otherwise 503 with the first reason."""
+    """Ready while every version that was deployed can serve; otherwise 503 with the first
+    reason.
+    """
     for why in engine.failures.values():
         return Response.json({"ready": False, "error": why}, 503, ModelUnavailable(why).headers)
     return Response.json({"ready": True})
@@ -64,10 +69,14 @@ def _model_list(engine: Engine, _request: Request, _params: Params) -> Response:
 
 def _repository_index(engine: Engine, request: Request, _params: Params) -> Response:
     body = _body(engine, request).strip() or b"{}"
-    document = expect_mapping(decode_json(body, max_bytes=engine.limits.max_json_bytes), "the request")
+    document = expect_mapping(
+        decode_json(body, max_bytes=engine.limits.max_json_bytes), "the request"
+    )
     ready_only = expect(document.get("ready", False), bool, "'ready'")
     entries = catalog.repository_index(engine.catalog, engine.failures)
-    return Response.json([entry for entry in entries if entry["state"] == "READY" or not ready_only])
+    return Response.json(
+        [entry for entry in entries if entry["state"] == "READY" or not ready_only]
+    )
 
 
 def infer(engine: Engine, request: Request, params: Params) -> Response:
@@ -77,25 +86,42 @@ def infer(engine: Engine, request: Request, params: Params) -> Response:
     return encode_call(call, engine.run(call.manifest, call.arrays, call.output_names))
 
 
-def serve(engine: Engine, request: Request, _params: Params, admit: Admit = lambda _manifest, _load: "") -> Response:
+def serve(
+    engine: Engine, request: Request, _params: Params, admit: Admit = lambda _manifest, _load: ""
+) -> Response:
     """TensorFlow Serving's predict, classify and regress.
 
-    ``admit`` may refuse what would take too long, and otherwise gives the reason that the answer's route tells.
+    ``admit`` may refuse what would take too long, and otherwise gives the reason that the answer's
+    route tells.
     """
     target = tfs.decode_path(request.method, request.path)
     manifest = engine.catalog.find(target.model, target.version, target.label)
     call = decode_serving(target.verb, _body(engine, request), manifest, engine.limits)
     reason = admit(manifest, load_of(call.arrays, manifest))
     response = call.encode(engine.run(manifest, call.arrays, call.output_names))
-    return response.with_headers({HEADER: str(routing.Route(LAMBDA, True, reason))}) if reason else response
+    return (
+        response.with_headers({HEADER: str(routing.Route(LAMBDA, True, reason))})
+        if reason
+        else response
+    )
 
 
-def load_of(arrays: Mapping[str, Array], manifest: Manifest, outputs: Iterable[WantedOutput] = ()) -> Load:
+def load_of(
+    arrays: Mapping[str, Array], manifest: Manifest, outputs: Iterable[WantedOutput] = ()
+) -> Load:
     """How much a decoded request is."""
-    batched = (array.shape[0] for array in arrays.values() if manifest.max_batch_size and array.ndim)
+    batched = (
+        array.shape[0] for array in arrays.values() if manifest.max_batch_size and array.ndim
+    )
     rows = int(next(batched, 1))
-    return Load(rows, sum(array.nbytes for array in arrays.values()), answer_bytes(manifest, rows, outputs))
+    return Load(
+        rows, sum(array.nbytes for array in arrays.values()), answer_bytes(manifest, rows, outputs)
+    )
 
 
 def _body(engine: Engine, request: Request) -> bytes:
-    return decompress(request.body, request.headers.get("content-encoding", ""), engine.limits.max_decompressed_bytes)
+    return decompress(
+        request.body,
+        request.headers.get("content-encoding", ""),
+        engine.limits.max_decompressed_bytes,
+    )

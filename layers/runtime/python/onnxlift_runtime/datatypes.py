@@ -1,4 +1,6 @@
-"""The datatypes of the Open Inference Protocol and their names elsewhere, as one table without numpy."""
+"""The datatypes of the Open Inference Protocol and their names elsewhere, as one table without
+numpy.
+"""
 
 from typing import Final, NamedTuple
 
@@ -6,7 +8,9 @@ from onnxlift_runtime.errors import DatatypeMismatch
 
 
 class Datatype(NamedTuple):
-    """One datatype: its protocol name, bytes per element (0: variable), and its names in ONNX, TensorFlow and numpy."""
+    """One datatype: its protocol name, bytes per element (0: variable), and its names in ONNX,
+    TensorFlow and numpy.
+    """
 
     name: str
     size_bytes: int
@@ -19,11 +23,15 @@ class Datatype(NamedTuple):
     def integer_range(self) -> tuple[int, int]:
         """The smallest and largest value of an integer datatype, both included."""
         bits = self.size_bytes * 8
-        return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if self.kind == "int" else (0, (1 << bits) - 1)
+        return (
+            (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+            if self.kind == "int"
+            else (0, (1 << bits) - 1)
+        )
 
 
-# Names and sizes: Open Inference Protocol, "Tensor Data Types"; BF16 from its Triton and KServe extensions.
-# BF16 has no numpy type: an array of BF16 holds its bit patterns as uint16.
+# Names and sizes: Open Inference Protocol, "Tensor Data Types"; BF16 from its Triton and KServe
+# extensions. BF16 has no numpy type: an array of BF16 holds its bit patterns as uint16.
 DATATYPES: Final[tuple[Datatype, ...]] = (
     Datatype("BOOL", 1, "bool", "tensor(bool)", "DT_BOOL", "bool"),
     Datatype("UINT8", 1, "uint", "tensor(uint8)", "DT_UINT8", "uint8"),
@@ -57,5 +65,7 @@ def datatype_from_onnx(name: str) -> Datatype:
     """Look a datatype up by onnxruntime's type string, such as ``tensor(float)``."""
     found = _BY_ONNX.get(name)
     if found is None:
-        raise DatatypeMismatch(f"the protocol has no datatype for {name!r}; it has one for: {', '.join(_BY_ONNX)}")
+        raise DatatypeMismatch(
+            f"the protocol has no datatype for {name!r}; it has one for: {', '.join(_BY_ONNX)}"
+        )
     return found

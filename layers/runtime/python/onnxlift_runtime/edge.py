@@ -1,4 +1,6 @@
-"""Where a function meets its event: one request comes in, one answer goes out, and no exception gets past."""
+"""Where a function meets its event: one request comes in, one answer goes out, and no exception
+gets past.
+"""
 
 import traceback
 from collections.abc import Callable, Mapping
@@ -11,10 +13,11 @@ from onnxlift_runtime.http import Request, Response
 
 
 def answer_event(event: Mapping[str, Any], answer: Callable[[Request], Response]) -> dict[str, Any]:
-    """Answer one API Gateway REST, HTTP API or function URL event with ``answer``, and write one line about it.
+    """Answer one API Gateway REST, HTTP API or function URL event with ``answer``, and write one
+    line about it.
 
-    An ``OnnxliftError`` becomes an answer with its status and message; any other exception a 500 whose cause stands
-    in the log alone.
+    An ``OnnxliftError`` becomes an answer with its status and message; any other exception a 500
+    whose cause stands in the log alone.
     """
     started = perf_counter()
     request = Request("", "")
@@ -28,8 +31,15 @@ def answer_event(event: Mapping[str, Any], answer: Callable[[Request], Response]
             telemetry.log("error", "cannot answer", why=str(error), request_id=request.request_id)
         result = response.to_event()
     except Exception:
-        telemetry.log("error", "unexpected failure", trace=traceback.format_exc(), request_id=request.request_id)
-        response = Response.json({"error": "unexpected failure; the function's log has the details"}, 500)
+        telemetry.log(
+            "error",
+            "unexpected failure",
+            trace=traceback.format_exc(),
+            request_id=request.request_id,
+        )
+        response = Response.json(
+            {"error": "unexpected failure; the function's log has the details"}, 500
+        )
         result = response.to_event()
     telemetry.log(
         "info",

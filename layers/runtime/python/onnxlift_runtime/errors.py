@@ -41,9 +41,9 @@
         ├── ServiceUnreachable
         └── ServiceRefused
 
-``status`` is the HTTP status an API caller sees, ``retryable`` says whether the same request may succeed later.
-Errors are translated at three edges only: the HTTP answer, the worker, and the command line.
-A message says what, which, and what was expected.
+``status`` is the HTTP status an API caller sees, ``retryable`` says whether the same request may
+succeed later. Errors are translated at three edges only: the HTTP answer, the worker, and the
+command line. A message says what, which, and what was expected.
 """
 
 from typing import ClassVar, Final
@@ -70,7 +70,8 @@ class RequestError(OnnxliftError):
     status = 400
 
     def __str__(self) -> str:
-        # It repeats the caller's own words, which can be as long as the body: no record of a job would take them.
+        # It repeats the caller's own words, which can be as long as the body: no record of a job
+        # would take them.
         told = super().__str__()
         return told if len(told) <= MAX_MESSAGE_CHARACTERS else told[:MAX_MESSAGE_CHARACTERS] + "…"
 
@@ -220,7 +221,9 @@ class ModelTooLarge(ArtifactError):
 
 
 class BuildError(OnnxliftError):
-    """Something on the laptop's side stops: configuration, compression, placement or a client call."""
+    """Something on the laptop's side stops: configuration, compression, placement or a client
+    call.
+    """
 
 
 class ConfigInvalid(BuildError):

@@ -1,4 +1,6 @@
-"""Requests that a model answers as they stand, made from its manifest; the values mean nothing, the shapes fit."""
+"""Requests that a model answers as they stand, made from its manifest; the values mean nothing, the
+shapes fit.
+"""
 
 import json
 import math
@@ -20,7 +22,9 @@ def is_small(manifest: Manifest) -> bool:
 
 
 def example_shape(spec: TensorSpec) -> list[int]:
-    """A shape that fits: 1 for a variable first dimension, ``VARIABLE_SIZE`` for other variable ones."""
+    """A shape that fits: 1 for a variable first dimension, ``VARIABLE_SIZE`` for other variable
+    ones.
+    """
     sizes = [VARIABLE_SIZE if size == -1 else size for size in spec.shape]
     return [1, *sizes[1:]] if spec.shape[:1] == (-1,) else sizes
 
@@ -36,7 +40,9 @@ def infer_example(manifest: Manifest) -> dict[str, Any]:
 
 
 def predict_example(manifest: Manifest) -> dict[str, Any]:
-    """A TensorFlow Serving predict request: rows where every input has a batch, else whole tensors."""
+    """A TensorFlow Serving predict request: rows where every input has a batch, else whole
+    tensors.
+    """
     tensors = {spec.name: _nested(_value(spec), example_shape(spec)) for spec in manifest.inputs}
     if not manifest.max_batch_size:
         return {"inputs": tensors if len(tensors) > 1 else next(iter(tensors.values()))}
@@ -47,16 +53,23 @@ def predict_example(manifest: Manifest) -> dict[str, Any]:
 def features_example(manifest: Manifest) -> dict[str, Any]:
     """A TensorFlow Serving classify or regress request with one example."""
     return {
-        "examples": [{spec.name: _nested(_value(spec), example_shape(spec)[1:]) for spec in manifest.inputs}],
+        "examples": [
+            {spec.name: _nested(_value(spec), example_shape(spec)[1:]) for spec in manifest.inputs}
+        ],
     }
 
 
 def infer_command(manifest: Manifest, path: str, *, api_key: bool) -> str:
-    """A shell line that makes the request of ``infer_example``, however large, and sends it to ``$URL``."""
+    """A shell line that makes the request of ``infer_example``, however large, and sends it to
+    ``$URL``.
+    """
     tensors = ", ".join(_python(spec) for spec in manifest.inputs)
     program = f'import json; print(json.dumps({{"inputs": [{tensors}]}}))'
     key = '-H "x-api-key: $KEY" ' if api_key else ""
-    return f'python3 -c {shlex.quote(program)} |\n  curl -s {key}-H "content-type: application/json" -d @- "$URL{path}"'
+    return (
+        f'python3 -c {shlex.quote(program)} |\n  curl -s {key}-H "content-type: '
+        f'application/json" -d @- "$URL{path}"'
+    )
 
 
 def _python(spec: TensorSpec) -> str:
@@ -64,7 +77,10 @@ def _python(spec: TensorSpec) -> str:
     shape = example_shape(spec)
     value = '"text"' if spec.datatype == "BYTES" else repr(_value(spec))
     data = f"[{value}] * {math.prod(shape)}"
-    return f'{{"name": {json.dumps(spec.name)}, "datatype": "{spec.datatype}", "shape": {shape}, "data": {data}}}'
+    return (
+        f'{{"name": {json.dumps(spec.name)}, "datatype": "{spec.datatype}", '
+        f'"shape": {shape}, "data": {data}}}'
+    )
 
 
 def _value(spec: TensorSpec) -> Any:

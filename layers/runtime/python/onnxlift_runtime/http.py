@@ -1,4 +1,6 @@
-"""HTTP as Lambda sees it: an event becomes a ``Request``, a ``Response`` becomes an answer, routes lie between."""
+"""HTTP as Lambda sees it: an event becomes a ``Request``, a ``Response`` becomes an answer, routes
+lie between.
+"""
 
 import base64
 import binascii
@@ -25,7 +27,8 @@ OCTET_STREAM: Final = "application/octet-stream"
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 ANONYMOUS: Final = "anonymous"
 _ASCII: Final = bytes(range(128))
-# Where an event's context says who calls, the surest first: IAM, then an authorizer, then an API key.
+# Where an event's context says who calls, the surest first: IAM, then an authorizer, then an API
+# key.
 _IDENTITIES: Final = (
     ("iam", ("identity", "userArn")),
     ("iam", ("authorizer", "iam", "userArn")),
@@ -47,7 +50,8 @@ class EventFormat(StrEnum):
 class Request:
     """One HTTP request; header names are lower case, ``path`` is decoded and without the stage.
 
-    ``caller`` is who API Gateway says it is: ``key:``, ``iam:`` or ``principal:`` with an id, or ``anonymous``.
+    ``caller`` is who API Gateway says it is: ``key:``, ``iam:`` or ``principal:`` with an id, or
+    ``anonymous``.
     """
 
     method: str
@@ -63,8 +67,8 @@ class Request:
     def from_event(cls, event: Mapping[str, Any], limits: Limits | None = None) -> "Request":
         """Read an API Gateway REST, HTTP API or function URL event.
 
-        Raises ``MalformedRequest`` for any other event or a body that is not base64 as announced, and
-        ``PayloadTooLarge`` before the body is decoded.
+        Raises ``MalformedRequest`` for any other event or a body that is not base64 as announced,
+        and ``PayloadTooLarge`` before the body is decoded.
         """
         if not isinstance(event, Mapping):
             raise MalformedRequest("the event is not an object")
@@ -75,9 +79,16 @@ class Request:
             raise MalformedRequest("the event is not an API Gateway or function URL event")
         return cls(
             method=method,
-            path=unquote(_path(event.get("rawPath"), context.get("stage")) if http else _path(event.get("path"), None)),
+            path=unquote(
+                _path(event.get("rawPath"), context.get("stage"))
+                if http
+                else _path(event.get("path"), None)
+            ),
             headers=_headers(event),
-            query={name: value or "" for name, value in _mapping(event, "queryStringParameters").items()},
+            query={
+                name: value or ""
+                for name, value in _mapping(event, "queryStringParameters").items()
+            },
             body=_body(event, (limits or Limits()).max_body_bytes),
             request_id=str(context.get("requestId") or ""),
             event_format=EventFormat.HTTP if http else EventFormat.REST,
@@ -85,7 +96,9 @@ class Request:
         )
 
     def to_event(self) -> dict[str, Any]:
-        """The event that ``from_event`` reads back to an equal request; the body is always base64."""
+        """The event that ``from_event`` reads back to an equal request; the body is always
+        base64.
+        """
         common: dict[str, Any] = {
             "headers": dict(self.headers),
             "queryStringParameters": dict(self.query) or None,
@@ -94,10 +107,14 @@ class Request:
         }
         path = self.path.replace("%", "%25")
         if self.event_format is EventFormat.REST:
-            context: dict[str, Any] = {"requestId": self.request_id, "stage": "local"} | _identity(self.caller)
+            context: dict[str, Any] = {"requestId": self.request_id, "stage": "local"} | _identity(
+                self.caller
+            )
             return common | {"httpMethod": self.method, "path": path, "requestContext": context}
         http = {"method": self.method, "path": path}
-        context = {"requestId": self.request_id, "stage": "$default", "http": http} | _identity(self.caller)
+        context = {"requestId": self.request_id, "stage": "$default", "http": http} | _identity(
+            self.caller
+        )
         return common | {"version": "2.0", "rawPath": path, "requestContext": context}
 
 
@@ -110,7 +127,9 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def json(cls, document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> "Response":
+    def json(
+        cls, document: Any, status: int = 200, headers: Mapping[str, str] | None = None
+    ) -> "Response":
         """An answer whose body is ``document`` as JSON."""
         text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
         # Half a character, which UTF-8 does not have, becomes what JSON would have escaped it to.
@@ -119,25 +138,37 @@ class Response:
 
     @classmethod
     def error(cls, error: OnnxliftError) -> "Response":
-        """The one form in which every error is told: ``{"error": "<what, which, what was expected>"}``."""
+        """The one form in which every error is told: ``{"error": "<what, which, what was
+        expected>"}``.
+        """
         return cls.json({"error": str(error)}, error.status, error.headers)
 
     def to_event(self, limits: Limits | None = None) -> dict[str, Any]:
-        """The value a Lambda function returns to API Gateway; text stays text, so that it costs no base64.
+        """The value a Lambda function returns to API Gateway; text stays text, so that it costs no
+        base64.
 
         Raises ``PayloadTooLarge`` where Lambda would drop the answer.
         """
         text = self.headers.get("Content-Type") == JSON and "Content-Encoding" not in self.headers
-        event = {"statusCode": self.status, "headers": dict(self.headers), "body": "", "isBase64Encoded": not text}
+        event = {
+            "statusCode": self.status,
+            "headers": dict(self.headers),
+            "body": "",
+            "isBase64Encoded": not text,
+        }
         body_bytes = _escaped_bytes(self.body) if text else (len(self.body) + 2) // 3 * 4
         size_bytes = len(json.dumps(event)) + body_bytes
         max_bytes = (limits or Limits()).max_answer_bytes
         if size_bytes > max_bytes:
             raise PayloadTooLarge(
-                f"the answer takes {size_bytes} bytes of the {max_bytes} that one response carries; "
-                "ask for fewer outputs, smaller batches, or binary outputs, or for a job: 'Prefer: respond-async'"
+                f"the answer takes {size_bytes} bytes of the {max_bytes} that one response "
+                f"carries; "
+                "ask for fewer outputs, smaller batches, or binary outputs, or for a job: 'Prefer: "
+                "respond-async'"
             )
-        return event | {"body": self.body.decode() if text else base64.b64encode(self.body).decode("ascii")}
+        return event | {
+            "body": self.body.decode() if text else base64.b64encode(self.body).decode("ascii")
+        }
 
     @classmethod
     def from_event(cls, event: Mapping[str, Any]) -> "Response":
@@ -172,13 +203,19 @@ def dispatch(routes: Iterable[Route], request: Request) -> Response:
     if allowed:
         raise MethodNotAllowed(request.method, tuple(dict.fromkeys(allowed)))
     nowhere = f"{request.method} {request.path}"
-    raise PathNotFound(f"no endpoint at {nowhere}; GET /docs shows all, GET /openapi.json lists them")
+    raise PathNotFound(
+        f"no endpoint at {nowhere}; GET /docs shows all, GET /openapi.json lists them"
+    )
 
 
 def _escaped_bytes(text: bytes) -> int:
-    """What a JSON text takes at most as a string in the function's answer, whose writer may escape all but ASCII."""
+    """What a JSON text takes at most as a string in the function's answer, whose writer may escape
+    all but ASCII.
+    """
     doubled = len(text) - len(text.translate(None, b'"\\\t\n\r'))
-    foreign = 0 if text.isascii() else len(text.translate(None, _ASCII))  # two bytes of UTF-8 become six: \u00e9
+    foreign = (
+        0 if text.isascii() else len(text.translate(None, _ASCII))
+    )  # two bytes of UTF-8 become six: \u00e9
     return len(text) + doubled + 2 * foreign + 5 * text.count(b"\x7f")
 
 
@@ -189,7 +226,9 @@ def _mapping(event: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _caller(context: Mapping[str, Any]) -> str:
-    """Who calls, by the id that API Gateway vouches for; never by a header, which anybody can write."""
+    """Who calls, by the id that API Gateway vouches for; never by a header, which anybody can
+    write.
+    """
     for kind, (*parts, last) in _IDENTITIES:
         place = context
         for part in parts:
@@ -223,11 +262,16 @@ def _path(path: Any, stage: Any) -> str:
 def _headers(event: Mapping[str, Any]) -> dict[str, str]:
     """Values by lower-case name, those of a repeated header joined (RFC 9110 section 5.3).
 
-    Of these REST API's ``headers`` hold the last one alone: a second ``Prefer`` would take the place of the first.
+    Of these REST API's ``headers`` hold the last one alone: a second ``Prefer`` would take the
+    place of the first.
     """
-    single = {name: str(value) for name, value in _mapping(event, "headers").items() if value is not None}
+    single = {
+        name: str(value) for name, value in _mapping(event, "headers").items() if value is not None
+    }
     repeated = _mapping(event, "multiValueHeaders").items()
-    joined = {name: ",".join(map(str, values)) for name, values in repeated if isinstance(values, list)}
+    joined = {
+        name: ",".join(map(str, values)) for name, values in repeated if isinstance(values, list)
+    }
     return {name.lower(): value for name, value in (*single.items(), *joined.items())}
 
 
@@ -242,7 +286,9 @@ def _body(event: Mapping[str, Any], max_bytes: int) -> bytes:
             "POST /v2/uploads says how to send larger inputs"
         )
     if not event.get("isBase64Encoded"):
-        return body.encode(errors="surrogatepass")  # half a character is left to the JSON reader to refuse
+        return body.encode(
+            errors="surrogatepass"
+        )  # half a character is left to the JSON reader to refuse
     try:
         return base64.b64decode(body, validate=True)
     except (binascii.Error, ValueError) as error:

@@ -1,7 +1,8 @@
 """What the name of an object below ``in/`` says, and where its answer lies below ``out/``; pure.
 
-``in/<model>/<path>.<extension>`` is one job of the model. Its answer is ``out/<model>/<path>.<extension>`` with a
-suffix for its kind: ``.json``, ``.npz`` or ``.jsonl``, and ``.error.json`` where there is none.
+``in/<model>/<path>.<extension>`` is one job of the model. Its answer is
+``out/<model>/<path>.<extension>`` with a suffix for its kind: ``.json``, ``.npz`` or ``.jsonl``,
+and ``.error.json`` where there is none.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from onnxlift_runtime.errors import MalformedRequest, PayloadTooLarge
 from onnxlift_runtime.layout import IN_PREFIX, OUT_PREFIX
 from onnxlift_runtime.settings import MIB
 
-# How a job's payload is to be read; a payload without this header is one Open Inference Protocol request.
+# How a job's payload is to be read; a payload without this header is one Open Inference Protocol
+# request.
 FORMAT_HEADER: Final = "x-onnxlift-format"
 # The number of the first line of a payload that was cut out of a larger file.
 FIRST_LINE_HEADER: Final = "x-onnxlift-first-line"
@@ -30,11 +32,13 @@ FORMATS: Final = {
     "txt": "text",
     "parquet": PARQUET,
 }
-# Formats of payloads that came over TensorFlow Serving's paths: what is to be done is part of the path there.
+# Formats of payloads that came over TensorFlow Serving's paths: what is to be done is part of the
+# path there.
 SERVING_VERBS: Final = ("predict", "classify", "regress")
 MAX_OBJECT_BYTES: Final = 64 * MIB
 MAX_LINES_BYTES: Final = 1024 * MIB  # SageMaker's limit for one asynchronous payload
-# What one part of a file of lines may have: a line takes 1.6 kB and 60 microseconds besides what stands in it.
+# What one part of a file of lines may have: a line takes 1.6 kB and 60 microseconds besides what
+# stands in it.
 PART_BYTES: Final = MIB // 2
 PART_LINES: Final = 65_536
 
@@ -49,7 +53,9 @@ SUFFIXES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """One version of one object below ``in/``; ``order`` grows with every version of the same key."""
+    """One version of one object below ``in/``; ``order`` grows with every version of the same
+    key.
+    """
 
     bucket: str
     key: str
@@ -60,7 +66,9 @@ class Dropped:
 
     @property
     def identity(self) -> str:
-        """The same for every delivery of the same event, and another for every other version or object."""
+        """The same for every delivery of the same event, and another for every other version or
+        object.
+        """
         return f"{self.bucket}/{self.key}#{self.version or self.order}{self.mark}"
 
     @property
@@ -81,17 +89,23 @@ class Dropped:
 
     @property
     def format(self) -> str:
-        """How the object is to be read; raises ``MalformedRequest`` where its extension does not say."""
+        """How the object is to be read; raises ``MalformedRequest`` where its extension does not
+        say.
+        """
         _, dot, extension = self.key.rpartition("/")[2].rpartition(".")
         if not dot or extension.lower() not in FORMATS:
             known = ", ".join("." + name for name in FORMATS)
-            raise MalformedRequest(f"object {self.key!r} has none of the extensions that are read: {known}")
+            raise MalformedRequest(
+                f"object {self.key!r} has none of the extensions that are read: {known}"
+            )
         return FORMATS[extension.lower()]
 
     def check(self) -> None:
         """Refuse what no worker could read; raises ``MalformedRequest`` and ``PayloadTooLarge``."""
         if not self.model:
-            raise MalformedRequest(f"object {self.key!r} names no model, expected {IN_PREFIX}<model>/<name>")
+            raise MalformedRequest(
+                f"object {self.key!r} names no model, expected {IN_PREFIX}<model>/<name>"
+            )
         check_size(self.key, self.format, self.size_bytes)
 
 

@@ -1,4 +1,6 @@
-"""One Open Inference Protocol call, apart from how it came: the same for a waiting request and for a job."""
+"""One Open Inference Protocol call, apart from how it came: the same for a waiting request and for
+a job.
+"""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -20,7 +22,9 @@ _CLASS_BYTES: Final = 6  # that a class takes at least: "1:0" and a comma
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What is to be computed: the version, its input arrays, and the outputs in the form the caller wants them."""
+    """What is to be computed: the version, its input arrays, and the outputs in the form the caller
+    wants them.
+    """
 
     manifest: Manifest
     arrays: Mapping[str, Array]
@@ -33,8 +37,12 @@ class Call:
         return tuple(wanted.name for wanted in self.outputs)
 
 
-def decode_call(limits: Limits, manifest: Manifest, headers: Mapping[str, str], body: bytes) -> Call:
-    """Read a body and its lower-case headers into arrays; raises what ``oip.decode_infer`` and ``decompress`` raise."""
+def decode_call(
+    limits: Limits, manifest: Manifest, headers: Mapping[str, str], body: bytes
+) -> Call:
+    """Read a body and its lower-case headers into arrays; raises what ``oip.decode_infer`` and
+    ``decompress`` raise.
+    """
     plain = decompress(body, headers.get("content-encoding", ""), limits.max_decompressed_bytes)
     request = oip.decode_infer(plain, headers.get(oip.HEADER_LENGTH.lower()), manifest, limits)
     arrays = {tensor.name: tensors.decode(tensor) for tensor in request.inputs}
@@ -43,7 +51,9 @@ def decode_call(limits: Limits, manifest: Manifest, headers: Mapping[str, str], 
 
 def encode_call(call: Call, results: Mapping[str, Array]) -> Response:
     """The answer to a call whose outputs were computed."""
-    outputs = [_encode_output(results[wanted.name], wanted, call.manifest) for wanted in call.outputs]
+    outputs = [
+        _encode_output(results[wanted.name], wanted, call.manifest) for wanted in call.outputs
+    ]
     body, json_length = oip.encode_infer(call.manifest, call.id, outputs)
     if json_length is None:
         return Response(200, body, {"Content-Type": JSON})
@@ -51,13 +61,17 @@ def encode_call(call: Call, results: Mapping[str, Array]) -> Response:
 
 
 def answer_bytes(manifest: Manifest, rows: int, outputs: Iterable[oip.WantedOutput]) -> int:
-    """The bytes of an answer as Lambda returns it, at least: variable dimensions but the batch count as one."""
+    """The bytes of an answer as Lambda returns it, at least: variable dimensions but the batch
+    count as one.
+    """
     specs = {spec.name: spec for spec in manifest.outputs}
     return sum(_least_bytes(specs[output.name], output, rows, manifest) for output in outputs)
 
 
 def _least_bytes(spec: TensorSpec, wanted: oip.WantedOutput, rows: int, manifest: Manifest) -> int:
-    dims = [rows if axis == 0 and size < 0 else max(size, 1) for axis, size in enumerate(spec.shape)]
+    dims = [
+        rows if axis == 0 and size < 0 else max(size, 1) for axis, size in enumerate(spec.shape)
+    ]
     if wanted.classes:
         batch, scores = (dims[0], dims[1:]) if manifest.max_batch_size else (1, dims)
         return batch * min(wanted.classes, math.prod(scores)) * _CLASS_BYTES
@@ -70,5 +84,7 @@ def _encode_output(array: Array, wanted: oip.WantedOutput, manifest: Manifest) -
     spec = next(spec for spec in manifest.outputs if spec.name == wanted.name)
     if not wanted.classes:
         return tensors.encode(array, spec.name, spec.datatype, binary=wanted.binary)
-    classes = classification.top_classes(array, spec, wanted.classes, batched=manifest.max_batch_size > 0)
+    classes = classification.top_classes(
+        array, spec, wanted.classes, batched=manifest.max_batch_size > 0
+    )
     return tensors.encode(classes, spec.name, "BYTES", binary=wanted.binary)

@@ -9,13 +9,14 @@
      │ └───cancel──▶ CANCELED ◀──cancel── RUNNING ───┤
      └───────────────────────retry───────────────────┘
 
-Every transition takes a job and returns the next one, its ``revision`` one higher. The table writes it on the condition
-that the stored revision is still the old one: of two racing transitions exactly one happens, the other is told why not.
-A worker holds a lease, named by owner and attempt; only its holder may finish the job, and a lease that ran out may be
-claimed again. A worker gives a job back by ``release`` after a failure of the attempt, and by ``hand_back`` where the
-attempt was not at fault, which returns it. What ended neither way ended with its worker: ``deaths`` counts that.
-``escalate`` queues a job on another tier, once, because the one that it was on is too small for it. All times are whole
-milliseconds since the epoch.
+Every transition takes a job and returns the next one, its ``revision`` one higher. The table writes
+it on the condition that the stored revision is still the old one: of two racing transitions exactly
+one happens, the other is told why not. A worker holds a lease, named by owner and attempt; only its
+holder may finish the job, and a lease that ran out may be claimed again. A worker gives a job back
+by ``release`` after a failure of the attempt, and by ``hand_back`` where the attempt was not at
+fault, which returns it. What ended neither way ended with its worker: ``deaths`` counts that.
+``escalate`` queues a job on another tier, once, because the one that it was on is too small for it.
+All times are whole milliseconds since the epoch.
 """
 
 import hashlib
@@ -43,12 +44,15 @@ class JobStatus(StrEnum):
     CANCELED = "CANCELED"
 
 
-FINAL: Final = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.EXPIRED, JobStatus.CANCELED})
+FINAL: Final = frozenset(
+    {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.EXPIRED, JobStatus.CANCELED}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """A body with the headers that give it meaning: by value in ``body``, or by reference in ``bucket`` and ``key``.
+    """A body with the headers that give it meaning: by value in ``body``, or by reference in
+    ``bucket`` and ``key``.
 
     ``sha256`` is that of the body in either case; ``size_bytes`` its length.
     """
@@ -71,8 +75,9 @@ class Payload:
 class Delivery:
     """Where else a finished job is told, beside its record; each empty field means not there.
 
-    ``output_key`` lacks the suffix, which says how the job ended; of two jobs with the same key the one with the
-    higher ``output_order`` is the newer. A job that is ``part`` number n of ``whole`` tells that job.
+    ``output_key`` lacks the suffix, which says how the job ended; of two jobs with the same key the
+    one with the higher ``output_order`` is the newer. A job that is ``part`` number n of ``whole``
+    tells that job.
     """
 
     output_key: str = ""
@@ -129,8 +134,9 @@ def job_id(caller: str, idempotency_key: str) -> str:
 def claim(job: Job, owner: str, now_ms: int, lease_ms: int, tier: str = "") -> Job:
     """Take a queued job, or one whose worker let its lease run out; uses up one attempt.
 
-    ``owner`` names this very claim: made twice, because its answer got lost, it is one. ``tier`` is the worker's, ""
-    for any. Raises ``JobConflict`` where the job ended, expired, is held by somebody else or has moved to another tier.
+    ``owner`` names this very claim: made twice, because its answer got lost, it is one. ``tier`` is
+    the worker's, "" for any. Raises ``JobConflict`` where the job ended, expired, is held by
+    somebody else or has moved to another tier.
     """
     if job.final:
         raise JobConflict(f"job {job.id} is {job.status}, nothing is left to do")
@@ -157,7 +163,9 @@ def claim(job: Job, owner: str, now_ms: int, lease_ms: int, tier: str = "") -> J
 
 
 def renew(job: Job, held: Job, now_ms: int, lease_ms: int) -> Job:
-    """Prolong the lease that ``held`` (the job as it was claimed) stands for; raises ``LeaseLost``."""
+    """Prolong the lease that ``held`` (the job as it was claimed) stands for; raises
+    ``LeaseLost``.
+    """
     _check_lease(job, held)
     return _next(job, lease_until_ms=max(job.lease_until_ms, now_ms + lease_ms))
 
@@ -169,13 +177,17 @@ def succeed(job: Job, held: Job, result: Payload, now_ms: int) -> Job:
 
 
 def fail(job: Job, held: Job, error: str, now_ms: int) -> Job:
-    """End the attempt that ``held`` stands for with a failure that trying again cannot mend; raises ``LeaseLost``."""
+    """End the attempt that ``held`` stands for with a failure that trying again cannot mend; raises
+    ``LeaseLost``.
+    """
     _check_lease(job, held)
     return _end(job, JobStatus.FAILED, now_ms, error=error)
 
 
 def release(job: Job, held: Job, error: str, now_ms: int) -> Job:
-    """Give the job back after a failure that may pass; without attempts left it has failed. Raises ``LeaseLost``."""
+    """Give the job back after a failure that may pass; without attempts left it has failed. Raises
+    ``LeaseLost``.
+    """
     _check_lease(job, held)
     if job.attempts_left <= 0:
         return _end(job, JobStatus.FAILED, now_ms, error=error)
@@ -183,12 +195,19 @@ def release(job: Job, held: Job, error: str, now_ms: int) -> Job:
 
 
 def hand_back(job: Job, held: Job, error: str, now_ms: int) -> Job:
-    """Give the job back with the attempt that it was claimed for: its worker ends, or cannot run its model.
+    """Give the job back with the attempt that it was claimed for: its worker ends, or cannot run
+    its model.
 
     Where it waited too long by now it expires. Raises ``LeaseLost``.
     """
     _check_lease(job, held)
-    back = replace(job, status=JobStatus.QUEUED, lease_owner="", lease_until_ms=0, attempts_left=job.attempts_left + 1)
+    back = replace(
+        job,
+        status=JobStatus.QUEUED,
+        lease_owner="",
+        lease_until_ms=0,
+        attempts_left=job.attempts_left + 1,
+    )
     return expire(back, now_ms) if has_expired(back, now_ms) else _next(back, error=error)
 
 
@@ -201,13 +220,17 @@ def reclaim(job: Job, now_ms: int) -> Job:
         raise JobConflict(f"job {job.id} is {job.status}, and not held beyond its lease")
     deaths = job.deaths + 1
     often = f", {deaths} times, all but the first with no other job in hand" if deaths > 1 else ""
-    return release(replace(job, deaths=deaths), job, f"the worker died before it had an answer{often}", now_ms)
+    return release(
+        replace(job, deaths=deaths), job, f"the worker died before it had an answer{often}", now_ms
+    )
 
 
 def escalate(job: Job, tier: str, reason: str, now_ms: int) -> Job:
-    """Queue a job on another tier with all its attempts and time, because the one that it is on is too small for it.
+    """Queue a job on another tier with all its attempts and time, because the one that it is on is
+    too small for it.
 
-    Raises ``JobConflict`` where it ended, is on that tier already, or a worker still holds it: so it happens once.
+    Raises ``JobConflict`` where it ended, is on that tier already, or a worker still holds it: so
+    it happens once.
     """
     if job.final:
         raise JobConflict(f"job {job.id} is already {job.status}")
@@ -230,7 +253,9 @@ def escalate(job: Job, tier: str, reason: str, now_ms: int) -> Job:
 
 
 def abandon(job: Job, error: str, now_ms: int) -> Job:
-    """End a job whose message will not come again; raises ``JobConflict`` while a worker still holds it."""
+    """End a job whose message will not come again; raises ``JobConflict`` while a worker still
+    holds it.
+    """
     if job.final:
         raise JobConflict(f"job {job.id} is already {job.status}")
     if job.status is JobStatus.RUNNING and now_ms < job.lease_until_ms:
@@ -242,7 +267,9 @@ def expire(job: Job, now_ms: int) -> Job:
     """End a job that nobody started within its time limit; raises ``JobConflict``."""
     if not has_expired(job, now_ms):
         raise JobConflict(f"job {job.id} is {job.status} and within its time limit")
-    return _end(job, JobStatus.EXPIRED, now_ms, error="nobody could start the job within its time limit")
+    return _end(
+        job, JobStatus.EXPIRED, now_ms, error="nobody could start the job within its time limit"
+    )
 
 
 def has_expired(job: Job, now_ms: int) -> bool:
@@ -251,7 +278,9 @@ def has_expired(job: Job, now_ms: int) -> bool:
 
 
 def cancel(job: Job, now_ms: int) -> Job:
-    """Stop a job that has not ended; the worker that holds it loses its lease. Raises ``JobConflict``."""
+    """Stop a job that has not ended; the worker that holds it loses its lease. Raises
+    ``JobConflict``.
+    """
     if job.status is JobStatus.CANCELED:
         return job
     if job.final:
@@ -260,9 +289,13 @@ def cancel(job: Job, now_ms: int) -> Job:
 
 
 def retry(job: Job, now_ms: int) -> Job:
-    """Queue a job again that failed, expired or was canceled, with all its attempts; raises ``JobConflict``."""
+    """Queue a job again that failed, expired or was canceled, with all its attempts; raises
+    ``JobConflict``.
+    """
     if not job.final or job.status is JobStatus.SUCCEEDED:
-        raise JobConflict(f"job {job.id} is {job.status}, only FAILED, EXPIRED and CANCELED jobs can be retried")
+        raise JobConflict(
+            f"job {job.id} is {job.status}, only FAILED, EXPIRED and CANCELED jobs can be retried"
+        )
     return _next(
         job,
         status=JobStatus.QUEUED,
@@ -277,22 +310,36 @@ def retry(job: Job, now_ms: int) -> Job:
 
 
 def note_webhook(job: Job, ended: Job, error: str, now_ms: int) -> Job:
-    """Keep how a try went to deliver the webhook of an end, "" for well; raises ``JobConflict`` after a retry."""
+    """Keep how a try went to deliver the webhook of an end, "" for well; raises ``JobConflict``
+    after a retry.
+    """
     if not job.final or job.finished_ms != ended.finished_ms:
         raise JobConflict(f"job {job.id} did not end at {ended.finished_ms}, or was retried since")
     delivered_ms = job.webhook_delivered_ms if error else now_ms
-    return _next(job, webhook_tries=job.webhook_tries + 1, webhook_error=error, webhook_delivered_ms=delivered_ms)
+    return _next(
+        job,
+        webhook_tries=job.webhook_tries + 1,
+        webhook_error=error,
+        webhook_delivered_ms=delivered_ms,
+    )
 
 
 def _check_lease(job: Job, held: Job) -> None:
-    """A lease that ran out still counts until somebody else claims the job: its work is as good as any."""
+    """A lease that ran out still counts until somebody else claims the job: its work is as good as
+    any.
+    """
     mine = (job.lease_owner, job.attempt) == (held.lease_owner, held.attempt)
     if job.status is not JobStatus.RUNNING or not mine:
-        raise LeaseLost(f"job {job.id} is {job.status} in attempt {job.attempt}, not held in attempt {held.attempt}")
+        raise LeaseLost(
+            f"job {job.id} is {job.status} in attempt {job.attempt}, not held in attempt "
+            f"{held.attempt}"
+        )
 
 
 def _end(job: Job, status: JobStatus, now_ms: int, **changes: Any) -> Job:
-    return _next(job, status=status, finished_ms=now_ms, lease_owner="", lease_until_ms=0, **changes)
+    return _next(
+        job, status=status, finished_ms=now_ms, lease_owner="", lease_until_ms=0, **changes
+    )
 
 
 def _next(job: Job, **changes: Any) -> Job:

@@ -1,4 +1,6 @@
-"""Names that the CDK app creates, the functions use and the local run imitates: each stands once."""
+"""Names that the CDK app creates, the functions use and the local run imitates: each stands
+once.
+"""
 
 import hashlib
 from typing import Final
@@ -10,7 +12,8 @@ TABLE_TTL: Final = "expire_at_s"
 # Index name to its partition key; all of them sort by creation.
 TABLE_INDEXES: Final = {BY_CALLER: "caller", BY_QUEUE: "queue"}
 TABLE_SORT: Final = "created_ms"
-# What each index holds beside keys: not payloads and results, which every write would copy and every list would read.
+# What each index holds beside keys: not payloads and results, which every write would copy and
+# every list would read.
 TABLE_INCLUDES: Final = {
     BY_CALLER: (
         "model",
@@ -50,7 +53,9 @@ def table_name(service: str) -> str:
 
 
 def bucket_name(service: str, account: str, region: str) -> str:
-    """The bucket of what callers drop and fetch, and of bodies too large for the table; unique in all of AWS."""
+    """The bucket of what callers drop and fetch, and of bodies too large for the table; unique in
+    all of AWS.
+    """
     return f"{service}-{account}-{region}"
 
 
@@ -65,7 +70,9 @@ def dead_letter_name(queue: str) -> str:
 
 
 def queue_name(service: str, model: str, tier: str) -> str:
-    """The queue of one model's jobs on one tier; its dead letters go to the same name with ``-dead``."""
+    """The queue of one model's jobs on one tier; its dead letters go to the same name with
+    ``-dead``.
+    """
     return ingest_queue_name(service) if tier == JOIN else f"{service}-{model}-{tier}-jobs"
 
 
@@ -85,7 +92,9 @@ def gpu_service_name(service: str, model: str) -> str:
 
 
 def ingest_queue_name(service: str) -> str:
-    """The queue of what the ingest function does by itself: objects created in the bucket, and jobs to be joined."""
+    """The queue of what the ingest function does by itself: objects created in the bucket, and jobs
+    to be joined.
+    """
     return f"{service}-ingest"
 
 
@@ -95,7 +104,9 @@ def public_queue_name(service: str) -> str:
 
 
 def webhook_queue_name(service: str) -> str:
-    """The queue of webhooks that are yet to be delivered; its dead letters are those that were given up."""
+    """The queue of webhooks that are yet to be delivered; its dead letters are those that were
+    given up.
+    """
     return f"{service}-webhooks"
 
 
@@ -111,11 +122,13 @@ def topic_name(service: str) -> str:
 
 # What the schedule hands the ``control`` function each minute, instead of a request.
 SWEEP_EVENT: Final = {"task": "sweep"}
-# Seconds before each further try of a webhook; the first of the schedule that Standard Webhooks recommends.
+# Seconds before each further try of a webhook; the first of the schedule that Standard Webhooks
+# recommends.
 WEBHOOK_DELAYS_S: Final = (5, 300, 1_800, 7_200, 18_000)
 WEBHOOK_TRIES: Final = 1 + len(WEBHOOK_DELAYS_S)
 
 
 def uploads_prefix(caller: str) -> str:
     """Where a caller's uploads lie; a reference below any other prefix does not exist for it."""
-    return f"{UPLOADS_PREFIX}{hashlib.sha256(caller.encode(errors='backslashreplace')).hexdigest()[:32]}/"
+    digest = hashlib.sha256(caller.encode(errors="backslashreplace")).hexdigest()
+    return f"{UPLOADS_PREFIX}{digest[:32]}/"

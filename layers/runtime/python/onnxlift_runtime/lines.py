@@ -8,19 +8,24 @@ from onnxlift_runtime.errors import PayloadTooLarge
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Whole lines out of a larger file; ``first`` is the number of the first one, ``count`` how many there are."""
+    """Whole lines out of a larger file; ``first`` is the number of the first one, ``count`` how
+    many there are.
+    """
 
     body: bytes
     first: int
     count: int
 
 
-def cut_lines(pieces: Iterable[bytes], part_bytes: int, part_lines: int, line_bytes: int) -> Iterator[Cut]:
-    """Whole lines in cuts of about ``part_bytes`` and at most ``part_lines``, however the pieces fall.
+def cut_lines(
+    pieces: Iterable[bytes], part_bytes: int, part_lines: int, line_bytes: int
+) -> Iterator[Cut]:
+    """Whole lines in cuts of about ``part_bytes`` and at most ``part_lines``, however the pieces
+    fall.
 
-    Holds one cut and one piece at a time. A line longer than a cut is a cut of its own. Cuts that hold nothing but
-    white space are left out, and depend on the bytes alone, so that cutting again gives the same. Raises
-    ``PayloadTooLarge`` for a line above ``line_bytes``.
+    Holds one cut and one piece at a time. A line longer than a cut is a cut of its own. Cuts that
+    hold nothing but white space are left out, and depend on the bytes alone, so that cutting again
+    gives the same. Raises ``PayloadTooLarge`` for a line above ``line_bytes``.
     """
     first = 1
     for body in _bodies(pieces, part_bytes, part_lines, line_bytes):
@@ -32,7 +37,9 @@ def cut_lines(pieces: Iterable[bytes], part_bytes: int, part_lines: int, line_by
         first += len(lines)
 
 
-def _bodies(pieces: Iterable[bytes], part_bytes: int, part_lines: int, line_bytes: int) -> Iterator[bytes]:
+def _bodies(
+    pieces: Iterable[bytes], part_bytes: int, part_lines: int, line_bytes: int
+) -> Iterator[bytes]:
     waiting = bytearray()
     for piece in pieces:
         waiting += piece
@@ -40,7 +47,9 @@ def _bodies(pieces: Iterable[bytes], part_bytes: int, part_lines: int, line_byte
             end = _end_of_cut(waiting, part_bytes, part_lines)
             if not end and len(waiting) <= line_bytes:
                 break
-            yield _take(waiting, end or len(waiting))  # a line that goes on beyond its limit is looked at as it is
+            yield _take(
+                waiting, end or len(waiting)
+            )  # a line that goes on beyond its limit is looked at as it is
     while waiting:
         yield _take(waiting, _end_of_lines(waiting, part_lines) or len(waiting))
 
@@ -52,8 +61,12 @@ def _take(waiting: bytearray, size_bytes: int) -> bytes:
 
 
 def _end_of_cut(waiting: bytearray, part_bytes: int, part_lines: int) -> int:
-    """Behind the last line that ends within the cut, else behind the first that ends at all; 0: not there yet."""
-    within = _end_of_lines(waiting[:part_bytes], part_lines) or waiting.rfind(b"\n", 0, part_bytes) + 1
+    """Behind the last line that ends within the cut, else behind the first that ends at all; 0: not
+    there yet.
+    """
+    within = (
+        _end_of_lines(waiting[:part_bytes], part_lines) or waiting.rfind(b"\n", 0, part_bytes) + 1
+    )
     return within or waiting.find(b"\n", part_bytes) + 1
 
 
@@ -65,4 +78,6 @@ def _end_of_lines(waiting: bytearray, count: int) -> int:
 
 def _check_line(size_bytes: int, number: int, line_bytes: int) -> None:
     if size_bytes > line_bytes:
-        raise PayloadTooLarge(f"line {number} has more than {line_bytes} bytes; send less in one line")
+        raise PayloadTooLarge(
+            f"line {number} has more than {line_bytes} bytes; send less in one line"
+        )

@@ -19,7 +19,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One input or output: ``shape`` holds -1 for a variable dimension; ``labels`` names the classes of an output."""
+    """One input or output: ``shape`` holds -1 for a variable dimension; ``labels`` names the
+    classes of an output.
+    """
 
     name: str
     datatype: str
@@ -38,9 +40,11 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """The quality gate's verdict, measured on held-out samples; ``reference`` is the fp32 model's figure.
+    """The quality gate's verdict, measured on held-out samples; ``reference`` is the fp32 model's
+    figure.
 
-    With ``confidence`` the true figure is on the better side of ``bound``, which is what ``max_drop`` was held to.
+    With ``confidence`` the true figure is on the better side of ``bound``, which is what
+    ``max_drop`` was held to.
     """
 
     metric: str
@@ -70,7 +74,9 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
-    """What loading and running the final bytes cost in a fresh process; ``cpu`` says on which instruction set."""
+    """What loading and running the final bytes cost in a fresh process; ``cpu`` says on which
+    instruction set.
+    """
 
     load_ms: float
     peak_memory_mb: float
@@ -93,8 +99,8 @@ class Source:
 class Padding:
     """How inputs of unequal lengths become equally long without changing any answer.
 
-    ``inputs`` maps each input that has the length to what fills it up, ``outputs`` names those that have it too and are
-    cut back to it; ``axis`` is its dimension, the same one everywhere.
+    ``inputs`` maps each input that has the length to what fills it up, ``outputs`` names those that
+    have it too and are cut back to it; ``axis`` is its dimension, the same one everywhere.
     """
 
     axis: int
@@ -106,13 +112,14 @@ class Padding:
 class Manifest:
     """One version of one model as the build side left it.
 
-    ``max_batch_size`` 0 means the first dimension is no batch. ``version`` is a positive integer as text.
-    ``optimize_at_load`` is false where the graph was optimised when it was packed.
-    ``version_labels`` are TensorFlow Serving's labels that point at this version.
-    ``verified_on`` maps an instruction set to the agreement measured on it, 1 where answers are those of the machine
-    that compressed; ``not_verified_on`` maps the architecture's others to the reason. ``further_quality`` holds the
-    verdicts on the gate's other metrics. ``max_joined_rows`` is how many rows of different requests may run together,
-    where an answer depends on the rows beside it: as many as the gate judged; 0 where none does.
+    ``max_batch_size`` 0 means the first dimension is no batch. ``version`` is a positive integer as
+    text. ``optimize_at_load`` is false where the graph was optimised when it was packed.
+    ``version_labels`` are TensorFlow Serving's labels that point at this version. ``verified_on``
+    maps an instruction set to the agreement measured on it, 1 where answers are those of the
+    machine that compressed; ``not_verified_on`` maps the architecture's others to the reason.
+    ``further_quality`` holds the verdicts on the gate's other metrics. ``max_joined_rows`` is how
+    many rows of different requests may run together, where an answer depends on the rows beside it:
+    as many as the gate judged; 0 where none does.
     """
 
     name: str
@@ -155,7 +162,9 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Manifest":
-        """Read a manifest; raises ``ArtifactCorrupt`` naming the key that is missing, unknown or of another type."""
+        """Read a manifest; raises ``ArtifactCorrupt`` naming the key that is missing, unknown or of
+        another type.
+        """
         try:
             data = json.loads(text)
         except ValueError as error:
@@ -163,7 +172,8 @@ class Manifest:
         found = data.get("schema_version") if isinstance(data, dict) else None
         if found != SCHEMA_VERSION:
             raise ArtifactCorrupt(
-                f"{MANIFEST_NAME} has schema_version {found!r}, this onnxlift reads {SCHEMA_VERSION}; compress again"
+                f"{MANIFEST_NAME} has schema_version {found!r}, this onnxlift reads "
+                f"{SCHEMA_VERSION}; compress again"
             )
         return _build(cls, data, MANIFEST_NAME)
 
@@ -174,13 +184,17 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.from_json(path.read_bytes())
     except FileNotFoundError as error:
-        raise ArtifactMissing(f"{path} does not exist; run `onnxlift compress` to make it") from error
+        raise ArtifactMissing(
+            f"{path} does not exist; run `onnxlift compress` to make it"
+        ) from error
 
 
 def read_manifests(root: Path) -> tuple[Manifest, ...]:
-    """Read every ``<model>/<version>/manifest.json`` below ``root``, sorted by name and then by version number.
+    """Read every ``<model>/<version>/manifest.json`` below ``root``, sorted by name and then by
+    version number.
 
-    Raises ``ArtifactMissing`` for a folder that this user may not read: ``glob`` would find nothing in it.
+    Raises ``ArtifactMissing`` for a folder that this user may not read: ``glob`` would find nothing
+    in it.
     """
     try:
         next(root.iterdir(), None)
@@ -189,17 +203,25 @@ def read_manifests(root: Path) -> tuple[Manifest, ...]:
     except OSError as error:
         raise ArtifactMissing(f"{root} cannot be read: {error.strerror}") from error
     folders = (path.parent for path in root.glob(f"*/*/{MANIFEST_NAME}"))
-    return tuple(sorted(map(read_manifest, folders), key=lambda manifest: (manifest.name, int(manifest.version))))
+    return tuple(
+        sorted(
+            map(read_manifest, folders), key=lambda manifest: (manifest.name, int(manifest.version))
+        )
+    )
 
 
 def verify_files(folder: Path, manifest: Manifest) -> None:
-    """Compare size and SHA-256 of every file the manifest names; raises ``ArtifactMissing`` or ``ArtifactCorrupt``."""
+    """Compare size and SHA-256 of every file the manifest names; raises ``ArtifactMissing`` or
+    ``ArtifactCorrupt``.
+    """
     for entry in manifest.files:
         path = folder / entry.path
         if not path.is_file():
             raise ArtifactMissing(f"{path} does not exist, its manifest names it; compress again")
         if path.stat().st_size != entry.size_bytes or file_sha256(path) != entry.sha256:
-            raise ArtifactCorrupt(f"{path} is not the file that was compressed; compress again or deploy a fresh copy")
+            raise ArtifactCorrupt(
+                f"{path} is not the file that was compressed; compress again or deploy a fresh copy"
+            )
 
 
 def file_sha256(path: Path) -> str:
@@ -211,7 +233,9 @@ def file_sha256(path: Path) -> str:
 def _plain(value: Any) -> dict[str, Any]:
     """What JSON writes for a mapping that cannot change, or for a dataclass."""
     return (
-        dict(value) if isinstance(value, Mapping) else {item.name: getattr(value, item.name) for item in fields(value)}
+        dict(value)
+        if isinstance(value, Mapping)
+        else {item.name: getattr(value, item.name) for item in fields(value)}
     )
 
 
@@ -224,7 +248,9 @@ def _build(cls: type[T], data: Any, where: str) -> T:
     if unknown := sorted(set(data) - set(known)):
         raise ArtifactCorrupt(f"{where}: unknown key {unknown[0]!r}")
     try:
-        return cls(**{key: _convert(hints[key], value, f"{where}: {key}") for key, value in data.items()})
+        return cls(
+            **{key: _convert(hints[key], value, f"{where}: {key}") for key, value in data.items()}
+        )
     except TypeError as error:
         raise ArtifactCorrupt(f"{where}: {error}") from error
 
@@ -236,12 +262,20 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if is_dataclass(hint):
         return _build(typing.cast(type, hint), value, where)
     if origin is tuple and isinstance(value, list):
-        return tuple(_convert(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))
+        return tuple(
+            _convert(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value)
+        )
     if origin is Mapping and isinstance(value, dict):
-        return types.MappingProxyType({str(k): _convert(arguments[1], v, f"{where}.{k}") for k, v in value.items()})
+        return types.MappingProxyType(
+            {str(k): _convert(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
+        )
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+    if (
+        isinstance(hint, type)
+        and isinstance(value, hint)
+        and not (hint is int and isinstance(value, bool))
+    ):
         return value
     expected = getattr(hint, "__name__", str(hint))
     raise ArtifactCorrupt(f"{where}: expected {expected}, got {type(value).__name__}")

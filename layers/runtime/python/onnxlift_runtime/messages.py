@@ -1,8 +1,8 @@
 """Messages of callers on the public queue, before anything is looked up; pure.
 
-``{"model": …, "inputs": […]}`` or ``{"model": …, "s3": {"key": …}}``, both with ``version``, ``reply_to``, ``ttl_s``
-and ``idempotency_key`` where the caller wants them; ``outputs``, ``parameters`` and ``id`` belong to ``inputs`` as in
-an Open Inference Protocol request.
+``{"model": …, "inputs": […]}`` or ``{"model": …, "s3": {"key": …}}``, both with ``version``,
+``reply_to``, ``ttl_s`` and ``idempotency_key`` where the caller wants them; ``outputs``,
+``parameters`` and ``id`` belong to ``inputs`` as in an Open Inference Protocol request.
 """
 
 import json
@@ -24,7 +24,9 @@ _KNOWN: Final = {"model", "version", "reply_to", "ttl_s", "idempotency_key", "s3
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """An object of the service's own bucket; ``format`` is a word of ``inbox.FORMATS``, "" for the extension's."""
+    """An object of the service's own bucket; ``format`` is a word of ``inbox.FORMATS``, "" for the
+    extension's.
+    """
 
     key: str
     version: str = ""
@@ -33,7 +35,9 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a caller asks for: ``request`` is an Open Inference Protocol body, or ``reference`` says where it lies."""
+    """What a caller asks for: ``request`` is an Open Inference Protocol body, or ``reference`` says
+    where it lies.
+    """
 
     model: str
     version: str | None
@@ -48,9 +52,13 @@ def decode_message(body: str, bucket: str) -> Message:
     """Read a caller's message; raises ``MalformedRequest`` saying which member is wrong."""
     document = _parse(body)
     if unknown := sorted(set(document) - _KNOWN):
-        raise MalformedRequest(f"the message has the unknown member {unknown[0]!r}; known: {', '.join(sorted(_KNOWN))}")
+        raise MalformedRequest(
+            f"the message has the unknown member {unknown[0]!r}; known: {', '.join(sorted(_KNOWN))}"
+        )
     if ("inputs" in document) == ("s3" in document):
-        raise MalformedRequest("the message has both or neither of 'inputs' and 's3', expected one of them")
+        raise MalformedRequest(
+            "the message has both or neither of 'inputs' and 's3', expected one of them"
+        )
     version = optional(document, "version", None)
     return Message(
         model=_model(document),
@@ -64,7 +72,9 @@ def decode_message(body: str, bucket: str) -> Message:
 
 
 def read_leniently(body: str) -> tuple[str, str]:
-    """The model and the reply queue of a message that is otherwise wrong, "" for what cannot be read."""
+    """The model and the reply queue of a message that is otherwise wrong, "" for what cannot be
+    read.
+    """
     try:
         document = _parse(body)
     except MalformedRequest:
@@ -84,7 +94,9 @@ def _model(document: Mapping[str, Any]) -> str:
 
 
 def reply_queue(document: Mapping[str, Any]) -> str:
-    """The address of the queue that the caller wants to be answered on; raises ``MalformedRequest``."""
+    """The address of the queue that the caller wants to be answered on; raises
+    ``MalformedRequest``.
+    """
     address = _text(document, "reply_to", limit=1_024)
     if address and not address.startswith(("https://", "http://")):
         raise MalformedRequest(f"'reply_to' is {address[:100]!r}, expected the URL of an SQS queue")
@@ -94,7 +106,9 @@ def reply_queue(document: Mapping[str, Any]) -> str:
 def _parse(body: str) -> Mapping[str, Any]:
     try:
         document = json.loads(body)
-        json.dumps(document, ensure_ascii=False).encode()  # half a character breaks whoever writes it, long after
+        json.dumps(
+            document, ensure_ascii=False
+        ).encode()  # half a character breaks whoever writes it, long after
     except (ValueError, RecursionError) as error:
         raise MalformedRequest(f"the message is not JSON: {error}") from error
     return expect_mapping(document, "the message")
@@ -106,15 +120,21 @@ def _request(document: Mapping[str, Any]) -> bytes:
 
 
 def _reference(value: Any, bucket: str) -> Reference:
-    """An object that callers may name: what they put there themselves, never another caller's payload or result."""
+    """An object that callers may name: what they put there themselves, never another caller's
+    payload or result.
+    """
     given = expect_mapping(value, "'s3'")
     if unknown := sorted(set(given) - {"bucket", "key", "version", "format"}):
-        raise MalformedRequest(f"'s3' has the unknown member {unknown[0]!r}; known: bucket, format, key, version")
+        raise MalformedRequest(
+            f"'s3' has the unknown member {unknown[0]!r}; known: bucket, format, key, version"
+        )
     if _text(given, "bucket") not in {"", bucket}:
         raise MalformedRequest(f"'bucket' in 's3' is {given['bucket']!r}, only {bucket!r} is read")
     key, word = _text(given, "key", required=True, limit=1_024), _text(given, "format")
     if not key.startswith((UPLOADS_PREFIX, IN_PREFIX)):
-        raise MalformedRequest(f"'key' in 's3' is {key!r}, read are objects below {UPLOADS_PREFIX} and {IN_PREFIX}")
+        raise MalformedRequest(
+            f"'key' in 's3' is {key!r}, read are objects below {UPLOADS_PREFIX} and {IN_PREFIX}"
+        )
     if word and word not in FORMATS.values():
         known = ", ".join(dict.fromkeys(FORMATS.values()))
         raise MalformedRequest(f"'format' in 's3' is {word!r}, allowed: {known}")
@@ -128,7 +148,13 @@ def _ttl_ms(document: Mapping[str, Any]) -> int:
     return int(seconds) * 1000
 
 
-def _text(document: Mapping[str, Any], name: str, *, required: bool = False, limit: int = MAX_KEY_CHARACTERS) -> str:
+def _text(
+    document: Mapping[str, Any],
+    name: str,
+    *,
+    required: bool = False,
+    limit: int = MAX_KEY_CHARACTERS,
+) -> str:
     text: str = expect(optional(document, name, ""), str, f"{name!r}")
     if len(text) > limit:
         raise MalformedRequest(f"{name!r} has {len(text)} characters, at most {limit} are read")

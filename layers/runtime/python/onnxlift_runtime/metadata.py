@@ -1,4 +1,6 @@
-"""What both protocols tell about models, answered from their manifests alone, wherever the models run."""
+"""What both protocols tell about models, answered from their manifests alone, wherever the models
+run.
+"""
 
 import re
 from collections.abc import Mapping
@@ -39,7 +41,9 @@ def routes(directory: Directory) -> tuple[Route, ...]:
         (MODEL_PATH + "/config", _model_config),
         (SERVING_PATH, _serving),
     )
-    return tuple(Route("GET", re.compile(pattern), partial(answer, directory)) for pattern, answer in table)
+    return tuple(
+        Route("GET", re.compile(pattern), partial(answer, directory)) for pattern, answer in table
+    )
 
 
 def _model_metadata(directory: Directory, _request: Request, params: Params) -> Response:
@@ -51,7 +55,9 @@ def _model_ready(directory: Directory, _request: Request, params: Params) -> Res
     why = directory.failures.get((manifest.name, manifest.version))
     if why is None:
         return Response.json({"name": manifest.name, "ready": True})
-    return Response.json({"name": manifest.name, "ready": False, "error": why}, 503, ModelUnavailable(why).headers)
+    return Response.json(
+        {"name": manifest.name, "ready": False, "error": why}, 503, ModelUnavailable(why).headers
+    )
 
 
 def _model_config(directory: Directory, _request: Request, params: Params) -> Response:
@@ -62,7 +68,9 @@ def _serving(directory: Directory, request: Request, _params: Params) -> Respons
     """TensorFlow Serving's status and metadata."""
     target, models = tfs.decode_path(request.method, request.path), directory.models
     if target.verb == "metadata":
-        return Response.json(catalog.serving_metadata(models.find(target.model, target.version, target.label)))
+        return Response.json(
+            catalog.serving_metadata(models.find(target.model, target.version, target.label))
+        )
     one = target.version or target.label
     found_all = models.versions(target.model)
     asked = (models.find(target.model, target.version, target.label),) if one else found_all

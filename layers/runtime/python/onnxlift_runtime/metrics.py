@@ -1,8 +1,9 @@
-"""What is measured about jobs: each stored change of a job counts once, however often somebody tried to make it.
+"""What is measured about jobs: each stored change of a job counts once, however often somebody
+tried to make it.
 
-A change is measured where the table has taken it (``JobTable``), in whichever function or worker that was. So nothing
-is counted twice when a message comes again, and hardly any of it stands in the functions. docs/metrics.md tells what
-each metric means.
+A change is measured where the table has taken it (``JobTable``), in whichever function or worker
+that was. So nothing is counted twice when a message comes again, and hardly any of it stands in the
+functions. docs/metrics.md tells what each metric means.
 """
 
 import threading
@@ -67,16 +68,20 @@ class Tally:
             values, self._values = self._values, _nothing()
         for dimensions, measured in values.items():
             try:
-                telemetry.measure({"service": self._service, **dict(dimensions)}, self._units, measured)
-            except Exception as error:  # what was measured is done already, and must not count as failed for a figure
+                telemetry.measure(
+                    {"service": self._service, **dict(dimensions)}, self._units, measured
+                )
+            # what was measured is done already, and must not count as failed for a figure
+            except Exception as error:
                 telemetry.log("error", "not measured", why=str(error))
 
 
 class Meter:
-    """What was measured in this process since it was written last; safe to use from several threads.
+    """What was measured in this process since it was written last; safe to use from several
+    threads.
 
-    Written at once, one line for each change, but for what happens while an invocation is ``gathered``. A meter without
-    a service measures nothing.
+    Written at once, one line for each change, but for what happens while an invocation is
+    ``gathered``. A meter without a service measures nothing.
     """
 
     def __init__(self, service: str = "") -> None:
@@ -98,7 +103,9 @@ class Meter:
 
     @contextmanager
     def gathered(self, function: str) -> Iterator[None]:
-        """Write what happens in one invocation of ``function`` at its end, and once whether it was the first."""
+        """Write what happens in one invocation of ``function`` at its end, and once whether it was
+        the first.
+        """
         self._gathering = True
         try:
             if self._cold:
@@ -117,8 +124,8 @@ class Meter:
 def measure_change(before: Job | None, after: Job) -> dict[str, int]:
     """The metrics of one change of a job, by name.
 
-    A part of a large file is no job that somebody sent: of parts, only waiting, running and attempts are measured; of
-    the whole, which waits for them and is joined, everything but these.
+    A part of a large file is no job that somebody sent: of parts, only waiting, running and
+    attempts are measured; of the whole, which waits for them and is joined, everything but these.
     """
     measured = _measure_new(after) if before is None else _measure_step(before, after)
     ours = {"queue_ms", "run_ms", "attempts", "attempts_failed"}
@@ -150,7 +157,9 @@ def _measure_step(before: Job, after: Job) -> dict[str, int]:
 
 
 def _gone(before: Job, after: Job) -> bool:
-    """Whether a running attempt came to nothing; it did not where its lease was prolonged, or it was handed back."""
+    """Whether a running attempt came to nothing; it did not where its lease was prolonged, or it
+    was handed back.
+    """
     claimed_by_another = after.attempt > before.attempt
     released = after.status is JobStatus.QUEUED and after.attempts_left == before.attempts_left
     return claimed_by_another or released or after.tier != before.tier

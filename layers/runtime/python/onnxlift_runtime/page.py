@@ -12,7 +12,8 @@ h1 { margin-bottom: 0; } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(-
 p { white-space: pre-line; } code, pre { font: 13px/1.45 ui-monospace, monospace; }
 details { border: 1px solid var(--line); border-radius: 6px; margin: .4rem 0; }
 summary { cursor: pointer; padding: .4rem .7rem; } details > div { padding: 0 .9rem .7rem; }
-pre { background: var(--soft); padding: .7rem; border-radius: 6px; overflow: auto; max-height: 24rem; }
+pre { background: var(--soft); padding: .7rem; border-radius: 6px; overflow: auto;
+  max-height: 24rem; }
 b { display: inline-block; min-width: 3.2rem; color: var(--accent); } small { opacity: .75; }
 """.strip()
 
@@ -38,17 +39,25 @@ def _section(document: Mapping[str, Any], tag: Mapping[str, str]) -> str:
         for method, operation in methods.items()
         if tag["name"] in operation["tags"]
     )
-    return f"<section>\n<h2>{escape(tag['name'])}</h2>\n<p>{escape(tag['description'])}</p>\n{operations}\n</section>"
+    head = f"<h2>{escape(tag['name'])}</h2>\n<p>{escape(tag['description'])}</p>"
+    return f"<section>\n{head}\n{operations}\n</section>"
 
 
-def _operation(document: Mapping[str, Any], path: str, method: str, operation: Mapping[str, Any]) -> str:
-    title = f"<b>{method.upper()}</b> <code>{escape(path)}</code> <small>{escape(operation['summary'])}</small>"
+def _operation(
+    document: Mapping[str, Any], path: str, method: str, operation: Mapping[str, Any]
+) -> str:
+    title = (
+        f"<b>{method.upper()}</b> <code>{escape(path)}</code> "
+        f"<small>{escape(operation['summary'])}</small>"
+    )
     blocks = "\n".join(_block(name, text) for name, text in _blocks(document, operation))
     return f"<details>\n<summary>{title}</summary>\n<div>\n{blocks}\n</div>\n</details>"
 
 
 def _blocks(document: Mapping[str, Any], operation: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What an opened operation shows: how to call it, what to send, what comes back, what may go wrong."""
+    """What an opened operation shows: how to call it, what to send, what comes back, what may go
+    wrong.
+    """
     for sample in operation.get("x-codeSamples", ()):
         yield "Try it", sample["source"]
     for name, content in (
@@ -58,9 +67,19 @@ def _blocks(document: Mapping[str, Any], operation: Mapping[str, Any]) -> Iterat
         for kind, media in content.items():
             if "example" in media:
                 yield f"{name}, for example", _compact(media["example"])
-            yield f"{name} ({kind})", json.dumps(_resolved(document, media["schema"]), indent=2, ensure_ascii=False)
-    failures = {status: _resolved(document, answer) for status, answer in operation["responses"].items()}
-    yield "Errors", "\n".join(f"{code}  {told['description']}" for code, told in failures.items() if code != "200")
+            yield (
+                f"{name} ({kind})",
+                json.dumps(_resolved(document, media["schema"]), indent=2, ensure_ascii=False),
+            )
+    failures = {
+        status: _resolved(document, answer) for status, answer in operation["responses"].items()
+    }
+    yield (
+        "Errors",
+        "\n".join(
+            f"{code}  {told['description']}" for code, told in failures.items() if code != "200"
+        ),
+    )
 
 
 def _block(name: str, text: str) -> str:
@@ -71,7 +90,10 @@ def _compact(example: Any) -> str:
     """Small JSON, one key of the top object on each line."""
     if not isinstance(example, dict):
         return json.dumps(example, ensure_ascii=False)
-    lines = (f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in example.items())
+    lines = (
+        f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}"
+        for key, value in example.items()
+    )
     return "{\n" + ",\n".join(lines) + "\n}"
 
 

@@ -1,7 +1,9 @@
-"""Where a request is worked on, pure: answered at once, or queued for Lambda or for a GPU; and why there.
+"""Where a request is worked on, pure: answered at once, or queued for Lambda or for a GPU; and why
+there.
 
-The time is estimated from what was measured when the model was compressed: a straight line through the p95 of each
-batch size. A GPU was not measured, so a request that goes there is promised no time.
+The time is estimated from what was measured when the model was compressed: a straight line through
+the p95 of each batch size. A GPU was not measured, so a request that goes there is promised no
+time.
 """
 
 import math
@@ -17,7 +19,8 @@ from onnxlift_runtime.settings import MIB, Limits, Settings
 
 HEADER: Final = "X-Onnxlift-Route"
 API_TIMEOUT_S: Final = 29  # API Gateway's own quota
-# Of a time limit, this much is planned with: a cold start, another processor and the transfer take the rest.
+# Of a time limit, this much is planned with: a cold start, another processor and the transfer take
+# the rest.
 PLANNED: Final = 0.7
 PREFERRED: Final = "the caller prefers a job (Prefer: respond-async)"
 GPU_ALONE: Final = "the model runs on GPU workers alone"
@@ -28,7 +31,9 @@ _COPIES: Final = 2  # of inputs and outputs: as they travel, and as arrays
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How much a request is: rows of the batch dimension, bytes of its inputs, and those of its answer at least."""
+    """How much a request is: rows of the batch dimension, bytes of its inputs, and those of its
+    answer at least.
+    """
 
     rows: int = 1
     input_bytes: int = 0
@@ -37,7 +42,8 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Hosting:
-    """What a service has for one model: its tiers, whether it takes jobs, and the bounds of each way.
+    """What a service has for one model: its tiers, whether it takes jobs, and the bounds of each
+    way.
 
     ``memory_mb`` is that of the model's functions, 0 where it is not known.
     """
@@ -51,7 +57,9 @@ class Hosting:
     @classmethod
     def of(cls, settings: Settings, model: str, memory_mb: int = 0) -> "Hosting":
         """What a function was told about a model."""
-        return cls(settings.tiers_of(model), bool(settings.jobs_table), settings.job_timeout_s, memory_mb)
+        return cls(
+            settings.tiers_of(model), bool(settings.jobs_table), settings.job_timeout_s, memory_mb
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +71,9 @@ class Route:
     reason: str
 
     def __str__(self) -> str:
-        """The value of ``X-Onnxlift-Route``: its reason is a quoted string of ASCII (RFC 8941 section 3.3.3)."""
+        """The value of ``X-Onnxlift-Route``: its reason is a quoted string of ASCII (RFC 8941
+        section 3.3.3).
+        """
         told = "".join(letter if " " <= letter <= "~" else "?" for letter in self.reason)
         told = told.replace("\\", "\\\\").replace('"', '\\"')
         return f'{self.tier}; reason="{told}"'
@@ -78,7 +88,9 @@ class Pace:
 
     @classmethod
     def of(cls, latency: Sequence[Latency]) -> "Pace | None":
-        """The least-squares line through the measured p95; never falling, never below zero. None without a measure."""
+        """The least-squares line through the measured p95; never falling, never below zero. None
+        without a measure.
+        """
         if not latency:
             return None
         count = len(latency)
@@ -87,13 +99,20 @@ class Pace:
         mean_rows, mean_time = sum(rows) / count, sum(times) / count
         spread = sum((row - mean_rows) ** 2 for row in rows)
         if spread:
-            slope = sum((row - mean_rows) * time for row, time in zip(rows, times, strict=True)) / spread
+            slope = (
+                sum((row - mean_rows) * time for row, time in zip(rows, times, strict=True))
+                / spread
+            )
             base = mean_time - slope * mean_rows
             if slope >= 0 and base >= 0:
                 return cls(base, slope)
             if slope < 0:
                 return cls(max(times), 0.0)
-        return cls(0.0, sum(row * time for row, time in zip(rows, times, strict=True)) / sum(row**2 for row in rows))
+        return cls(
+            0.0,
+            sum(row * time for row, time in zip(rows, times, strict=True))
+            / sum(row**2 for row in rows),
+        )
 
     def time_ms(self, rows: int) -> float:
         """What so many rows take together, in milliseconds."""
@@ -109,27 +128,35 @@ class Pace:
 def choose(load: Load, manifest: Manifest, preference: Preference, hosting: Hosting) -> Route:
     """Decide one request.
 
-    Raises ``PayloadTooLarge`` with both figures where it fits nowhere, and ``ModelUnavailable`` where a model that runs
-    on GPU workers alone belongs to a service without jobs.
+    Raises ``PayloadTooLarge`` with both figures where it fits nowhere, and ``ModelUnavailable``
+    where a model that runs on GPU workers alone belongs to a service without jobs.
     """
     if LAMBDA not in hosting.tiers:
         if not hosting.jobs:
-            raise ModelUnavailable(f"model {manifest.name!r} runs on GPU workers, which this service has no jobs for")
+            raise ModelUnavailable(
+                f"model {manifest.name!r} runs on GPU workers, which this service has no jobs for"
+            )
         return Route(GPU, False, PREFERRED if preference.job else GPU_ALONE)
     pace = Pace.of(manifest.measurements.latency)
     excess = _excess(load, manifest, pace, hosting)
     if excess and not hosting.jobs:
-        raise PayloadTooLarge(f"{excess}, and this service has no jobs{_advice(load, pace, API_TIMEOUT_S)}")
+        raise PayloadTooLarge(
+            f"{excess}, and this service has no jobs{_advice(load, pace, API_TIMEOUT_S)}"
+        )
     if preference.job and hosting.jobs:
         return _queue(load, manifest, pace, hosting, PREFERRED)
     excess = excess or (_impatience(load, manifest, pace, preference) if hosting.jobs else "")
     if excess:
         return _queue(load, manifest, pace, hosting, excess)
-    return Route(LAMBDA, True, f"{_told_time(load, manifest, pace)}, the API waits {API_TIMEOUT_S} s")
+    return Route(
+        LAMBDA, True, f"{_told_time(load, manifest, pace)}, the API waits {API_TIMEOUT_S} s"
+    )
 
 
 def check_at_once(load: Load, manifest: Manifest, hosting: Hosting) -> str:
-    """The reason why Lambda answers a request of a protocol that knows no jobs; raises ``PayloadTooLarge``."""
+    """The reason why Lambda answers a request of a protocol that knows no jobs; raises
+    ``PayloadTooLarge``.
+    """
     pace = Pace.of(manifest.measurements.latency)
     if excess := _excess(load, manifest, pace, hosting):
         path = f"POST /v2/models/{manifest.name}/infer"
@@ -143,10 +170,16 @@ def _queue(load: Load, manifest: Manifest, pace: Pace | None, hosting: Hosting, 
     limit_s, has_gpu = hosting.job_timeout_s, GPU in hosting.tiers
     needed_mb = _needed_mb(load, manifest)
     if hosting.memory_mb and needed_mb > hosting.memory_mb:
-        reason = f"{_told_rows(load, manifest)} need about {needed_mb:,.0f} MB, Lambda has {hosting.memory_mb:,} MB"
+        reason = (
+            f"{_told_rows(load, manifest)} need about {needed_mb:,.0f} MB, Lambda has "
+            f"{hosting.memory_mb:,} MB"
+        )
         advice = "; send fewer rows at a time"
     elif pace and pace.time_ms(load.rows) > limit_s * 1000 * PLANNED:
-        reason = f"{_told_time(load, manifest, pace)}, {_told_limit('a job on Lambda has', limit_s, load, pace)}"
+        reason = (
+            f"{_told_time(load, manifest, pace)}, "
+            f"{_told_limit('a job on Lambda has', limit_s, load, pace)}"
+        )
         advice = _advice(load, pace, limit_s)
     else:
         return Route(LAMBDA, False, why)
@@ -158,18 +191,29 @@ def _queue(load: Load, manifest: Manifest, pace: Pace | None, hosting: Hosting, 
 def _excess(load: Load, manifest: Manifest, pace: Pace | None, hosting: Hosting) -> str:
     """The limit that an answer at once would break, with both figures; "" where there is none."""
     if pace and pace.time_ms(load.rows) > API_TIMEOUT_S * 1000 * PLANNED:
-        return f"{_told_time(load, manifest, pace)}, {_told_limit('the API waits', API_TIMEOUT_S, load, pace)}"
+        return (
+            f"{_told_time(load, manifest, pace)}, "
+            f"{_told_limit('the API waits', API_TIMEOUT_S, load, pace)}"
+        )
     max_bytes = hosting.limits.max_answer_bytes
     if load.answer_bytes > max_bytes:
-        return f"the answer takes at least {load.answer_bytes:,} bytes, one response carries {max_bytes:,}"
+        return (
+            f"the answer takes at least {load.answer_bytes:,} bytes, one response carries "
+            f"{max_bytes:,}"
+        )
     needed_mb = _needed_mb(load, manifest)
     if hosting.memory_mb and needed_mb > hosting.memory_mb:
-        return f"{_told_rows(load, manifest)} need about {needed_mb:,.0f} MB, Lambda has {hosting.memory_mb:,} MB"
+        return (
+            f"{_told_rows(load, manifest)} need about {needed_mb:,.0f} MB, Lambda has "
+            f"{hosting.memory_mb:,} MB"
+        )
     return ""
 
 
 def _impatience(load: Load, manifest: Manifest, pace: Pace | None, preference: Preference) -> str:
-    """Why the caller would not wait for an answer at once; a caller that says nothing waits as long as the API."""
+    """Why the caller would not wait for an answer at once; a caller that says nothing waits as long
+    as the API.
+    """
     if pace and 0 < preference.wait_s * 1000 < pace.time_ms(load.rows):
         return f"{_told_time(load, manifest, pace)}, the caller waits {preference.wait_s} s"
     return ""
@@ -177,7 +221,10 @@ def _impatience(load: Load, manifest: Manifest, pace: Pace | None, preference: P
 
 def _needed_mb(load: Load, manifest: Manifest) -> float:
     """The peak that was measured, and what this request brings and takes along."""
-    return manifest.measurements.peak_memory_mb + _COPIES * (load.input_bytes + load.answer_bytes) / MIB
+    return (
+        manifest.measurements.peak_memory_mb
+        + _COPIES * (load.input_bytes + load.answer_bytes) / MIB
+    )
 
 
 def _told_limit(words: str, limit_s: int, load: Load, pace: Pace) -> str:

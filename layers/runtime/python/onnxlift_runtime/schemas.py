@@ -1,4 +1,6 @@
-"""JSON Schemas (OpenAPI 3.0 dialect) of what both protocols send, with each model's own names, datatypes and shapes."""
+"""JSON Schemas (OpenAPI 3.0 dialect) of what both protocols send, with each model's own names,
+datatypes and shapes.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -12,7 +14,9 @@ _TEXT: Final[Schema] = {"type": "string"}
 _BOOLEAN: Final[Schema] = {"type": "boolean"}
 _PARAMETERS: Final[Schema] = {
     "type": "object",
-    "additionalProperties": {"anyOf": [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]},
+    "additionalProperties": {
+        "anyOf": [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]
+    },
 }
 
 
@@ -25,7 +29,9 @@ def server_schemas() -> dict[str, Schema]:
     """The schemas that are the same for every model."""
     entry = _object(dict.fromkeys(("name", "version", "state", "reason"), _TEXT))
     return {
-        "Error": _object({"error": {"type": "string", "description": "What, which, and what was expected."}}),
+        "Error": _object(
+            {"error": {"type": "string", "description": "What, which, and what was expected."}}
+        ),
         "ServerMetadata": _object({"name": _TEXT, "version": _TEXT, "extensions": _array(_TEXT)}),
         "Live": _object({"live": _BOOLEAN}),
         "Ready": _object({"ready": _BOOLEAN}),
@@ -34,10 +40,18 @@ def server_schemas() -> dict[str, Schema]:
         "RepositoryIndexRequest": _object({"ready": _BOOLEAN}, required=()),
         "RepositoryIndex": _array(entry),
         "ModelMetadata": _model_metadata(),
-        "ModelConfig": {"type": "object", "description": "Triton's model configuration.", "additionalProperties": True},
+        "ModelConfig": {
+            "type": "object",
+            "description": "Triton's model configuration.",
+            "additionalProperties": True,
+        },
         "ServingStatus": _serving_status(),
-        "ServingMetadata": _object({"model_spec": {"type": "object"}, "metadata": {"type": "object"}}),
-        "ClassifyResponse": _results(_array(_array({}, exactly=2)), "A [label, score] pair for every class."),
+        "ServingMetadata": _object(
+            {"model_spec": {"type": "object"}, "metadata": {"type": "object"}}
+        ),
+        "ClassifyResponse": _results(
+            _array(_array({}, exactly=2)), "A [label, score] pair for every class."
+        ),
         "RegressResponse": _results({"type": "number"}, "One value for each example."),
     }
 
@@ -65,12 +79,19 @@ def batch_dims(spec: TensorSpec) -> tuple[int, ...]:
 
 
 def _infer_request(manifest: Manifest) -> Schema:
-    """Open Inference Protocol, "Inference Request JSON Object", with the binary tensor data extension."""
-    inputs = [_tensor(spec, (spec.datatype,), required=("name", "datatype", "shape")) for spec in manifest.inputs]
+    """Open Inference Protocol, "Inference Request JSON Object", with the binary tensor data
+    extension.
+    """
+    inputs = [
+        _tensor(spec, (spec.datatype,), required=("name", "datatype", "shape"))
+        for spec in manifest.inputs
+    ]
     wanted = _object(
         {
             "name": {"type": "string", "enum": [spec.name for spec in manifest.outputs]},
-            "parameters": _object({"binary_data": _BOOLEAN, "classification": _whole(1)}, required=()),
+            "parameters": _object(
+                {"binary_data": _BOOLEAN, "classification": _whole(1)}, required=()
+            ),
         },
         required=("name",),
     )
@@ -90,7 +111,11 @@ def _infer_response(manifest: Manifest) -> Schema:
     """Open Inference Protocol, "Inference Response JSON Object"."""
     # The classification extension answers with BYTES, whatever the output's own datatype is.
     outputs = [
-        _tensor(spec, tuple(dict.fromkeys((spec.datatype, "BYTES"))), required=("name", "datatype", "shape"))
+        _tensor(
+            spec,
+            tuple(dict.fromkeys((spec.datatype, "BYTES"))),
+            required=("name", "datatype", "shape"),
+        )
         for spec in manifest.outputs
     ]
     return _object(
@@ -125,10 +150,15 @@ def _tensor(spec: TensorSpec, datatypes: Sequence[str], required: Sequence[str])
 
 
 def _predict_request(manifest: Manifest) -> Schema:
-    """TensorFlow Serving's predict request: rows under ``instances``, or whole tensors under ``inputs``."""
+    """TensorFlow Serving's predict request: rows under ``instances``, or whole tensors under
+    ``inputs``.
+    """
     row = {spec.name: _nested(_serving_element(spec), batch_dims(spec)) for spec in manifest.inputs}
     column = {spec.name: _nested(_serving_element(spec), spec.shape) for spec in manifest.inputs}
-    layouts = {"instances": _array(_named_or_only(row)) | {"minItems": 1}, "inputs": _named_or_only(column)}
+    layouts = {
+        "instances": _array(_named_or_only(row)) | {"minItems": 1},
+        "inputs": _named_or_only(column),
+    }
     return {
         "oneOf": [
             _object({"signature_name": _TEXT, key: schema}, required=(key,), open_ended=True)
@@ -138,17 +168,26 @@ def _predict_request(manifest: Manifest) -> Schema:
 
 
 def _predict_response(manifest: Manifest) -> Schema:
-    row = {spec.name: _nested(_serving_element(spec), batch_dims(spec)) for spec in manifest.outputs}
+    row = {
+        spec.name: _nested(_serving_element(spec), batch_dims(spec)) for spec in manifest.outputs
+    }
     column = {spec.name: _nested(_serving_element(spec), spec.shape) for spec in manifest.outputs}
     one = len(manifest.outputs) == 1
-    rows, columns = (next(iter(row.values())), next(iter(column.values()))) if one else (_object(row), _object(column))
+    rows, columns = (
+        (next(iter(row.values())), next(iter(column.values())))
+        if one
+        else (_object(row), _object(column))
+    )
     return {"oneOf": [_object({"predictions": _array(rows)}), _object({"outputs": columns})]}
 
 
 def _examples_request(manifest: Manifest) -> Schema:
-    """TensorFlow Serving's classify and regress request; what all examples share may stand in ``context``."""
+    """TensorFlow Serving's classify and regress request; what all examples share may stand in
+    ``context``.
+    """
     features = {
-        spec.name: _any_of([_serving_element(spec), _array({})]) | {"description": f"{spec.datatype} {spec.shape[1:]}"}
+        spec.name: _any_of([_serving_element(spec), _array({})])
+        | {"description": f"{spec.datatype} {spec.shape[1:]}"}
         for spec in manifest.inputs
     }
     return _object(
@@ -176,7 +215,13 @@ def _model_metadata() -> Schema:
 
 def _serving_status() -> Schema:
     status = _object({"error_code": _TEXT, "error_message": _TEXT})
-    return _object({"model_version_status": _array(_object({"version": _TEXT, "state": _TEXT, "status": status}))})
+    return _object(
+        {
+            "model_version_status": _array(
+                _object({"version": _TEXT, "state": _TEXT, "status": status})
+            )
+        }
+    )
 
 
 def _results(item: Schema, description: str) -> Schema:
@@ -213,7 +258,10 @@ def _named_or_only(values: Mapping[str, Schema]) -> Schema:
 
 
 def _object(
-    properties: Mapping[str, Schema], *, required: Iterable[str] | None = None, open_ended: bool = False
+    properties: Mapping[str, Schema],
+    *,
+    required: Iterable[str] | None = None,
+    open_ended: bool = False,
 ) -> Schema:
     """An object; every property is required unless told otherwise."""
     names = list(properties if required is None else required)

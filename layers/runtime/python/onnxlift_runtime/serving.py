@@ -1,4 +1,6 @@
-"""One TensorFlow Serving call, apart from how it came: the same for a waiting request and for a job."""
+"""One TensorFlow Serving call, apart from how it came: the same for a waiting request and for a
+job.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +22,9 @@ Arrays = Mapping[str, Array]
 
 @dataclass(frozen=True, slots=True)
 class ServingCall:
-    """What is to be computed: the input arrays, all outputs of the model, and how the answer is written."""
+    """What is to be computed: the input arrays, all outputs of the model, and how the answer is
+    written.
+    """
 
     manifest: Manifest
     arrays: Arrays
@@ -33,23 +37,40 @@ class ServingCall:
 
 
 def decode_serving(verb: str, body: bytes, manifest: Manifest, limits: Limits) -> ServingCall:
-    """Read the plain body of ``predict``, ``classify`` or ``regress``; raises what the decoders of ``tfs`` raise."""
+    """Read the plain body of ``predict``, ``classify`` or ``regress``; raises what the decoders of
+    ``tfs`` raise.
+    """
     if verb == "predict":
         call = tfs.decode_predict(body, manifest, limits)
-        row = call.row  # what is kept of the request: its lists take ten times as much as their arrays
-        return ServingCall(manifest, _arrays(call.inputs), lambda found: _predictions(found, manifest, row=row))
+        row = (
+            call.row
+        )  # what is kept of the request: its lists take ten times as much as their arrays
+        return ServingCall(
+            manifest, _arrays(call.inputs), lambda found: _predictions(found, manifest, row=row)
+        )
     examples = _arrays(tfs.decode_examples(body, manifest, limits))
     answer = classification.classify if verb == "classify" else classification.regress
-    return ServingCall(manifest, examples, lambda found: _json(encode_nan({"results": answer(dict(found), manifest)})))
+    return ServingCall(
+        manifest,
+        examples,
+        lambda found: _json(encode_nan({"results": answer(dict(found), manifest)})),
+    )
 
 
 def _predictions(arrays: Arrays, manifest: Manifest, *, row: bool) -> Response:
-    """The fast JSON writer knows no NaN, which this protocol writes as a bare word; such answers take the slow one."""
+    """The fast JSON writer knows no NaN, which this protocol writes as a bare word; such answers
+    take the slow one.
+    """
     finite = all(_is_finite(arrays[spec.name], spec.datatype) for spec in manifest.outputs)
-    outputs = [tensors.encode(arrays[spec.name], spec.name, spec.datatype, binary=False) for spec in manifest.outputs]
+    outputs = [
+        tensors.encode(arrays[spec.name], spec.name, spec.datatype, binary=False)
+        for spec in manifest.outputs
+    ]
     if finite:
         return _json(encode_json(tfs.encode_predict(outputs, row=row)))
-    return _json(encode_nan(tfs.encode_predict([_with_short_floats(tensor) for tensor in outputs], row=row)))
+    return _json(
+        encode_nan(tfs.encode_predict([_with_short_floats(tensor) for tensor in outputs], row=row))
+    )
 
 
 def _arrays(inputs: tuple[WireTensor, ...]) -> Arrays:
@@ -63,10 +84,14 @@ def _json(body: bytes) -> Response:
 def _is_finite(array: Array, datatype_name: str) -> bool:
     if datatype(datatype_name).kind != "float":
         return True
-    return bool(np.isfinite(tensors.bfloat16_to_float32(array) if datatype_name == "BF16" else array).all())
+    return bool(
+        np.isfinite(tensors.bfloat16_to_float32(array) if datatype_name == "BF16" else array).all()
+    )
 
 
 def _with_short_floats(tensor: WireTensor) -> WireTensor:
     if datatype(tensor.datatype).kind != "float":
         return tensor
-    return WireTensor(tensor.name, tensor.datatype, tensor.shape, tensors.shortest_floats(tensor.data))
+    return WireTensor(
+        tensor.name, tensor.datatype, tensor.shape, tensors.shortest_floats(tensor.data)
+    )

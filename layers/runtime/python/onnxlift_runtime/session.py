@@ -27,28 +27,37 @@ from onnxlift_runtime.errors import (
 from onnxlift_runtime.manifest import Manifest, TensorSpec, verify_files
 from onnxlift_runtime.tensors import Array
 
-_BFLOAT16: Final = 16  # TensorProto.BFLOAT16, named by number so that the onnx package is not needed
+_BFLOAT16: Final = (
+    16  # TensorProto.BFLOAT16, named by number so that the onnx package is not needed
+)
 _ERRORS_ONLY: Final = 3
 _STATE: Final = ort.capi.onnxruntime_pybind11_state
-# What onnxruntime raises where an input that fits its declaration breaks a rule inside the graph: an index out of
-# range, or two variable dimensions that do not go together. A failed allocation comes as the same class.
+# What onnxruntime raises where an input that fits its declaration breaks a rule inside the graph:
+# an index out of range, or two variable dimensions that do not go together. A failed allocation
+# comes as the same class.
 _INVALID_INPUT: Final = (_STATE.InvalidArgument, _STATE.Fail, ValueError)
-# onnxruntime's arena, with and without a limit of its own; CUDA itself; cuBLAS and cuDNN; the C++ library.
+# onnxruntime's arena, with and without a limit of its own; CUDA itself; cuBLAS and cuDNN; the C++
+# library.
 _NO_MEMORY: Final = re.compile(
-    r"Failed to allocate memory|is smaller than requested bytes|CUDA (failure|error) 2\b|out of memory"
+    r"Failed to allocate memory|is smaller than requested bytes|CUDA (failure|error) 2\b|out of "
+    r"memory"
     r"|_STATUS_(INTERNAL_ERROR_DEVICE_)?ALLOC(ATION)?_FAILED|bad_alloc|bad allocation",
     re.IGNORECASE,
 )
-# After these a process gets no answer from the device any more: CUDA's runtime, "Data types", cudaError.
-_LOST: Final = re.compile(r"CUDA (?:failure|error) (?:46|100|101|214|70[0-2]|71[0-9]|999)\b", re.IGNORECASE)
+# After these a process gets no answer from the device any more: CUDA's runtime, "Data types",
+# cudaError.
+_LOST: Final = re.compile(
+    r"CUDA (?:failure|error) (?:46|100|101|214|70[0-2]|71[0-9]|999)\b", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
     """Where models run: onnxruntime's providers with their options, the preferred first.
 
-    ``memory`` is its name for the memory that they compute in. ``bound``: inputs and outputs are bound to that memory,
-    so that each is copied once; for text, which a device has no memory for, it makes no difference.
+    ``memory`` is its name for the memory that they compute in. ``bound``: inputs and outputs are
+    bound to that memory, so that each is copied once; for text, which a device has no memory for,
+    it makes no difference.
     """
 
     name: str
@@ -63,12 +72,16 @@ CPU: Final = Device("cpu", (("CPUExecutionProvider", {}),))
 class Session:
     """One model version ready to run; safe to use from several threads."""
 
-    def __init__(self, folder: Path, manifest: Manifest, *, threads: int, verify: bool, device: Device = CPU) -> None:
+    def __init__(
+        self, folder: Path, manifest: Manifest, *, threads: int, verify: bool, device: Device = CPU
+    ) -> None:
         """Open the artifact in ``folder``; raises ``ArtifactError`` or ``DeviceMissing``."""
         if verify:
             verify_files(folder, manifest)
         self.manifest = manifest
-        self._session = _open(folder / manifest.model_file, manifest, threads or processor_count(), device)
+        self._session = _open(
+            folder / manifest.model_file, manifest, threads or processor_count(), device
+        )
         self._memory = device.memory
         self._inputs = {spec.name: spec for spec in manifest.inputs}
         self._outputs = {spec.name: spec for spec in manifest.outputs}
@@ -79,38 +92,52 @@ class Session:
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Run once; arrays as ``tensors`` describes them.
 
-        Raises ``InputMismatch`` where the graph refuses the input's values, ``DeviceMissing`` where the device broke,
-        ``MemoryExhausted`` and ``InferenceFailed``.
+        Raises ``InputMismatch`` where the graph refuses the input's values, ``DeviceMissing`` where
+        the device broke, ``MemoryExhausted`` and ``InferenceFailed``.
         """
         native = {name: _to_native(array, self._inputs[name]) for name, array in feeds.items()}
         try:
             results = self._run(native, outputs)
         except Exception as error:  # onnxruntime's errors share no base class below Exception
             raise _translate(error, self.manifest.name) from error
-        return {name: _from_native(result, self._outputs[name]) for name, result in zip(outputs, results, strict=True)}
+        return {
+            name: _from_native(result, self._outputs[name])
+            for name, result in zip(outputs, results, strict=True)
+        }
 
     def _run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         if self._bound:
             try:
                 return self._run_bound(feeds, outputs)
             except RuntimeError as error:
-                # A bound run tells every error as this one class; only an ordinary run tells whose it is.
+                # A bound run tells every error as this one class; only an ordinary run tells whose
+                # it is.
                 if _NO_MEMORY.search(str(error)) or _LOST.search(str(error)):
                     raise
-        return self._run_values(feeds, outputs) if self._through_values else self._run_arrays(feeds, outputs)
+        return (
+            self._run_values(feeds, outputs)
+            if self._through_values
+            else self._run_arrays(feeds, outputs)
+        )
 
     def _run_bound(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
-        """Inputs go to where their first node computes, outputs stay on the device until they are copied out."""
+        """Inputs go to where their first node computes, outputs stay on the device until they are
+        copied out.
+        """
         binding = self._session.io_binding()
-        # A value on the CPU is the array's own memory, so all of them are kept until the run is over.
+        # A value on the CPU is the array's own memory, so all of them are kept until the run is
+        # over.
         values = {
-            name: _to_value(np.require(array, requirements="C"), self._inputs[name]) for name, array in feeds.items()
+            name: _to_value(np.require(array, requirements="C"), self._inputs[name])
+            for name, array in feeds.items()
         }
         for name, value in values.items():
             binding.bind_ortvalue_input(name, value)
         for name in outputs:
             # BF16 is read from memory, which has to be the CPU's.
-            binding.bind_output(name, "cpu" if self._outputs[name].datatype == "BF16" else self._memory)
+            binding.bind_output(
+                name, "cpu" if self._outputs[name].datatype == "BF16" else self._memory
+            )
         self._session.run_with_iobinding(binding)
         return [_from_value(value) for value in binding.get_outputs()]
 
@@ -120,9 +147,13 @@ class Session:
         return results
 
     def _run_values(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
-        """Run through OrtValues, ten times slower than arrays, text excepted, and the only way to get BF16 back."""
+        """Run through OrtValues, ten times slower than arrays, text excepted, and the only way to
+        get BF16 back.
+        """
         values = {name: _to_value(array, self._inputs[name]) for name, array in feeds.items()}
-        return [_from_value(value) for value in self._session.run_with_ort_values(list(outputs), values)]
+        return [
+            _from_value(value) for value in self._session.run_with_ort_values(list(outputs), values)
+        ]
 
 
 def processor_count() -> int:
@@ -131,7 +162,9 @@ def processor_count() -> int:
 
 
 def device_obstacle(memory: str) -> str:
-    """Why nothing can be computed on the devices that have this memory, ``cuda`` for one; empty where it can."""
+    """Why nothing can be computed on the devices that have this memory, ``cuda`` for one; empty
+    where it can.
+    """
     told = io.StringIO()
     with contextlib.redirect_stdout(told):  # it prints which libraries it does not find
         ort.preload_dlls()
@@ -143,7 +176,9 @@ def device_obstacle(memory: str) -> str:
 
 
 def has_provider(name: str) -> bool:
-    """Whether this onnxruntime brings the library of a provider, and everything that the library needs is there."""
+    """Whether this onnxruntime brings the library of a provider, and everything that the library
+    needs is there.
+    """
     if name not in ort.get_available_providers():
         return False
     short = name.removesuffix("ExecutionProvider").lower()
@@ -158,17 +193,23 @@ def _open(path: Path, manifest: Manifest, threads: int, device: Device) -> Any:
     providers = [(name, dict(options)) for name, options in device.providers]
     try:
         # Without its fallback, which would go on with the CPU and say so on standard output alone.
-        session = ort.InferenceSession(str(path), _options(manifest, threads), providers, enable_fallback=0)
+        session = ort.InferenceSession(
+            str(path), _options(manifest, threads), providers, enable_fallback=0
+        )
         _check_signature(session, manifest)
     except Exception as error:  # onnxruntime's errors share no base class below Exception
         told = str(error)
         if _LOST.search(told):
             raise DeviceMissing(f"the device broke while {path} was opened: {told}") from error
         if _NO_MEMORY.search(told):
-            raise ModelTooLarge(f"{path} does not fit the memory of the {device.name} device: {told}") from error
+            raise ModelTooLarge(
+                f"{path} does not fit the memory of the {device.name} device: {told}"
+            ) from error
         raise ArtifactCorrupt(f"{path} cannot be opened: {told}") from error
     if (used := session.get_providers())[0] != providers[0][0]:
-        raise DeviceMissing(f"{path} should run on {providers[0][0]}, onnxruntime has only {', '.join(used)} for it")
+        raise DeviceMissing(
+            f"{path} should run on {providers[0][0]}, onnxruntime has only {', '.join(used)} for it"
+        )
     return session
 
 
@@ -187,7 +228,9 @@ def _options(manifest: Manifest, threads: int) -> Any:
 
 
 def _check_signature(session: Any, manifest: Manifest) -> None:
-    """A manifest of another model would blame every caller for what only a fresh artifact can mend."""
+    """A manifest of another model would blame every caller for what only a fresh artifact can
+    mend.
+    """
     pairs = ((session.get_inputs(), manifest.inputs), (session.get_outputs(), manifest.outputs))
     for found, specs in pairs:
         has = {item.name: item.type for item in found}
@@ -197,7 +240,9 @@ def _check_signature(session: Any, manifest: Manifest) -> None:
 
 
 def _to_native(array: Array, spec: TensorSpec) -> Array:
-    """BYTES become text, which is what onnxruntime's strings are; it would otherwise print the Python bytes."""
+    """BYTES become text, which is what onnxruntime's strings are; it would otherwise print the
+    Python bytes.
+    """
     if spec.datatype != "BYTES":
         return array
     native = np.empty(array.shape, dtype=object)
@@ -205,7 +250,9 @@ def _to_native(array: Array, spec: TensorSpec) -> Array:
         for place, item in np.ndenumerate(array):
             native[place] = item.decode()
     except UnicodeDecodeError as error:
-        raise DatatypeMismatch(f"input {spec.name!r} has bytes that are not UTF-8, which ONNX strings are") from error
+        raise DatatypeMismatch(
+            f"input {spec.name!r} has bytes that are not UTF-8, which ONNX strings are"
+        ) from error
     return native
 
 
@@ -222,7 +269,9 @@ def _to_feed(array: Array, spec: TensorSpec) -> Any:
     """An array as it is; BF16, which numpy does not know, as an OrtValue."""
     if spec.datatype != "BF16":
         return array
-    return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(np.require(array, requirements="C"), _BFLOAT16)
+    return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(
+        np.require(array, requirements="C"), _BFLOAT16
+    )
 
 
 def _to_value(array: Array, spec: TensorSpec) -> Any:

@@ -1,4 +1,6 @@
-"""What a function or worker is told through its environment: the CDK app writes it, they read it, names stand once."""
+"""What a function or worker is told through its environment: the CDK app writes it, they read it,
+names stand once.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -10,7 +12,9 @@ from onnxlift_runtime.layout import LAMBDA
 
 PREFIX: Final = "ONNXLIFT_"
 MIB: Final = 1024 * 1024
-MAX_DIGITS: Final = 18  # of a whole number; Python refuses to read very long ones in words of its own
+MAX_DIGITS: Final = (
+    18  # of a whole number; Python refuses to read very long ones in words of its own
+)
 
 T = TypeVar("T", "Settings", "WorkerSettings")
 
@@ -19,9 +23,9 @@ T = TypeVar("T", "Settings", "WorkerSettings")
 class Limits:
     """Bounds that are checked before memory is taken.
 
-    Sizes in bytes. ``max_body_bytes`` is what fits API Gateway's 10 MB and Lambda's 6 MB after base64;
-    ``max_json_bytes`` holds after decompression: parsed, JSON takes up to 40 times its own size, binary tensors do not.
-    ``max_answer_bytes`` is Lambda's 6 MB response with its envelope.
+    Sizes in bytes. ``max_body_bytes`` is what fits API Gateway's 10 MB and Lambda's 6 MB after
+    base64; ``max_json_bytes`` holds after decompression: parsed, JSON takes up to 40 times its own
+    size, binary tensors do not. ``max_answer_bytes`` is Lambda's 6 MB response with its envelope.
     """
 
     max_body_bytes: int = int(4.5 * MIB)
@@ -36,18 +40,21 @@ class Limits:
 class Settings:
     """All settings of a function; ``to_env`` and ``from_env`` are each other's inverse.
 
-    ``models_dir``: folder of ``<model>/<version>/manifest.json``. ``threads``: onnxruntime's intra-op threads, 0 for
-    one per processor the function has. ``verify``: compare each file's SHA-256 before it is loaded.
-    ``api_key_required``: whether the API's own description tells callers to send a key. ``metrics``: write what is
-    measured about jobs to the log, as CloudWatch reads it.
+    ``models_dir``: folder of ``<model>/<version>/manifest.json``. ``threads``: onnxruntime's
+    intra-op threads, 0 for one per processor the function has. ``verify``: compare each file's
+    SHA-256 before it is loaded. ``api_key_required``: whether the API's own description tells
+    callers to send a key. ``metrics``: write what is measured about jobs to the log, as CloudWatch
+    reads it.
 
-    The rest is for jobs, and empty where the service has none: the DynamoDB table and the bucket that hold them, the
-    EventBridge bus and the SNS topic that are told when one ends. ``webhook_secret`` names the Secrets Manager secret
-    that webhooks are signed with, ``private_webhooks`` lets them go to private addresses too. ``batch_workers`` is how
-    many jobs of one model run at once, from which a job's start is estimated; 0 for unknown. ``job_timeout_s`` is how
-    long a job may take on Lambda. ``tiers`` says where each model's jobs can run, as ``model=tier+tier,…``; a model
-    that it does not name has Lambda alone. ``gpu_cluster`` is the ECS cluster whose services are woken when a job comes
-    for them; empty where nobody has to be woken.
+    The rest is for jobs, and empty where the service has none: the DynamoDB table and the bucket
+    that hold them, the EventBridge bus and the SNS topic that are told when one ends.
+    ``webhook_secret`` names the Secrets Manager secret that webhooks are signed with,
+    ``private_webhooks`` lets them go to private addresses too. ``batch_workers`` is how many jobs
+    of one model run at once, from which a job's start is estimated; 0 for unknown.
+    ``job_timeout_s`` is how long a job may take on Lambda. ``tiers`` says where each model's jobs
+    can run, as ``model=tier+tier,…``; a model that it does not name has Lambda alone.
+    ``gpu_cluster`` is the ECS cluster whose services are woken when a job comes for them; empty
+    where nobody has to be woken.
     """
 
     service: str = "onnxlift"
@@ -87,10 +94,11 @@ class Settings:
 class WorkerSettings:
     """What a GPU worker is told beyond ``Settings``.
 
-    ``serve``: names of the models whose queues it works on, separated by commas. ``weights``: ``s3://bucket/key`` of
-    the index of their files; empty where ``models_dir`` holds them. ``max_batch_size`` is in rows, ``max_wait_ms`` how
-    long a job waits for others to be run with. ``timeout_s`` is when an inference counts as hung. ``device_memory_mb``:
-    what the sessions on the device may take, 0 for no bound but the device's own. ``stop_within_s``: how long after
+    ``serve``: names of the models whose queues it works on, separated by commas. ``weights``:
+    ``s3://bucket/key`` of the index of their files; empty where ``models_dir`` holds them.
+    ``max_batch_size`` is in rows, ``max_wait_ms`` how long a job waits for others to be run with.
+    ``timeout_s`` is when an inference counts as hung. ``device_memory_mb``: what the sessions on
+    the device may take, 0 for no bound but the device's own. ``stop_within_s``: how long after
     SIGTERM it is killed. ``health_file`` is touched while it works.
     """
 
@@ -115,7 +123,10 @@ class WorkerSettings:
 
 
 def _to_env(settings: Settings | WorkerSettings) -> dict[str, str]:
-    return {PREFIX + item.name.upper(): _encode(getattr(settings, item.name)) for item in fields(settings)}
+    return {
+        PREFIX + item.name.upper(): _encode(getattr(settings, item.name))
+        for item in fields(settings)
+    }
 
 
 def _from_env(cls: type[T], environ: Mapping[str, str]) -> T:
@@ -139,6 +150,8 @@ def _decode(name: str, text: str, default: object) -> object:
         return text == "true"
     if isinstance(default, int):
         if not text.isascii() or not text.isdigit() or len(text) > MAX_DIGITS:
-            raise ConfigInvalid(f"environment variable {name} is {text[:40]!r}, allowed: a whole number from 0")
+            raise ConfigInvalid(
+                f"environment variable {name} is {text[:40]!r}, allowed: a whole number from 0"
+            )
         return int(text)
     return Path(text) if isinstance(default, Path) else text

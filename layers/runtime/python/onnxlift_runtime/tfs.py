@@ -1,6 +1,8 @@
-"""TensorFlow Serving's REST API: predict (row and column), classify and regress between JSON and wire tensors.
+"""TensorFlow Serving's REST API: predict (row and column), classify and regress between JSON and
+wire tensors.
 
-Source: TensorFlow Serving's "RESTful API" document, and its json_tensor.cc where the document and the server differ.
+Source: TensorFlow Serving's "RESTful API" document, and its json_tensor.cc where the document and
+the server differ.
 """
 
 import base64
@@ -44,14 +46,18 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class PredictRequest:
-    """A predict request that fits its model; ``row`` says in which of the two layouts the answer goes back."""
+    """A predict request that fits its model; ``row`` says in which of the two layouts the answer
+    goes back.
+    """
 
     inputs: tuple[WireTensor, ...]
     row: bool
 
 
 def decode_path(method: str, path: str) -> Target:
-    """Read a decoded path below ``/v1/models``, in any case; raises ``MalformedRequest`` where the server does."""
+    """Read a decoded path below ``/v1/models``, in any case; raises ``MalformedRequest`` where the
+    server does.
+    """
     match = _PATH.fullmatch(path)
     if match is None or (match["version"] and match["label"]):
         raise MalformedRequest(f"Malformed request: {method} {path}")
@@ -64,17 +70,27 @@ def decode_path(method: str, path: str) -> Target:
 
 
 def decode_predict(body: bytes, manifest: Manifest, limits: Limits) -> PredictRequest:
-    """Read a predict request in row (``instances``) or column (``inputs``) layout and check it against the model."""
+    """Read a predict request in row (``instances``) or column (``inputs``) layout and check it
+    against the model.
+    """
     document = _decode_document(body, limits)
     if ("instances" in document) == ("inputs" in document):
-        raise MalformedRequest("Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist")
+        raise MalformedRequest(
+            "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist"
+        )
     row = "instances" in document
-    columns = _from_rows(document["instances"], manifest) if row else _from_columns(document["inputs"], manifest)
+    columns = (
+        _from_rows(document["instances"], manifest)
+        if row
+        else _from_columns(document["inputs"], manifest)
+    )
     return PredictRequest(_to_wire(columns, manifest, limits), row)
 
 
 def encode_predict(outputs: Sequence[WireTensor], *, row: bool) -> dict[str, Any]:
-    """The answer to a predict request in its layout; ``data`` are nested lists or arrays. Raises ``ShapeMismatch``."""
+    """The answer to a predict request in its layout; ``data`` are nested lists or arrays. Raises
+    ``ShapeMismatch``.
+    """
     columns = {tensor.name: _encode_bytes(tensor) for tensor in outputs}
     only = next(iter(columns.values())) if len(columns) == 1 else None
     if not row:
@@ -82,22 +98,32 @@ def encode_predict(outputs: Sequence[WireTensor], *, row: bool) -> dict[str, Any
     count = _batch_of(outputs)
     if only is not None:
         return {"predictions": only}
-    return {"predictions": [{name: data[index] for name, data in columns.items()} for index in range(count)]}
+    return {
+        "predictions": [
+            {name: data[index] for name, data in columns.items()} for index in range(count)
+        ]
+    }
 
 
 def decode_examples(body: bytes, manifest: Manifest, limits: Limits) -> tuple[WireTensor, ...]:
     """Read the examples of a classify or regress request, each feature an input of the model."""
     document = _decode_document(body, limits)
     context = expect_mapping(document.get("context", {}), "'context'")
-    examples = [expect_mapping(item, "an example") for item in _non_empty(document.get("examples"), "'examples'")]
+    examples = [
+        expect_mapping(item, "an example")
+        for item in _non_empty(document.get("examples"), "'examples'")
+    ]
     for example in examples:
         if repeated := sorted(set(context) & set(example)):
             raise MalformedRequest(
-                f"feature {repeated[0]!r} is in 'context' and in an example, expected in one of them"
+                f"feature {repeated[0]!r} is in 'context' and in an example, expected in one of "
+                f"them"
             )
         check_names([*context, *example], manifest)
     columns = {
-        spec.name: _stack_features([{**context, **example}[spec.name] for example in examples], spec)
+        spec.name: _stack_features(
+            [{**context, **example}[spec.name] for example in examples], spec
+        )
         for spec in manifest.inputs
     }
     return _to_wire(columns, manifest, limits)
@@ -108,7 +134,9 @@ def _decode_document(body: bytes, limits: Limits) -> Mapping[str, Any]:
     document = expect_mapping(parsed, "the request")
     signature = expect(document.get("signature_name", SIGNATURE), str, "'signature_name'")
     if signature not in {"", SIGNATURE}:
-        raise MalformedRequest(f'Serving signature key "{signature}" not found; the model has "{SIGNATURE}"')
+        raise MalformedRequest(
+            f'Serving signature key "{signature}" not found; the model has "{SIGNATURE}"'
+        )
     return document
 
 
@@ -125,7 +153,9 @@ def _from_rows(instances: Any, manifest: Manifest) -> dict[str, Any]:
     if not any(named):
         return {_only_input(manifest).name: rows}
     if not all(named):
-        raise MalformedRequest("'instances' mixes named and plain values, expected one of both kinds")
+        raise MalformedRequest(
+            "'instances' mixes named and plain values, expected one of both kinds"
+        )
     for row in rows:
         check_names(list(row), manifest)
     return {spec.name: [row[spec.name] for row in rows] for spec in manifest.inputs}
@@ -149,18 +179,26 @@ def _is_b64(value: Any) -> bool:
 def _only_input(manifest: Manifest) -> TensorSpec:
     if len(manifest.inputs) != 1:
         names = ", ".join(repr(spec.name) for spec in manifest.inputs)
-        raise InputMismatch(f"model {manifest.name!r} has several inputs, expected an object with: {names}")
+        raise InputMismatch(
+            f"model {manifest.name!r} has several inputs, expected an object with: {names}"
+        )
     return manifest.inputs[0]
 
 
-def _to_wire(columns: Mapping[str, Any], manifest: Manifest, limits: Limits) -> tuple[WireTensor, ...]:
+def _to_wire(
+    columns: Mapping[str, Any], manifest: Manifest, limits: Limits
+) -> tuple[WireTensor, ...]:
     specs = specs_by_name(manifest)
     tensors = []
     for name, column in columns.items():
         spec = specs[name]
-        value = _decode_b64(column, name, limits.max_dimensions) if spec.datatype == "BYTES" else column
+        value = (
+            _decode_b64(column, name, limits.max_dimensions) if spec.datatype == "BYTES" else column
+        )
         shape = nested_shape(value)
-        tensor = WireTensor(name, spec.datatype, shape, value if isinstance(value, list) else [value])
+        tensor = WireTensor(
+            name, spec.datatype, shape, value if isinstance(value, list) else [value]
+        )
         check_input(tensor, spec, manifest, limits)
         tensors.append(tensor)
     check_batch(tensors, manifest)
@@ -180,7 +218,9 @@ def _decode_b64(value: Any, name: str, depth: int) -> Any:
 
 
 def _stack_features(values: list[Any], spec: TensorSpec) -> list[Any]:
-    """One feature of all examples as nested lists; a flat feature takes the shape that the input declares."""
+    """One feature of all examples as nested lists; a flat feature takes the shape that the input
+    declares.
+    """
     return [_shape_feature(value if isinstance(value, list) else [value], spec) for value in values]
 
 
@@ -197,7 +237,8 @@ def _shape_feature(value: list[Any], spec: TensorSpec) -> Any:
     for size in reversed(sizes[1:]):
         if not size or len(value) % size:
             raise ShapeMismatch(
-                f"feature {spec.name!r} has {len(value)} values, the model takes {dims} for each example"
+                f"feature {spec.name!r} has {len(value)} values, the model takes {dims} for each "
+                f"example"
             )
         value = [value[start : start + size] for start in range(0, len(value), size)]
     return value
@@ -207,10 +248,14 @@ def _batch_of(outputs: Sequence[WireTensor]) -> int:
     """The first dimension that all outputs share, in the server's words where they do not."""
     for tensor in outputs:
         if not tensor.shape:
-            raise ShapeMismatch(f"Tensor name: {tensor.name} has no shape information; ask in column format ('inputs')")
+            raise ShapeMismatch(
+                f"Tensor name: {tensor.name} has no shape information; ask in column format "
+                f"('inputs')"
+            )
         if tensor.shape[0] != outputs[0].shape[0]:
             raise ShapeMismatch(
-                f"Tensor name: {tensor.name} has inconsistent batch size: {tensor.shape[0]} expecting batch size: "
+                f"Tensor name: {tensor.name} has inconsistent batch size: {tensor.shape[0]} "
+                f"expecting batch size: "
                 f"{outputs[0].shape[0]}; ask in column format ('inputs')"
             )
     return outputs[0].shape[0]
@@ -218,7 +263,11 @@ def _batch_of(outputs: Sequence[WireTensor]) -> int:
 
 def _encode_bytes(tensor: WireTensor) -> Any:
     """Text stays text; outputs whose name ends in ``_bytes`` become base64 objects."""
-    return _to_b64(tensor.data) if tensor.datatype == "BYTES" and tensor.name.endswith("_bytes") else tensor.data
+    return (
+        _to_b64(tensor.data)
+        if tensor.datatype == "BYTES" and tensor.name.endswith("_bytes")
+        else tensor.data
+    )
 
 
 def _to_b64(value: Any) -> Any:

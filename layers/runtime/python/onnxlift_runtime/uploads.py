@@ -1,7 +1,8 @@
 """Inputs that were uploaded beforehand: a request names them, and here they take their place in it.
 
-An input then has neither ``data`` nor ``binary_data_size`` but the parameter ``upload``, with the reference that
-``POST /v2/uploads`` gave. The object is the tensor's raw bytes, as the binary tensor data extension has them.
+An input then has neither ``data`` nor ``binary_data_size`` but the parameter ``upload``, with the
+reference that ``POST /v2/uploads`` gave. The object is the tensor's raw bytes, as the binary tensor
+data extension has them.
 """
 
 import math
@@ -32,23 +33,28 @@ def names_uploads(headers: Headers, body: bytes, limits: Limits) -> bool:
 
 
 def announced(headers: Headers, body: bytes, limits: Limits) -> tuple[int, int]:
-    """Rows and bytes of a request as its shapes announce them, before any upload is fetched or any shape is checked."""
+    """Rows and bytes of a request as its shapes announce them, before any upload is fetched or any
+    shape is checked.
+    """
     document, _ = _split(headers, body, limits)
     rows, size_bytes = 1, 0
     for entry in _inputs(document):
         shape = entry.get("shape")
         sizes = [size for size in shape if isinstance(size, int)] if isinstance(shape, list) else []
         rows = max([rows, *sizes[:1]])
-        elements = math.prod(min(abs(size), limits.max_tensor_bytes) for size in sizes[: limits.max_dimensions])
+        elements = math.prod(
+            min(abs(size), limits.max_tensor_bytes) for size in sizes[: limits.max_dimensions]
+        )
         size_bytes += min(elements * _item_bytes(entry), limits.max_tensor_bytes)
     return rows, size_bytes
 
 
 def fill_in(headers: Headers, body: bytes, fetch: Fetch, limits: Limits) -> tuple[Headers, bytes]:
-    """Put the bytes of every upload into the request, as if they had come with it; returns its headers and body.
+    """Put the bytes of every upload into the request, as if they had come with it; returns its
+    headers and body.
 
-    Raises ``MalformedRequest``, ``PayloadTooLarge`` and whatever ``fetch`` raises. A request without uploads, or one
-    that cannot be read, comes back as it is.
+    Raises ``MalformedRequest``, ``PayloadTooLarge`` and whatever ``fetch`` raises. A request
+    without uploads, or one that cannot be read, comes back as it is.
     """
     try:
         document, blobs = _split(headers, body, limits)
@@ -80,7 +86,11 @@ def _split(headers: Headers, body: bytes, limits: Limits) -> tuple[Any, memoryvi
     except PayloadTooLarge:
         return None, memoryview(b"")  # whoever reads the request itself says so
     length = headers.get(_LENGTH, "")
-    end = int(length) if length.isascii() and length.isdigit() and len(length) < len(str(2**63)) else len(plain)
+    end = (
+        int(length)
+        if length.isascii() and length.isdigit() and len(length) < len(str(2**63))
+        else len(plain)
+    )
     view = memoryview(plain)
     if plain.find(b'"upload"', 0, end) < 0:
         return None, view
@@ -93,7 +103,9 @@ def _has_references(document: Any) -> bool:
 
 def _inputs(document: Any) -> Iterator[dict[str, Any]]:
     inputs = document.get("inputs") if isinstance(document, dict) else None
-    yield from (entry for entry in inputs if isinstance(entry, dict)) if isinstance(inputs, list) else ()
+    yield from (
+        (entry for entry in inputs if isinstance(entry, dict)) if isinstance(inputs, list) else ()
+    )
 
 
 def _parameters(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,6 +131,10 @@ def _sent_bytes(entry: Mapping[str, Any]) -> int:
 
 def _replace(entry: dict[str, Any], size_bytes: int) -> None:
     if entry.get("data") is not None or "binary_data_size" in _parameters(entry):
-        raise MalformedRequest(f"input {entry.get('name')!r} has both an 'upload' and data of its own; expected one")
-    entry["parameters"] = {name: value for name, value in _parameters(entry).items() if name != UPLOAD}
+        raise MalformedRequest(
+            f"input {entry.get('name')!r} has both an 'upload' and data of its own; expected one"
+        )
+    entry["parameters"] = {
+        name: value for name, value in _parameters(entry).items() if name != UPLOAD
+    }
     entry["parameters"]["binary_data_size"] = size_bytes

@@ -1,8 +1,10 @@
-"""Webhooks as Standard Webhooks has them (https://www.standardwebhooks.com): signed, and sent to public addresses only.
+"""Webhooks as Standard Webhooks has them (https://www.standardwebhooks.com): signed, and sent to
+public addresses only.
 
-The receiver's name is resolved once, every address it has is checked, and the connection is made to a checked address:
-a name that answers differently the next time leads nowhere else. Redirects are not followed. Each caller has a secret
-of its own, derived from the service's, so that no receiver can forge another caller's messages.
+The receiver's name is resolved once, every address it has is checked, and the connection is made to
+a checked address: a name that answers differently the next time leads nowhere else. Redirects are
+not followed. Each caller has a secret of its own, derived from the service's, so that no receiver
+can forge another caller's messages.
 """
 
 import base64
@@ -20,7 +22,9 @@ from urllib.parse import SplitResult, urlsplit
 
 from onnxlift_runtime.errors import WebhookFailed
 
-TIMEOUT_S: Final = 10.0  # for the whole exchange; Standard Webhooks recommends 15 to 30 s, a job's news need less
+TIMEOUT_S: Final = (
+    10.0  # for the whole exchange; Standard Webhooks recommends 15 to 30 s, a job's news need less
+)
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - what a secret starts with
 _PORTS: Final = {"https": 443, "http": 80}
 # IPv6 addresses that carry an IPv4 address: its own checks decide (RFC 6052 section 2.1).
@@ -31,7 +35,9 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """One message to one receiver; ``id`` is the same in every try, ``timestamp_s`` the time of this one."""
+    """One message to one receiver; ``id`` is the same in every try, ``timestamp_s`` the time of
+    this one.
+    """
 
     url: str
     id: str
@@ -39,7 +45,9 @@ class Webhook:
     body: bytes
 
     def headers(self, secrets: Iterable[bytes]) -> dict[str, str]:
-        """The headers, with a signature by each secret: a receiver that knows one of them is content."""
+        """The headers, with a signature by each secret: a receiver that knows one of them is
+        content.
+        """
         signed = b".".join((self.id.encode(), str(self.timestamp_s).encode(), self.body))
         return {
             "Content-Type": "application/json",
@@ -61,7 +69,9 @@ def encode_secret(secret: bytes) -> str:
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address belongs to the public internet: not private, link-local, metadata, loopback or reserved."""
+    """Whether an address belongs to the public internet: not private, link-local, metadata,
+    loopback or reserved.
+    """
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped or address in _NAT64:
             return is_public(ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF))
@@ -72,7 +82,9 @@ def is_public(address: Address) -> bool:
 
 
 def send(webhook: Webhook, secrets: Iterable[bytes], *, private: bool = False) -> None:
-    """Deliver a message; ``private`` allows private addresses and plain HTTP. Raises ``WebhookFailed``."""
+    """Deliver a message; ``private`` allows private addresses and plain HTTP. Raises
+    ``WebhookFailed``.
+    """
     parts = urlsplit(webhook.url)
     if parts.scheme != "https" and not private:
         raise WebhookFailed(f"webhooks go to https addresses, not to {parts.scheme!r}")
@@ -80,7 +92,9 @@ def send(webhook: Webhook, secrets: Iterable[bytes], *, private: bool = False) -
     try:
         status = _post(parts, address, webhook.body, webhook.headers(secrets))
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise WebhookFailed(f"{parts.hostname} did not answer: {error or type(error).__name__}") from error
+        raise WebhookFailed(
+            f"{parts.hostname} did not answer: {error or type(error).__name__}"
+        ) from error
     if not 200 <= status < 300:
         told = "a redirect, which is not followed" if 300 <= status < 400 else "expected 2xx"
         raise WebhookFailed(f"{parts.hostname} answered {status}, {told}")
@@ -108,7 +122,9 @@ def _resolve(parts: SplitResult, *, private: bool) -> str:
 
 
 def _post(parts: SplitResult, address: str, body: bytes, headers: Mapping[str, str]) -> int:
-    """Send one request to the checked address and return its status; the answer's body stays unread."""
+    """Send one request to the checked address and return its status; the answer's body stays
+    unread.
+    """
     connection = _connect(parts, address)
     # A receiver that sends one byte at a time never runs into the socket's own time limit.
     stop = threading.Timer(TIMEOUT_S, _shut, [connection])
@@ -123,13 +139,17 @@ def _post(parts: SplitResult, address: str, body: bytes, headers: Mapping[str, s
 
 
 def _connect(parts: SplitResult, address: str) -> http.client.HTTPConnection:
-    """A connection to ``address`` that speaks to, and for https proves to be, the host of the URL."""
+    """A connection to ``address`` that speaks to, and for https proves to be, the host of the
+    URL.
+    """
     host = parts.hostname or ""
     raw = socket.create_connection((address, _port(parts)), TIMEOUT_S)
     connection = http.client.HTTPConnection(host, _port(parts), timeout=TIMEOUT_S)
     try:
         secured = parts.scheme == "https"
-        connection.sock = ssl.create_default_context().wrap_socket(raw, server_hostname=host) if secured else raw
+        connection.sock = (
+            ssl.create_default_context().wrap_socket(raw, server_hostname=host) if secured else raw
+        )
     except OSError:
         raw.close()
         raise

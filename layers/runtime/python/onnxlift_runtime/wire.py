@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from onnxlift_runtime.datatypes import datatype
-from onnxlift_runtime.errors import DatatypeMismatch, InputMismatch, MalformedRequest, PayloadTooLarge, ShapeMismatch
+from onnxlift_runtime.errors import (
+    DatatypeMismatch,
+    InputMismatch,
+    MalformedRequest,
+    PayloadTooLarge,
+    ShapeMismatch,
+)
 from onnxlift_runtime.manifest import Manifest, TensorSpec
 from onnxlift_runtime.settings import Limits
 
@@ -15,8 +21,8 @@ from onnxlift_runtime.settings import Limits
 class WireTensor:
     """One tensor of a request or an answer.
 
-    ``data`` is a memoryview or bytes of the binary extension, or what JSON held: a list, nested or flat. In answers it
-    may also be a numpy array, which the JSON writer takes as a list.
+    ``data`` is a memoryview or bytes of the binary extension, or what JSON held: a list, nested or
+    flat. In answers it may also be a numpy array, which the JSON writer takes as a list.
     """
 
     name: str
@@ -45,31 +51,44 @@ def check_names(names: Sequence[str], manifest: Manifest) -> None:
     expected = [spec.name for spec in manifest.inputs]
     for name in names:
         if name not in expected:
-            raise InputMismatch(f"model {manifest.name!r} has no input {name!r}; its inputs: {_listed(expected)}")
+            raise InputMismatch(
+                f"model {manifest.name!r} has no input {name!r}; its inputs: {_listed(expected)}"
+            )
         if names.count(name) > 1:
             raise InputMismatch(f"input {name!r} is given {names.count(name)} times, expected once")
     if missing := [name for name in expected if name not in names]:
-        raise InputMismatch(f"input {missing[0]!r} is missing; model {manifest.name!r} takes: {_listed(expected)}")
+        raise InputMismatch(
+            f"input {missing[0]!r} is missing; model {manifest.name!r} takes: {_listed(expected)}"
+        )
 
 
 def check_input(tensor: WireTensor, spec: TensorSpec, manifest: Manifest, limits: Limits) -> None:
-    """Datatype, shape, size and batch against the model, in Python integers and before any allocation."""
+    """Datatype, shape, size and batch against the model, in Python integers and before any
+    allocation.
+    """
     if tensor.datatype != spec.datatype:
-        raise DatatypeMismatch(f"input {tensor.name!r} has datatype {tensor.datatype}, the model takes {spec.datatype}")
-    if len(tensor.shape) > limits.max_dimensions:  # first, because even to print or multiply millions of them is work
+        raise DatatypeMismatch(
+            f"input {tensor.name!r} has datatype {tensor.datatype}, the model takes {spec.datatype}"
+        )
+    if (
+        len(tensor.shape) > limits.max_dimensions
+    ):  # first, because even to print or multiply millions of them is work
         raise ShapeMismatch(
-            f"input {tensor.name!r} has {len(tensor.shape)} dimensions, the model takes {_shape(spec.shape)}"
+            f"input {tensor.name!r} has {len(tensor.shape)} dimensions, the model takes "
+            f"{_shape(spec.shape)}"
         )
     fits = len(tensor.shape) == len(spec.shape) and all(
         want in (-1, got) for got, want in zip(tensor.shape, spec.shape, strict=True)
     )
     if not fits:
         raise ShapeMismatch(
-            f"input {tensor.name!r} has shape {_shape(tensor.shape)}, the model takes {_shape(spec.shape)}"
+            f"input {tensor.name!r} has shape {_shape(tensor.shape)}, the model takes "
+            f"{_shape(spec.shape)}"
         )
     if manifest.max_batch_size and tensor.shape and tensor.shape[0] > manifest.max_batch_size:
         raise ShapeMismatch(
-            f"input {tensor.name!r} has a batch of {tensor.shape[0]}, the model takes at most {manifest.max_batch_size}"
+            f"input {tensor.name!r} has a batch of {tensor.shape[0]}, the model takes at most "
+            f"{manifest.max_batch_size}"
         )
     _check_size(tensor, limits)
 
@@ -77,7 +96,9 @@ def check_input(tensor: WireTensor, spec: TensorSpec, manifest: Manifest, limits
 def _check_size(tensor: WireTensor, limits: Limits) -> None:
     """Bytes within the limit, and raw bytes as many as the shape announces."""
     item_bytes = datatype(tensor.datatype).size_bytes
-    size_bytes = tensor.count * (item_bytes or 4)  # BYTES: each element carries a length of four bytes
+    size_bytes = tensor.count * (
+        item_bytes or 4
+    )  # BYTES: each element carries a length of four bytes
     if size_bytes > limits.max_tensor_bytes:
         raise PayloadTooLarge(
             f"input {tensor.name!r} with shape {_shape(tensor.shape)} takes {size_bytes} bytes, "
@@ -97,11 +118,15 @@ def check_batch(tensors: Iterable[WireTensor], manifest: Manifest) -> None:
     batches = {tensor.name: tensor.shape[0] for tensor in tensors if tensor.shape}
     if len(set(batches.values())) > 1:
         told = ", ".join(f"{name!r} {size}" for name, size in batches.items())
-        raise ShapeMismatch(f"the inputs have different batch sizes ({told}), expected the same for all")
+        raise ShapeMismatch(
+            f"the inputs have different batch sizes ({told}), expected the same for all"
+        )
 
 
 def flatten(tensor: WireTensor) -> list[Any]:
-    """The elements of JSON ``data`` in row-major order: taken flat, or nested exactly as ``shape`` says."""
+    """The elements of JSON ``data`` in row-major order: taken flat, or nested exactly as ``shape``
+    says.
+    """
     items: list[Any] = tensor.data
     if len(items) == tensor.count and not (items and isinstance(items[0], list)):
         return items
@@ -124,7 +149,9 @@ def nested_shape(value: Any) -> tuple[int, ...]:
 
 
 def expect(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
-    """``value`` itself where it is of ``kind``; a JSON boolean is no number. Raises ``MalformedRequest``."""
+    """``value`` itself where it is of ``kind``; a JSON boolean is no number. Raises
+    ``MalformedRequest``.
+    """
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if isinstance(value, kinds) and not (isinstance(value, bool) and bool not in kinds):
         return value
@@ -139,7 +166,9 @@ def expect_mapping(value: Any, what: str) -> Mapping[str, Any]:
 
 
 def optional(document: Mapping[str, Any], key: str, default: Any) -> Any:
-    """A member that may be left out; clients made from typed models write such members as ``null``."""
+    """A member that may be left out; clients made from typed models write such members as
+    ``null``.
+    """
     value = document.get(key)
     return default if value is None else value
 

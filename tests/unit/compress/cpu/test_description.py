@@ -4,7 +4,10 @@ import platform
 
 from onnxlift.compress.cpu.description import describe, describe_cpu
 
-XEON = "processor : 0\nmodel name : Intel(R) Xeon(R)\nflags : fpu sse avx2 avx512f avx512_vnni hle\n\nprocessor : 1\n"
+XEON = (
+    "processor : 0\nmodel name : Intel(R) Xeon(R)\nflags : fpu sse avx2 avx512f avx512_vnni "
+    "hle\n\nprocessor : 1\n"
+)
 GRAVITON = "processor : 0\nFeatures : fp asimd crc32 asimddp\nCPU part : 0xd0c\n"
 
 

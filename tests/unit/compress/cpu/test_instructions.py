@@ -27,7 +27,9 @@ class _Machine:
         cls.patch.setattr(platform, "machine", lambda: architecture)
         cls.patch.setattr(platform, "system", lambda: system)
         cls.patch.setattr(mask, "cpu_flags", lambda: frozenset(flags.split()))
-        cls.patch.setattr(shutil, "which", lambda name: f"/bin/{name}" if name in tools.split() else None)
+        cls.patch.setattr(
+            shutil, "which", lambda name: f"/bin/{name}" if name in tools.split() else None
+        )
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,9 @@ def test_this_cpu_is_named_by_what_it_has(
         ("avx2 avx512_vnni cpuid_fault", "", None),
     ],
 )
-def test_the_fastest_road_to_avx2_is_taken(machine: type[_Machine], flags: str, tools: str, road: str | None) -> None:
+def test_the_fastest_road_to_avx2_is_taken(
+    machine: type[_Machine], flags: str, tools: str, road: str | None
+) -> None:
     machine.be("x86_64", flags, tools)
 
     found = available(InstructionSet.AVX2)
@@ -74,7 +78,8 @@ def test_no_road_names_every_tool_that_is_missing(machine: type[_Machine]) -> No
     reasons = [available(item).reason for item in (InstructionSet.AVX2, InstructionSet.NEOVERSE_N1)]
 
     assert reasons == [
-        "not available because this CPU (or its hypervisor) does not offer cpuid_fault, and there is no qemu-x86_64 on "
+        "not available because this CPU (or its hypervisor) does not offer cpuid_fault, and there "
+        "is no qemu-x86_64 on "
         "the path (package qemu-user)",
         "not available because there is no qemu-aarch64 on the path (package qemu-user)",
     ]
@@ -86,7 +91,9 @@ def test_vnni_cannot_be_reached_from_a_cpu_without_it(machine: type[_Machine]) -
     assert "no avx512_vnni" in available(InstructionSet.VNNI).reason
 
 
-def test_arm64_needs_its_folder_and_says_how_to_make_it(machine: type[_Machine], tmp_path: Path) -> None:
+def test_arm64_needs_its_folder_and_says_how_to_make_it(
+    machine: type[_Machine], tmp_path: Path
+) -> None:
     machine.be("x86_64", "avx2", "qemu-aarch64")
     missing = available(InstructionSet.NEOVERSE_N1)
 

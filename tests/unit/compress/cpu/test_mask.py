@@ -40,7 +40,11 @@ def test_a_masked_process_sees_avx2_and_neither_avx512_nor_vnni(tmp_path: Path) 
     subprocess.run([shutil.which("cc") or "gcc", "-o", program, source], check=True)
 
     seen = subprocess.run(
-        [program], env={**os.environ, "LD_PRELOAD": str(mask.library())}, capture_output=True, text=True, check=True
+        [program],
+        env={**os.environ, "LD_PRELOAD": str(mask.library())},
+        capture_output=True,
+        text=True,
+        check=True,
     )
 
     assert seen.stdout == "1 0 0"

@@ -30,7 +30,9 @@ def _saved(model: onnx.ModelProto, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("instructions", list(InstructionSet))
-def test_a_model_answers_alike_wherever_it_can_run(instructions: InstructionSet, tmp_path: Path) -> None:
+def test_a_model_answers_alike_wherever_it_can_run(
+    instructions: InstructionSet, tmp_path: Path
+) -> None:
     if not (road := available(instructions)):
         pytest.skip(road.reason)
     model = builders.mlp()
@@ -47,7 +49,9 @@ def test_weights_that_saturate_differ_on_avx2_and_bounded_ones_agree(tmp_path: P
         pytest.skip(road.reason)
     model = builders.linear(64, 8, bias=False)
     weight = np.sign(np.random.default_rng(0).normal(size=8)) * np.linspace(0.95, 1, 64)[:, None]
-    model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(weight.astype(np.float32), "weight"))
+    model.graph.initializer[0].CopyFrom(
+        onnx.numpy_helper.from_array(weight.astype(np.float32), "weight")
+    )
     expected = run(model, {"x": ROWS})
 
     agreement = {}
@@ -60,7 +64,9 @@ def test_weights_that_saturate_differ_on_avx2_and_bounded_ones_agree(tmp_path: P
     assert agreement["ignore"] > 0.05
 
 
-def test_no_road_is_an_error_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_road_is_an_error_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(
         "onnxlift.compress.cpu.process.available",
         lambda wanted: Availability(wanted, None, "not available because ..."),

@@ -14,7 +14,8 @@ from onnxlift.compress.page.scale import Losses, Straight
 _HAIR = 1e-6  # pixels that rounding may add
 _numbers = st.floats(0, 100, allow_nan=False)
 _points = st.lists(
-    st.builds(Point, st.just(1), st.just("a"), _numbers, _numbers, _numbers, st.just("lost")), max_size=12
+    st.builds(Point, st.just(1), st.just("a"), _numbers, _numbers, _numbers, st.just("lost")),
+    max_size=12,
 )
 _pixels = st.floats(0, 500)
 
@@ -89,14 +90,22 @@ def _box(label: Label) -> tuple[float, float, float, float]:
     return left, middle - LINE_HEIGHT / 2, left + width, middle + LINE_HEIGHT / 2
 
 
-@given(st.lists(st.builds(Mark, _pixels, _pixels, st.sampled_from(["1", "12", "3 int8-smooth"])), max_size=15))
+@given(
+    st.lists(
+        st.builds(Mark, _pixels, _pixels, st.sampled_from(["1", "12", "3 int8-smooth"])),
+        max_size=15,
+    )
+)
 def test_words_neither_overlap_nor_leave_the_plot(marks: list[Mark]) -> None:
     boxes = [_box(label) for label in place_labels(marks, 0, 0, 500, 500)]
 
     for first, second in combinations(boxes, 2):
         beside = first[2] <= second[0] + _HAIR or second[2] <= first[0] + _HAIR
         assert beside or first[3] <= second[1] + _HAIR or second[3] <= first[1] + _HAIR
-    assert all(left >= 0 and top >= 0 and right <= 500 and bottom <= 500 for left, top, right, bottom in boxes)
+    assert all(
+        left >= 0 and top >= 0 and right <= 500 and bottom <= 500
+        for left, top, right, bottom in boxes
+    )
 
 
 def test_the_first_word_gets_the_place_beside_its_point() -> None:

@@ -1,4 +1,6 @@
-"""The page for people: one file without scripts or requests, whose names cannot break out, that says what counts."""
+"""The page for people: one file without scripts or requests, whose names cannot break out, that
+says what counts.
+"""
 
 import re
 from dataclasses import replace
@@ -11,7 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onnxlift.compress.page import draw
-from onnxlift.compress.report import CandidateRow, LayerSize, NodeSensitivity, PrecisionError, Report
+from onnxlift.compress.report import (
+    CandidateRow,
+    LayerSize,
+    NodeSensitivity,
+    PrecisionError,
+    Report,
+)
 from tests.unit.compress import findings
 
 HOSTILE: Final = (
@@ -26,8 +34,37 @@ HOSTILE: Final = (
     "&lt;b&gt; &amp; &quot;",
 )
 HARMLESS: Final = {
-    *("html", "head", "meta", "title", "style", "body", "main", "header", "section", "div", "figure", "span"),
-    *("h1", "h2", "h3", "p", "b", "strong", "small", "code", "ul", "li", "dl", "dt", "dd", "details", "summary"),
+    *(
+        "html",
+        "head",
+        "meta",
+        "title",
+        "style",
+        "body",
+        "main",
+        "header",
+        "section",
+        "div",
+        "figure",
+        "span",
+    ),
+    *(
+        "h1",
+        "h2",
+        "h3",
+        "p",
+        "b",
+        "strong",
+        "small",
+        "code",
+        "ul",
+        "li",
+        "dl",
+        "dt",
+        "dd",
+        "details",
+        "summary",
+    ),
     *("table", "caption", "thead", "tbody", "tr", "th", "td"),
     *("svg", "desc", "g", "line", "text", "rect", "path", "circle"),
 }
@@ -68,7 +105,11 @@ def test_hostile_names_stay_text(report: Report) -> None:
 
     reader = _read(page)
     assert reader.tags <= HARMLESS
-    assert not {name for name in reader.attributes if name.startswith("on") or name in ("src", "href", "style")}
+    assert not {
+        name
+        for name in reader.attributes
+        if name.startswith("on") or name in ("src", "href", "style")
+    }
     page.encode("utf-8")
 
 
@@ -152,7 +193,13 @@ def test_the_page_says_that_fp32_ships() -> None:
 def test_the_page_says_that_nothing_passed() -> None:
     report = findings.report()
 
-    text = _text(draw(replace(report, candidates=tuple(replace(row, status="lost") for row in report.candidates))))
+    text = _text(
+        draw(
+            replace(
+                report, candidates=tuple(replace(row, status="lost") for row in report.candidates)
+            )
+        )
+    )
 
     assert "No recipe keeps the model within its quality limit" in text
 
@@ -160,7 +207,10 @@ def test_the_page_says_that_nothing_passed() -> None:
 def test_every_drawing_is_described_in_words() -> None:
     page = draw(findings.report())
 
-    drawings = [ET.fromstring(found) for found in re.findall(r"<svg(?=[^>]*role=\"img\").*?</svg>", page, re.DOTALL)]
+    drawings = [
+        ET.fromstring(found)
+        for found in re.findall(r"<svg(?=[^>]*role=\"img\").*?</svg>", page, re.DOTALL)
+    ]
     assert len(drawings) == 2
     for drawing in drawings:
         named = drawing.attrib["aria-labelledby"].split()
@@ -177,10 +227,16 @@ def test_each_measured_candidate_is_on_both_plots_with_its_figures_on_hover() ->
 
 
 def test_a_huge_model_still_gives_a_small_page() -> None:
-    rows = tuple(findings.candidate(f"recipe-{number}", 20 + number, 0.99, 5.0) for number in range(60))
+    rows = tuple(
+        findings.candidate(f"recipe-{number}", 20 + number, 0.99, 5.0) for number in range(60)
+    )
     nodes = tuple(
         NodeSensitivity(
-            f"/block.{number}/{'x' * 200}", "MatMul", f"block.{number}", 1, (PrecisionError("int8", number),)
+            f"/block.{number}/{'x' * 200}",
+            "MatMul",
+            f"block.{number}",
+            1,
+            (PrecisionError("int8", number),),
         )
         for number in range(5_000)
     )

@@ -17,7 +17,9 @@ def _lookup(columns: int = 128, rows: int = 500, kind: type = np.float32) -> onn
     table: np.ndarray = np.random.default_rng(0).normal(size=(rows, columns)).astype(kind)
     node = helper.make_node("Gather", ["table", "indices"], ["rows"], name="lookup")
     outputs = [builders.value("rows", "FP32" if kind is np.float32 else "FP16", (-1, -1, columns))]
-    return builders.build([node], [builders.value("indices", "INT64", (-1, -1))], outputs, {"table": table})
+    return builders.build(
+        [node], [builders.value("indices", "INT64", (-1, -1))], outputs, {"table": table}
+    )
 
 
 INDICES = {"indices": np.random.default_rng(1).integers(0, 500, (3, 7))}
@@ -28,7 +30,9 @@ INDICES = {"indices": np.random.default_rng(1).integers(0, 500, (3, 7))}
     [(8, True, 0.9999), (8, False, 0.9999), (4, True, 0.99), (4, False, 0.99), (2, False, 0.8)],
 )
 @pytest.mark.parametrize("kind", [np.float32, np.float16])
-def test_looked_up_rows_are_near_in_every_format(bits: int, symmetric: bool, least: float, kind: type) -> None:
+def test_looked_up_rows_are_near_in_every_format(
+    bits: int, symmetric: bool, least: float, kind: type
+) -> None:
     model = _lookup(kind=kind)
 
     packed = Embeddings(bits, 32, symmetric).apply(model, Context())
@@ -63,13 +67,20 @@ def test_only_the_table_changes() -> None:
     assert model.SerializeToString() == before
     gone = set(constants(model)) - set(constants(packed))
     assert gone == {"words"}
-    assert all(constants(packed)[name] == data for name, data in constants(model).items() if name != "words")
+    assert all(
+        constants(packed)[name] == data
+        for name, data in constants(model).items()
+        if name != "words"
+    )
     assert cosine(run(packed, samples()), run(model, samples())) > 0.999
 
 
 def test_two_lookups_in_one_table_store_it_once() -> None:
     table = np.random.default_rng(0).normal(size=(600, 32)).astype(np.float32)
-    nodes = [helper.make_node("Gather", ["table", name], [f"{name}_rows"], name=name) for name in ("a", "b")]
+    nodes = [
+        helper.make_node("Gather", ["table", name], [f"{name}_rows"], name=name)
+        for name in ("a", "b")
+    ]
     inputs = [builders.value(name, "INT64", (-1,)) for name in ("a", "b")]
     outputs = [builders.value(f"{name}_rows", "FP32", (-1, 32)) for name in ("a", "b")]
     model = builders.build(nodes, inputs, outputs, {"table": table})

@@ -22,7 +22,11 @@ def _weight_types(model: onnx.ModelProto) -> set[int]:
 
 @pytest.mark.parametrize(
     ("model", "feed"),
-    [(builders.mlp(), {"x": ROWS}), (builders.convolution(), {"pixels": PIXELS}), (transformer(), samples())],
+    [
+        (builders.mlp(), {"x": ROWS}),
+        (builders.convolution(), {"pixels": PIXELS}),
+        (transformer(), samples()),
+    ],
     ids=["mlp", "convolution", "transformer"],
 )
 def test_a_half_precision_model_stays_near_and_keeps_its_inputs_and_outputs(
@@ -35,8 +39,12 @@ def test_a_half_precision_model_stays_near_and_keeps_its_inputs_and_outputs(
     assert isinstance(Float16(), Step)
     assert model.SerializeToString() == before
     assert _weight_types(halved) == {TensorProto.FLOAT16}
-    assert [(item.name, item.type.tensor_type.elem_type) for item in [*halved.graph.input, *halved.graph.output]] == [
-        (item.name, item.type.tensor_type.elem_type) for item in [*model.graph.input, *model.graph.output]
+    assert [
+        (item.name, item.type.tensor_type.elem_type)
+        for item in [*halved.graph.input, *halved.graph.output]
+    ] == [
+        (item.name, item.type.tensor_type.elem_type)
+        for item in [*model.graph.input, *model.graph.output]
     ]
     assert cosine(run(halved, feed), run(model, feed)) > 0.9999
 
@@ -51,7 +59,9 @@ def test_an_excluded_node_stays_float32() -> None:
 
 
 def test_halving_again_gives_the_same_bytes() -> None:
-    first, second = (Float16().apply(transformer(), Context()).SerializeToString() for _ in range(2))
+    first, second = (
+        Float16().apply(transformer(), Context()).SerializeToString() for _ in range(2)
+    )
 
     assert first == second
 

@@ -19,12 +19,16 @@ ROWS = np.random.default_rng(2).normal(size=(70, 16)).astype(np.float32)
 
 def _int8_weights(model: onnx.ModelProto) -> dict[str, np.ndarray]:
     found = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    return {name: array for name, array in found.items() if array.dtype == np.int8 and array.ndim == 2}
+    return {
+        name: array for name, array in found.items() if array.dtype == np.int8 and array.ndim == 2
+    }
 
 
 @pytest.mark.parametrize("rounding", ["nearest", "compensated"])
 @pytest.mark.parametrize("saturation", ["ignore", "avoid", "halve"])
-def test_every_setting_stays_near_and_keeps_inputs_and_outputs(rounding: Rounding, saturation: Saturation) -> None:
+def test_every_setting_stays_near_and_keeps_inputs_and_outputs(
+    rounding: Rounding, saturation: Saturation
+) -> None:
     model = builders.mlp()
     before = model.SerializeToString()
 
@@ -61,11 +65,15 @@ def test_an_excluded_node_stays_as_it_is() -> None:
     rounding=st.sampled_from(["nearest", "compensated"]),
     spread=st.floats(0.01, 3),
 )
-def test_no_pair_of_weights_can_saturate(seed: int, inputs: int, rounding: str, spread: float) -> None:
+def test_no_pair_of_weights_can_saturate(
+    seed: int, inputs: int, rounding: str, spread: float
+) -> None:
     random = np.random.default_rng(seed)
     weight = np.sign(random.normal(size=(inputs, 5))) * random.lognormal(0, spread, (inputs, 5))
     model = builders.linear(inputs, 5)
-    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight.astype(np.float32), "weight"))
+    model.graph.initializer[0].CopyFrom(
+        numpy_helper.from_array(weight.astype(np.float32), "weight")
+    )
     rows = random.normal(size=(64, inputs)).astype(np.float32)
 
     quantized = MatMulInt8(rounding, "avoid").apply(model, Context({"x": rows}))  # type: ignore[arg-type]
@@ -92,7 +100,9 @@ def test_compensation_loses_less_than_rounding_to_nearest() -> None:
 
     errors = {}
     for rounding, quantized in found.items():
-        parts = {tensor.name: numpy_helper.to_array(tensor) for tensor in quantized.graph.initializer}
+        parts = {
+            tensor.name: numpy_helper.to_array(tensor) for tensor in quantized.graph.initializer
+        }
         off = weight - parts["weight/int8"] * parts["weight/scale"]
         errors[rounding] = np.einsum("ko,kj,jo->", off, moment, off)
     assert errors["compensated"] < 0.5 * errors["nearest"]

@@ -1,4 +1,6 @@
-"""Prune: exactly as many zeros as asked for, in weights alone, and less lost when the others take over."""
+"""Prune: exactly as many zeros as asked for, in weights alone, and less lost when the others take
+over.
+"""
 
 import numpy as np
 import onnx
@@ -53,7 +55,9 @@ def test_every_layer_has_the_sparsity_asked_for_when_the_scope_is_a_layer() -> N
 
     pruned = Prune(0.35, scope="layer").apply(model, Context({"x": x}))
 
-    assert _zeros(pruned) == {name: round(0.35 * weight.size) for name, weight in _weights(model).items()}
+    assert _zeros(pruned) == {
+        name: round(0.35 * weight.size) for name, weight in _weights(model).items()
+    }
 
 
 def test_the_weights_under_the_threshold_go_and_the_others_stay_without_reconstruction() -> None:
@@ -62,7 +66,9 @@ def test_the_weights_under_the_threshold_go_and_the_others_stay_without_reconstr
     pruned = Prune(threshold=0.2, reconstruct=False).apply(model, Context())
 
     for name, weight in _weights(model).items():
-        np.testing.assert_array_equal(_weights(pruned)[name], np.where(np.abs(weight) < 0.2, 0, weight))
+        np.testing.assert_array_equal(
+            _weights(pruned)[name], np.where(np.abs(weight) < 0.2, 0, weight)
+        )
 
 
 def test_a_normalised_score_compares_layers_of_unlike_scale() -> None:
@@ -97,7 +103,9 @@ def test_only_weights_and_biases_change() -> None:
         tuple(tensor.dims) for tensor in model.graph.initializer
     )
     old = {tensor.SerializeToString() for tensor in model.graph.initializer}
-    kept_names = {tensor.name for tensor in pruned.graph.initializer if tensor.SerializeToString() in old}
+    kept_names = {
+        tensor.name for tensor in pruned.graph.initializer if tensor.SerializeToString() in old
+    }
     assert kept_names >= {"half", "low", "high", "flat", *(f"norm{index}" for index in range(4))}
 
 
@@ -110,7 +118,10 @@ def test_an_excluded_node_and_shared_weights_stay_as_they_are() -> None:
         for index, name in enumerate(names)
     ]
     model = builders.build(
-        nodes, [builders.value("v0", "FP32", (-1, 6))], [builders.value("v3", "FP32", (-1, 6))], constants
+        nodes,
+        [builders.value("v0", "FP32", (-1, 6))],
+        [builders.value("v3", "FP32", (-1, 6))],
+        constants,
     )
 
     pruned = Prune(0.5, reconstruct=False).apply(model, Context())
@@ -127,10 +138,14 @@ def test_an_excluded_node_and_shared_weights_stay_as_they_are() -> None:
     sparsity=st.floats(0.2, 0.8),
     scope=st.sampled_from(["model", "layer"]),
 )
-def test_reconstruction_loses_less_on_new_samples(seed: int, kind: str, sparsity: float, scope: str) -> None:
+def test_reconstruction_loses_less_on_new_samples(
+    seed: int, kind: str, sparsity: float, scope: str
+) -> None:
     random = np.random.default_rng(seed)
     shapes = {"mlp": (10,), "cnn": (2, 8, 8), "feed_forward": (6, 8)}
-    model = networks.mlp(random, (10, 24, 16, 4)) if kind == "mlp" else getattr(networks, kind)(random)
+    model = (
+        networks.mlp(random, (10, 24, 16, 4)) if kind == "mlp" else getattr(networks, kind)(random)
+    )
     x = networks.correlated(random, 384, *shapes[kind])
     known, new = x[:256], x[256:]
 
@@ -146,7 +161,9 @@ def test_reconstruction_loses_less_on_new_samples(seed: int, kind: str, sparsity
 def test_a_transformer_keeps_its_answers_and_its_outputs() -> None:
     model, context = transformer(), Context(samples())
 
-    plain, fitted = (Prune(0.5, reconstruct=choice).apply(model, context) for choice in (False, True))
+    plain, fitted = (
+        Prune(0.5, reconstruct=choice).apply(model, context) for choice in (False, True)
+    )
 
     expected = run(model, context.samples)
     errors = [np.square(run(item, context.samples) - expected).sum() for item in (plain, fitted)]
@@ -161,7 +178,9 @@ def test_the_mask_leaves_out_the_smallest(weights: list[int], data: st.DataObjec
     mask = kept(np.array(weights, np.float32), count)
 
     assert (~mask).sum() == count
-    assert max(np.abs(np.array(weights)[~mask]), default=0) <= min(np.abs(np.array(weights)[mask]), default=9)
+    assert max(np.abs(np.array(weights)[~mask]), default=0) <= min(
+        np.abs(np.array(weights)[mask]), default=9
+    )
 
 
 @pytest.mark.parametrize(

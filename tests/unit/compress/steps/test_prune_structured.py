@@ -1,4 +1,6 @@
-"""Prune structured: smaller weights between the same inputs and outputs, and layers that make up for what went."""
+"""Prune structured: smaller weights between the same inputs and outputs, and layers that make up
+for what went.
+"""
 
 import numpy as np
 import onnx
@@ -21,14 +23,19 @@ SHAPES = {"mlp": (10,), "cnn": (2, 8, 8), "feed_forward": (6, 8)}
 
 
 def _network(kind: str, random: np.random.Generator) -> onnx.ModelProto:
-    model: onnx.ModelProto = networks.mlp(random, (10, 24, 16, 4)) if kind == "mlp" else getattr(networks, kind)(random)
+    model: onnx.ModelProto = (
+        networks.mlp(random, (10, 24, 16, 4)) if kind == "mlp" else getattr(networks, kind)(random)
+    )
     return model
 
 
 def _inputs(model: onnx.ModelProto) -> dict[str, list[tuple[int, ...]]]:
     """The shapes of the constants that each node reads, by the node's name."""
     shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
-    return {node.name: [shapes[name] for name in node.input if name in shapes] for node in model.graph.node}
+    return {
+        node.name: [shapes[name] for name in node.input if name in shapes]
+        for node in model.graph.node
+    }
 
 
 def _error(changed: onnx.ModelProto, model: onnx.ModelProto, x: np.ndarray) -> float:
@@ -72,7 +79,9 @@ def test_everything_that_carries_the_channels_gets_narrower_and_nothing_else() -
     assert isinstance(step, Step)
     assert model.SerializeToString() == before
     assert step.apply(model, Context({"x": x})).SerializeToString() == pruned.SerializeToString()
-    assert [node.op_type for node in pruned.graph.node] == [node.op_type for node in model.graph.node]
+    assert [node.op_type for node in pruned.graph.node] == [
+        node.op_type for node in model.graph.node
+    ]
     found = _inputs(pruned)
     first, second, hidden = found["first"][0][0], found["second"][0][0], found["hidden"][0][1]
     assert (first < 12, second < 16, hidden < 20) == (True, True, True)
@@ -96,7 +105,11 @@ def test_small_weights_go_without_samples(score: str) -> None:
 
     pruned = PruneStructured(0.2, score, multiple=1, reconstruct=False).apply(model, Context())  # type: ignore[arg-type]
 
-    [left, _] = [numpy_helper.to_array(item) for item in pruned.graph.initializer if item.name in ("w0_1", "b0_1")]
+    [left, _] = [
+        numpy_helper.to_array(item)
+        for item in pruned.graph.initializer
+        if item.name in ("w0_1", "b0_1")
+    ]
     np.testing.assert_array_equal(left, np.delete(weight, [2, 5, 7], axis=0))
 
 
@@ -121,13 +134,17 @@ def test_a_transformer_loses_feed_forward_width_alone() -> None:
 
     pruned = PruneStructured(0.05).apply(model, context)
 
-    changed = {name: shapes for name, shapes in _inputs(pruned).items() if shapes != _inputs(model)[name]}
+    changed = {
+        name: shapes for name, shapes in _inputs(pruned).items() if shapes != _inputs(model)[name]
+    }
     assert changed == {"wide": [(32, 32)], "wide_add": [(32,)], "narrow": [(32, 32)]}
 
 
 def test_a_value_that_is_summed_with_another_keeps_its_channels() -> None:
     random = np.random.default_rng(0)
-    constants = {name: networks.normal(random, 8, 8, 1, 1, scale=0.3) for name in ("k0", "k1", "k2")}
+    constants = {
+        name: networks.normal(random, 8, 8, 1, 1, scale=0.3) for name in ("k0", "k1", "k2")
+    }
     nodes = [
         make_node("Conv", ["x", "k0"], ["c0"], name="stem"),
         make_node("Conv", ["c0", "k1"], ["c1"], name="inner"),
@@ -150,14 +167,23 @@ def test_a_value_that_is_summed_with_another_keeps_its_channels() -> None:
 @pytest.mark.parametrize("operator", ["Softmax", "LayerNormalization"])
 def test_what_mixes_channels_ends_a_group(operator: str) -> None:
     random = np.random.default_rng(0)
-    constants = {"w0": networks.normal(random, 8, 8), "w1": networks.normal(random, 8, 8), "g": np.ones(8, np.float32)}
+    constants = {
+        "w0": networks.normal(random, 8, 8),
+        "w1": networks.normal(random, 8, 8),
+        "g": np.ones(8, np.float32),
+    }
     nodes = [
         make_node("MatMul", ["x", "w0"], ["h"], name="n0"),
-        make_node(operator, ["h", "g"] if operator == "LayerNormalization" else ["h"], ["m"], name="mix"),
+        make_node(
+            operator, ["h", "g"] if operator == "LayerNormalization" else ["h"], ["m"], name="mix"
+        ),
         make_node("MatMul", ["m", "w1"], ["y"], name="n1"),
     ]
     model = builders.build(
-        nodes, [builders.value("x", "FP32", (-1, 8))], [builders.value("y", "FP32", (-1, 8))], constants
+        nodes,
+        [builders.value("x", "FP32", (-1, 8))],
+        [builders.value("y", "FP32", (-1, 8))],
+        constants,
     )
 
     with pytest.raises(RecipeInvalid, match="no channels"):
@@ -174,7 +200,9 @@ def test_a_value_that_is_an_output_keeps_its_channels() -> None:
 
 def test_an_excluded_reader_keeps_its_inputs() -> None:
     with pytest.raises(RecipeInvalid, match="no channels"):
-        PruneStructured(exclude=("gemm2",)).apply(builders.mlp(), Context({"x": np.ones((8, 16), np.float32)}))
+        PruneStructured(exclude=("gemm2",)).apply(
+            builders.mlp(), Context({"x": np.ones((8, 16), np.float32)})
+        )
 
 
 def test_a_share_that_cannot_be_reached_names_the_largest_that_can() -> None:
@@ -182,7 +210,9 @@ def test_a_share_that_cannot_be_reached_names_the_largest_that_can() -> None:
         PruneStructured(0.9, "l1").apply(builders.mlp(), Context())
 
 
-@pytest.mark.parametrize("settings", [{"share": 0.0}, {"share": 1.0}, {"score": "l3"}, {"multiple": 0}])
+@pytest.mark.parametrize(
+    "settings", [{"share": 0.0}, {"share": 1.0}, {"score": "l3"}, {"multiple": 0}]
+)
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(RecipeInvalid, match="prune_structured takes"):
         PruneStructured(**settings)  # type: ignore[arg-type]

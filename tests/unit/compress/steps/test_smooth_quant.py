@@ -1,4 +1,6 @@
-"""SmoothQuant: the same answers, narrower channels, and no new nodes where the operator before takes the scales."""
+"""SmoothQuant: the same answers, narrower channels, and no new nodes where the operator before
+takes the scales.
+"""
 
 import numpy as np
 import pytest
@@ -24,7 +26,9 @@ def test_the_answers_stay_and_the_given_model_too(alpha: float | None) -> None:
     smoothed = SmoothQuant(alpha).apply(model, CONTEXT)
 
     assert model.SerializeToString() == before
-    np.testing.assert_allclose(run(smoothed, CONTEXT.samples), run(model, CONTEXT.samples), rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(
+        run(smoothed, CONTEXT.samples), run(model, CONTEXT.samples), rtol=2e-3, atol=2e-3
+    )
 
 
 def test_channels_are_equally_wide_when_alpha_is_1() -> None:
@@ -32,7 +36,11 @@ def test_channels_are_equally_wide_when_alpha_is_1() -> None:
     name = next(node.input[0] for node in smoothed.graph.node if node.name == "query")
 
     widest = np.max(
-        [np.abs(seen[name]).max(axis=(0, 1)) for seen in observe(smoothed, [name], CONTEXT.samples)], axis=0
+        [
+            np.abs(seen[name]).max(axis=(0, 1))
+            for seen in observe(smoothed, [name], CONTEXT.samples)
+        ],
+        axis=0,
     )
 
     np.testing.assert_allclose(widest, 1, rtol=1e-5)
@@ -56,8 +64,12 @@ def test_attention_takes_the_scales_of_its_output_in_the_value_projection() -> N
 
     smoothed = SmoothQuant(0.7, exclude=others).apply(model, CONTEXT)
 
-    assert [node.op_type for node in smoothed.graph.node] == [node.op_type for node in model.graph.node]
-    changed = {name for name, data in constants(model).items() if constants(smoothed).get(name) != data}
+    assert [node.op_type for node in smoothed.graph.node] == [
+        node.op_type for node in model.graph.node
+    ]
+    changed = {
+        name for name, data in constants(model).items() if constants(smoothed).get(name) != data
+    }
     assert changed == {"value_w", "value_b", "dense_w"}
 
 
@@ -74,7 +86,9 @@ def test_a_relu_passes_the_scales_on_to_the_layer_before() -> None:
 def test_other_readers_of_a_smoothed_value_see_what_they_saw() -> None:
     smoothed = SmoothQuant(0.7).apply(transformer(), CONTEXT)
 
-    adds = {node.name: list(node.input) for node in smoothed.graph.node if node.name == "residual_add"}
+    adds = {
+        node.name: list(node.input) for node in smoothed.graph.node if node.name == "residual_add"
+    }
 
     assert adds == {"residual_add": ["dense_out", "start"]}
 
@@ -96,14 +110,18 @@ def test_missing_samples_are_named() -> None:
 
 def test_a_projection_of_a_projection_takes_the_scales_in_its_weights() -> None:
     weights = {
-        name: np.random.default_rng(3).normal(size=(8, 8)).astype(np.float32) for name in ("first_w", "second_w")
+        name: np.random.default_rng(3).normal(size=(8, 8)).astype(np.float32)
+        for name in ("first_w", "second_w")
     }
     nodes = [
         helper.make_node("MatMul", ["x", "first_w"], ["h"], name="first"),
         helper.make_node("MatMul", ["h", "second_w"], ["y"], name="second"),
     ]
     model = builders.build(
-        nodes, [builders.value("x", "FP32", (-1, 8))], [builders.value("y", "FP32", (-1, 8))], weights
+        nodes,
+        [builders.value("x", "FP32", (-1, 8))],
+        [builders.value("y", "FP32", (-1, 8))],
+        weights,
     )
     rows = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
 
@@ -111,4 +129,6 @@ def test_a_projection_of_a_projection_takes_the_scales_in_its_weights() -> None:
 
     assert [node.op_type for node in smoothed.graph.node] == ["MatMul", "MatMul"]
     assert constants(smoothed)["first_w_1"] != constants(model)["first_w"]
-    np.testing.assert_allclose(run(smoothed, {"x": rows}), run(model, {"x": rows}), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        run(smoothed, {"x": rows}), run(model, {"x": rows}), rtol=1e-3, atol=1e-4
+    )

@@ -1,4 +1,6 @@
-"""Each step: close to the model it was given, the intended tensors changed, nothing else, and the same every time."""
+"""Each step: close to the model it was given, the intended tensors changed, nothing else, and the
+same every time.
+"""
 
 from typing import Any
 
@@ -58,7 +60,9 @@ def test_a_step_stays_close_changes_no_input_and_repeats_itself(
     assert _cosine(_run(changed, samples), _run(model, samples)) > 0.99
     assert step.apply(model, Context(samples)).SerializeToString() == changed.SerializeToString()
     assert list(changed.graph.input) == list(model.graph.input)
-    assert [value.name for value in changed.graph.output] == [value.name for value in model.graph.output]
+    assert [value.name for value in changed.graph.output] == [
+        value.name for value in model.graph.output
+    ]
 
 
 def test_clean_folds_constants_and_keeps_the_answers() -> None:
@@ -68,26 +72,36 @@ def test_clean_folds_constants_and_keeps_the_answers() -> None:
         helper.make_node("MatMul", ["x", "weight"], ["y"], name="matmul"),
     ]
     model = builders.build(
-        nodes, [builders.value("x", "FP32", (-1, 4))], [builders.value("y", "FP32", (-1, 3))], constants
+        nodes,
+        [builders.value("x", "FP32", (-1, 4))],
+        [builders.value("y", "FP32", (-1, 3))],
+        constants,
     )
 
     changed = Clean().apply(model, Context())
 
     assert [node.op_type for node in changed.graph.node] == ["MatMul"]
-    np.testing.assert_array_equal(_run(changed, {"x": ROWS[:, :4]}), _run(model, {"x": ROWS[:, :4]}))
+    np.testing.assert_array_equal(
+        _run(changed, {"x": ROWS[:, :4]}), _run(model, {"x": ROWS[:, :4]})
+    )
 
 
 def test_clean_infers_shapes() -> None:
     changed = Clean(optimize=False).apply(builders.mlp(hidden=64), Context())
 
     shapes = {
-        item.name: [dim.dim_value for dim in item.type.tensor_type.shape.dim] for item in changed.graph.value_info
+        item.name: [dim.dim_value for dim in item.type.tensor_type.shape.dim]
+        for item in changed.graph.value_info
     }
     assert shapes["h"][-1] == 64
 
 
-@pytest.mark.parametrize(("weight_type", "data_type"), [("int8", TensorProto.INT8), ("uint8", TensorProto.UINT8)])
-def test_int8_dynamic_turns_weights_into_integers_and_leaves_biases(weight_type: Any, data_type: int) -> None:
+@pytest.mark.parametrize(
+    ("weight_type", "data_type"), [("int8", TensorProto.INT8), ("uint8", TensorProto.UINT8)]
+)
+def test_int8_dynamic_turns_weights_into_integers_and_leaves_biases(
+    weight_type: Any, data_type: int
+) -> None:
     changed = Int8Dynamic(weight_type=weight_type).apply(builders.mlp(), Context())
 
     assert set(_types(changed)) == {data_type}
@@ -113,14 +127,20 @@ def test_reduce_range_keeps_weights_within_seven_bits() -> None:
 
 def _largest(model: onnx.ModelProto) -> int:
     weights = [
-        tensor for tensor in model.graph.initializer if tensor.data_type == TensorProto.INT8 and len(tensor.dims) > 1
+        tensor
+        for tensor in model.graph.initializer
+        if tensor.data_type == TensorProto.INT8 and len(tensor.dims) > 1
     ]
-    return max(int(np.abs(onnx.numpy_helper.to_array(tensor).astype(int)).max()) for tensor in weights)
+    return max(
+        int(np.abs(onnx.numpy_helper.to_array(tensor).astype(int)).max()) for tensor in weights
+    )
 
 
 @pytest.mark.parametrize("step", [Int8Dynamic(), Int8Static()], ids=repr)
 def test_a_model_without_weights_is_refused_with_its_operators(step: Step) -> None:
-    with pytest.raises(RecipeInvalid, match=r"no constant weights to quantize; the model's operators are Identity"):
+    with pytest.raises(
+        RecipeInvalid, match=r"no constant weights to quantize; the model's operators are Identity"
+    ):
         step.apply(builders.identity(), Context({"x": ROWS[:, :2]}))
 
 
@@ -139,7 +159,9 @@ def test_int8_static_puts_quantized_values_around_every_weight() -> None:
 
 
 def test_int8_static_leaves_excluded_nodes_alone() -> None:
-    changed = Int8Static(exclude=("conv2",)).apply(builders.convolution(), Context({"pixels": PIXELS}))
+    changed = Int8Static(exclude=("conv2",)).apply(
+        builders.convolution(), Context({"pixels": PIXELS})
+    )
 
     kernels = {tensor.name: tensor.data_type for tensor in changed.graph.initializer}
     assert kernels["k2"] == TensorProto.FLOAT
@@ -173,7 +195,9 @@ def test_int8_static_refuses_another_method_and_names_the_legal_ones() -> None:
 
 
 def test_int8_static_refuses_types_no_kernel_computes_and_names_the_legal_pairs() -> None:
-    with pytest.raises(RecipeInvalid, match="'int8' with weights 'uint8'; legal: uint8 with int8; int8 with int8"):
+    with pytest.raises(
+        RecipeInvalid, match="'int8' with weights 'uint8'; legal: uint8 with int8; int8 with int8"
+    ):
         Int8Static(activation_type="int8", weight_type="uint8")
 
 
@@ -190,7 +214,13 @@ def test_weights_with_a_declared_shape_are_quantized_too() -> None:
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.integers(2, 24), st.integers(2, 40), st.integers(2, 12), st.integers(0, 2**31), st.sampled_from([0, 1]))
+@given(
+    st.integers(2, 24),
+    st.integers(2, 40),
+    st.integers(2, 12),
+    st.integers(0, 2**31),
+    st.sampled_from([0, 1]),
+)
 def test_any_small_network_stays_close_when_quantized(
     inputs: int, hidden: int, classes: int, seed: int, which: int
 ) -> None:

@@ -1,4 +1,6 @@
-"""Weights in blocks: every method near in proportion to its bits, compensation nearer, nothing else changed."""
+"""Weights in blocks: every method near in proportion to its bits, compensation nearer, nothing else
+changed.
+"""
 
 import numpy as np
 import onnx
@@ -21,7 +23,9 @@ def _model() -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("method", ["nearest", "k_quant", "hqq", "gptq"])
-@pytest.mark.parametrize(("bits", "symmetric", "least"), [(8, True, 0.9999), (4, True, 0.98), (4, False, 0.98)])
+@pytest.mark.parametrize(
+    ("bits", "symmetric", "least"), [(8, True, 0.9999), (4, True, 0.98), (4, False, 0.98)]
+)
 def test_every_method_stays_near(method: Method, bits: int, symmetric: bool, least: float) -> None:
     model = _model()
     before = model.SerializeToString()
@@ -45,7 +49,10 @@ def test_compensation_is_nearer_than_rounding_to_nearest() -> None:
 
     lost = {
         method: 1
-        - cosine(run(WeightBlocks(4, 32, True, method).apply(model, Context({"x": ROWS})), {"x": ROWS}), expected)
+        - cosine(
+            run(WeightBlocks(4, 32, True, method).apply(model, Context({"x": ROWS})), {"x": ROWS}),
+            expected,
+        )
         for method in methods
     }
 
@@ -64,9 +71,9 @@ def test_accuracy_level_and_sizes_stand_in_every_node() -> None:
 
 
 def test_only_and_exclude_choose_the_nodes() -> None:
-    stored = WeightBlocks(8, 16, method="nearest", only=("wide", "narrow"), exclude=("narrow",)).apply(
-        transformer(), Context()
-    )
+    stored = WeightBlocks(
+        8, 16, method="nearest", only=("wide", "narrow"), exclude=("narrow",)
+    ).apply(transformer(), Context())
 
     assert set(constants(transformer())) - set(constants(stored)) == {"wide_w"}
 

@@ -1,4 +1,6 @@
-"""moto's S3, SQS and DynamoDB inside the test process, with the table, bucket and queues that the CDK app makes."""
+"""moto's S3, SQS and DynamoDB inside the test process, with the table, bucket and queues that the
+CDK app makes.
+"""
 
 import itertools
 from collections.abc import Iterator
@@ -30,7 +32,9 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[JobService]:
         s3.put_bucket_versioning(Bucket="data", VersioningConfiguration={"Status": "Enabled"})
         sqs.create_queue(QueueName=queue_name(SERVICE, MODEL, "lambda"))
         clock = itertools.count(1_000_000)
-        plain = JobService(JobTable(dynamodb, "jobs"), ObjectStore(s3, "data"), Queues(sqs, SERVICE))
+        plain = JobService(
+            JobTable(dynamodb, "jobs"), ObjectStore(s3, "data"), Queues(sqs, SERVICE)
+        )
         yield replace(plain, clock=lambda: next(clock))
 
 
@@ -40,7 +44,9 @@ def create_table(dynamodb: object) -> None:
         TableName="jobs",
         BillingMode="PAY_PER_REQUEST",
         KeySchema=[{"AttributeName": TABLE_KEY, "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": name, "AttributeType": kind} for name, kind in kinds.items()],
+        AttributeDefinitions=[
+            {"AttributeName": name, "AttributeType": kind} for name, kind in kinds.items()
+        ],
         GlobalSecondaryIndexes=[
             {
                 "IndexName": index,
@@ -48,7 +54,10 @@ def create_table(dynamodb: object) -> None:
                     {"AttributeName": key, "KeyType": "HASH"},
                     {"AttributeName": TABLE_SORT, "KeyType": "RANGE"},
                 ],
-                "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": list(TABLE_INCLUDES[index])},
+                "Projection": {
+                    "ProjectionType": "INCLUDE",
+                    "NonKeyAttributes": list(TABLE_INCLUDES[index]),
+                },
             }
             for index, key in TABLE_INDEXES.items()
         ],

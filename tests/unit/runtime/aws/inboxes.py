@@ -1,4 +1,6 @@
-"""The bucket, the queues and a worker around an ``Ingest``, as the functions of a deployed service are."""
+"""The bucket, the queues and a worker around an ``Ingest``, as the functions of a deployed service
+are.
+"""
 
 import io
 import json
@@ -51,15 +53,22 @@ class Inbox:
     @classmethod
     def open(cls, service: JobService, root: Path) -> "Inbox":
         write_artifact(root, identity("FP32", (-1, 2)), name="tiny")
-        write_artifact(root, identities({"a": ("FP32", (-1, 2)), "b": ("INT64", (-1, 1))}), name="pair")
+        write_artifact(
+            root, identities({"a": ("FP32", (-1, 2)), "b": ("INT64", (-1, 1))}), name="pair"
+        )
         write_artifact(root, identity("BYTES", (-1, 1)), name="words")
         write_artifact(root, identity("UINT8", (-1, 3, -1, -1)), name="pixels")
         sqs = service.queues._client
-        for name in (ingest_queue_name(SERVICE), *(queue_name(SERVICE, model, "lambda") for model in MODELS)):
+        for name in (
+            ingest_queue_name(SERVICE),
+            *(queue_name(SERVICE, model, "lambda") for model in MODELS),
+        ):
             sqs.create_queue(QueueName=name)
         engine = Engine.open(Settings(models_dir=root, threads=1), LIMITS)
         teller = Teller(service)
-        ingest = Ingest(service, engine.catalog, teller.tell, public_queue_name(SERVICE), "ingest-1", LEASE_MS)
+        ingest = Ingest(
+            service, engine.catalog, teller.tell, public_queue_name(SERVICE), "ingest-1", LEASE_MS
+        )
         return cls(service, ingest, Worker(service, engine, teller, "worker-1", 10**6), teller)
 
     def put(self, key: str, body: bytes) -> str:
@@ -88,12 +97,17 @@ class Inbox:
         client = self.service.store._client
         listed = client.list_objects_v2(Bucket="data", Prefix="out/").get("Contents", [])
         return {
-            item["Key"].removeprefix("out/"): client.get_object(Bucket="data", Key=item["Key"])["Body"].read()
+            item["Key"].removeprefix("out/"): client.get_object(Bucket="data", Key=item["Key"])[
+                "Body"
+            ].read()
             for item in listed
         }
 
     def jobs(self, caller: str = "s3") -> list[Job]:
-        return [self.service.table.get(job.id) for job in self.service.table.list(caller, limit=1_000).jobs]
+        return [
+            self.service.table.get(job.id)
+            for job in self.service.table.list(caller, limit=1_000).jobs
+        ]
 
     def receive(self, name: str) -> list[str]:
         """Take all messages of a queue."""
@@ -104,7 +118,9 @@ class Inbox:
         return found
 
     def _work(self) -> int:
-        bodies = [body for model in MODELS for body in self.receive(queue_name(SERVICE, model, "lambda"))]
+        bodies = [
+            body for model in MODELS for body in self.receive(queue_name(SERVICE, model, "lambda"))
+        ]
         self.worker.work([json.loads(body)["job"] for body in bodies], LEASE_MS)
         return len(bodies)
 
@@ -115,14 +131,25 @@ class Inbox:
         return len(bodies)
 
 
-def notification(key: str, size_bytes: int = 1, *, version: str = "", sequencer: str = "", etag: str = "e") -> str:
+def notification(
+    key: str, size_bytes: int = 1, *, version: str = "", sequencer: str = "", etag: str = "e"
+) -> str:
     """S3's own message for one created object."""
-    found = {"key": quote_plus(key), "size": size_bytes, "eTag": etag, "versionId": version, "sequencer": sequencer}
+    found = {
+        "key": quote_plus(key),
+        "size": size_bytes,
+        "eTag": etag,
+        "versionId": version,
+        "sequencer": sequencer,
+    }
     record = {
         "eventSource": "aws:s3",
         "eventName": "ObjectCreated:Put",
         "eventTime": "2026-01-01T00:00:00.000Z",
-        "s3": {"bucket": {"name": "data"}, "object": {name: value for name, value in found.items() if value != ""}},
+        "s3": {
+            "bucket": {"name": "data"},
+            "object": {name: value for name, value in found.items() if value != ""},
+        },
     }
     return json.dumps({"Records": [record]})
 

@@ -1,4 +1,6 @@
-"""Objects into files: every byte at its place, whatever breaks off, and nothing left where it cannot be had."""
+"""Objects into files: every byte at its place, whatever breaks off, and nothing left where it
+cannot be had.
+"""
 
 from pathlib import Path
 from typing import Any, Final
@@ -36,14 +38,20 @@ def content(size: int) -> bytes:
 
 def broken_first(size: int, *, times: int = 1, silent: bool = False) -> Any:
     def change(number: int, answer: Any) -> Any:
-        return {**answer, "Body": Broken(answer["Body"], size, silent=silent)} if number <= times else answer
+        return (
+            {**answer, "Body": Broken(answer["Body"], size, silent=silent)}
+            if number <= times
+            else answer
+        )
 
     return change
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
 @given(size=st.integers(0, 5000), step=st.integers(1, 2000))
-def test_a_file_has_the_objects_bytes_for_any_size_and_range(size: int, step: int, assets: Any, tmp_path: Path) -> None:
+def test_a_file_has_the_objects_bytes_for_any_size_and_range(
+    size: int, step: int, assets: Any, tmp_path: Path
+) -> None:
     step = max(step, size // 20)
     assets.put_object(Bucket=BUCKET, Key=WHERE.key, Body=content(size))
     pieces: list[int] = []
@@ -55,7 +63,9 @@ def test_a_file_has_the_objects_bytes_for_any_size_and_range(size: int, step: in
 
 
 @pytest.mark.parametrize("silent", [False, True])
-def test_a_range_that_breaks_off_goes_on_where_it_did(silent: bool, assets: Any, tmp_path: Path) -> None:
+def test_a_range_that_breaks_off_goes_on_where_it_did(
+    silent: bool, assets: Any, tmp_path: Path
+) -> None:
     assets.put_object(Bucket=BUCKET, Key=WHERE.key, Body=content(900))
     client = Client(assets, broken_first(300, silent=silent))
 
@@ -78,7 +88,9 @@ def test_a_store_that_keeps_breaking_off_is_unavailable_and_leaves_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_object_of_another_size_is_corrupt_before_anything_is_written(assets: Any, tmp_path: Path) -> None:
+def test_an_object_of_another_size_is_corrupt_before_anything_is_written(
+    assets: Any, tmp_path: Path
+) -> None:
     assets.put_object(Bucket=BUCKET, Key=WHERE.key, Body=content(10))
     client = Client(assets)
 
@@ -96,7 +108,14 @@ def test_an_object_that_changes_meanwhile_is_corrupt(assets: Any, tmp_path: Path
         return answer
 
     with pytest.raises(ArtifactCorrupt, match="changed while it was read"):
-        download(Client(assets, change), WHERE, 3000, tmp_path / "file", lambda _size: None, Ranges(1000, 1, 0))  # type: ignore[arg-type]
+        download(
+            Client(assets, change),  # type: ignore[arg-type]
+            WHERE,
+            3000,
+            tmp_path / "file",
+            lambda _size: None,
+            Ranges(1000, 1, 0),
+        )
 
     assert list(tmp_path.iterdir()) == []
 
@@ -114,7 +133,9 @@ def test_a_small_object_is_read_whole_and_a_large_one_refused(assets: Any) -> No
         read_small(assets, WHERE, 4)
 
 
-@pytest.mark.parametrize("url", ["", "https://bucket/key", "s3://bucket", "s3:///key", "bucket/key"])
+@pytest.mark.parametrize(
+    "url", ["", "https://bucket/key", "s3://bucket", "s3:///key", "bucket/key"]
+)
 def test_what_names_no_object_is_refused(url: str) -> None:
     with pytest.raises(ArtifactMissing, match="expected s3://bucket/key"):
         Location.parse(url)

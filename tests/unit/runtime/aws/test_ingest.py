@@ -1,4 +1,6 @@
-"""Objects in the bucket: one job and one answer for each version, however often they are told of."""
+"""Objects in the bucket: one job and one answer for each version, however often they are told
+of.
+"""
 
 import io
 import json
@@ -107,7 +109,9 @@ def test_a_bad_object_becomes_a_failed_job_and_says_why(inbox: Inbox, key: str) 
 def test_a_format_that_is_unknown_is_answered_with_those_a_file_may_have(inbox: Inbox) -> None:
     inbox.drop("in/tiny/a.parquet", b"PAR1")
 
-    assert inbox.jobs()[0].error.endswith("is not read here; read are: json, jsonl, npy, npz, image, text")
+    assert inbox.jobs()[0].error.endswith(
+        "is not read here; read are: json, jsonl, npy, npz, image, text"
+    )
 
 
 def test_an_object_that_is_too_large_is_refused_unread(inbox: Inbox) -> None:
@@ -123,7 +127,9 @@ def test_what_is_no_input_is_left_alone(inbox: Inbox, key: str) -> None:
     assert (inbox.jobs(), inbox.out()) == ([], {})
 
 
-def test_an_event_delivered_five_times_and_out_of_order_gives_one_job_for_each_version(inbox: Inbox) -> None:
+def test_an_event_delivered_five_times_and_out_of_order_gives_one_job_for_each_version(
+    inbox: Inbox,
+) -> None:
     events = [inbox.put("in/tiny/a.npy", npy(ROWS + index)) for index in range(3)]
     deliveries = events * 5
     random.Random(7).shuffle(deliveries)
@@ -200,7 +206,9 @@ def _record(found: dict[str, Any]) -> dict[str, Any]:
     return {"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "data"}, "object": found}}
 
 
-@pytest.mark.parametrize("body", ['{"Event": "s3:TestEvent"}', '{"Records": [{"eventName": "ObjectRemoved:Delete"}]}'])
+@pytest.mark.parametrize(
+    "body", ['{"Event": "s3:TestEvent"}', '{"Records": [{"eventName": "ObjectRemoved:Delete"}]}']
+)
 def test_notifications_of_something_else_are_taken_and_forgotten(inbox: Inbox, body: str) -> None:
     inbox.ingest.take_own(body)
 
@@ -214,7 +222,9 @@ def test_an_answer_leaves_no_delete_markers_where_nothing_stood(inbox: Inbox) ->
     assert "DeleteMarkers" not in client.list_object_versions(Bucket="data", Prefix="out/")
 
 
-def test_an_object_in_a_bucket_that_keeps_one_version_is_told_apart_by_its_order(inbox: Inbox) -> None:
+def test_an_object_in_a_bucket_that_keeps_one_version_is_told_apart_by_its_order(
+    inbox: Inbox,
+) -> None:
     inbox.put("in/tiny/a.npy", npy(ROWS))
 
     for sequencer in ("1", "2", "2"):

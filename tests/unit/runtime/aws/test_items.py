@@ -1,4 +1,6 @@
-"""Jobs as DynamoDB's items: the same that boto3's own serializer writes, and the same jobs again."""
+"""Jobs as DynamoDB's items: the same that boto3's own serializer writes, and the same jobs
+again.
+"""
 
 from dataclasses import asdict, replace
 from typing import Any
@@ -18,10 +20,19 @@ VALUES = st.recursive(
 )
 COUNTS = st.integers(0, 10**15)
 PAYLOADS = st.builds(
-    Payload, st.dictionaries(st.text(), st.text()), st.text(), COUNTS, st.none() | st.binary(), st.text(), st.text()
+    Payload,
+    st.dictionaries(st.text(), st.text()),
+    st.text(),
+    COUNTS,
+    st.none() | st.binary(),
+    st.text(),
+    st.text(),
 )
 DELIVERIES = st.builds(Delivery, st.text(), st.text(), st.text(), st.text(), st.text(), COUNTS)
-TEXTS = {name: st.text() for name in ("id", "caller", "model", "version", "tier", "reason", "lease_owner", "error")}
+TEXTS = {
+    name: st.text()
+    for name in ("id", "caller", "model", "version", "tier", "reason", "lease_owner", "error")
+}
 JOBS = st.builds(
     Job,
     payload=PAYLOADS,
@@ -64,14 +75,23 @@ def test_an_item_keeps_every_field(job: Job) -> None:
 def test_an_item_of_an_index_is_a_job_without_what_the_index_lacks(job: Job) -> None:
     item = encode_item(job)
 
-    found = decode_item({name: value for name, value in item.items() if name not in {"payload", "result", "delivery"}})
+    found = decode_item(
+        {
+            name: value
+            for name, value in item.items()
+            if name not in {"payload", "result", "delivery"}
+        }
+    )
 
     assert found == replace(job, payload=Payload({}, "", 0), result=None, delivery=Delivery())
 
 
 @given(st.sets(st.integers(0, 10**6), min_size=1), st.sets(st.text(), min_size=1))
 def test_sets_are_decoded_as_boto3_does(numbers: set[int], texts: set[str]) -> None:
-    item = {name: TypeSerializer().serialize(value) for name, value in {"numbers": numbers, "texts": texts}.items()}
+    item = {
+        name: TypeSerializer().serialize(value)
+        for name, value in {"numbers": numbers, "texts": texts}.items()
+    }
 
     decoded = decode_values(item)
 

@@ -73,7 +73,9 @@ def test_a_message_may_name_an_object(inbox: Inbox) -> None:
         ({"model": "tiny", "z" * 500_000: 1}, "unknown member 'zzz"),  # more than the table takes
     ],
 )
-def test_a_malformed_message_is_a_failed_job_with_a_reason(inbox: Inbox, document: Any, why: str) -> None:
+def test_a_malformed_message_is_a_failed_job_with_a_reason(
+    inbox: Inbox, document: Any, why: str
+) -> None:
     inbox.message(document)
     inbox.message(document)
 

@@ -26,7 +26,9 @@ def stub(store: ObjectStore) -> Stubber:
     return stub
 
 
-@pytest.mark.parametrize("code", ["NoSuchKey", "NoSuchVersion", "InvalidArgument", "KeyTooLongError"])
+@pytest.mark.parametrize(
+    "code", ["NoSuchKey", "NoSuchVersion", "InvalidArgument", "KeyTooLongError"]
+)
 def test_what_names_no_object_does_not_exist(store: ObjectStore, stub: Stubber, code: str) -> None:
     stub.add_client_error("get_object", code)
 

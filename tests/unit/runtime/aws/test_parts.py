@@ -1,4 +1,6 @@
-"""Large files of lines: cut, answered part by part, joined once and in order, wherever a process stops."""
+"""Large files of lines: cut, answered part by part, joined once and in order, wherever a process
+stops.
+"""
 
 import json
 from collections.abc import Callable
@@ -45,7 +47,9 @@ def whole(inbox: Inbox) -> Job:
 
 
 def some_parts(inbox: Inbox) -> list[Job]:
-    return sorted((job for job in inbox.jobs() if job.tier != JOIN), key=lambda job: job.delivery.part)
+    return sorted(
+        (job for job in inbox.jobs() if job.tier != JOIN), key=lambda job: job.delivery.part
+    )
 
 
 def test_a_large_file_is_answered_in_parts_and_in_order(inbox: Inbox) -> None:
@@ -74,7 +78,9 @@ def test_bad_lines_are_told_in_their_place_by_their_number(inbox: Inbox) -> None
     inbox.drop(KEY, FILE + b"[1]\n" * 30 + b"[7, 7]")
 
     lines = [json.loads(line) for line in inbox.out()[ANSWER].splitlines()]
-    assert [f"line {LINES + 1 + number}: " in lines[LINES + number]["error"] for number in range(30)] == [True] * 30
+    assert [
+        f"line {LINES + 1 + number}: " in lines[LINES + number]["error"] for number in range(30)
+    ] == [True] * 30
     assert lines[-1] == {"predictions": [[7, 7]]}
 
 
@@ -112,7 +118,9 @@ def test_a_worker_that_died_before_telling_is_made_up_for_by_the_message_that_co
     inbox.ingest.take_own(inbox.put(KEY, FILE))
     last = some_parts(inbox)[-1]
     with monkeypatch.context() as dying:
-        dying.setattr(parts, "end", lambda _service, job: None if job.id == last.id else end(_service, job))
+        dying.setattr(
+            parts, "end", lambda _service, job: None if job.id == last.id else end(_service, job)
+        )
         inbox.settle()
     assert whole(inbox).status is JobStatus.QUEUED
 
@@ -152,7 +160,9 @@ def test_a_joiner_that_died_is_followed_by_another(inbox: Inbox) -> None:
     assert (whole(inbox).attempt, answered(inbox)) == (2, list(range(LINES)))
 
 
-def test_a_joiner_whose_lease_was_taken_publishes_nothing(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_joiner_whose_lease_was_taken_publishes_nothing(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     inbox.ingest.take_own(inbox.put(KEY, FILE))
     inbox._work()
     write = ObjectStore.write
@@ -167,7 +177,9 @@ def test_a_joiner_whose_lease_was_taken_publishes_nothing(inbox: Inbox, monkeypa
     assert whole(inbox).result is None
 
 
-def test_a_store_that_is_away_gives_the_join_back(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_away_gives_the_join_back(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     inbox.ingest.take_own(inbox.put(KEY, FILE))
     inbox._work()
 
@@ -183,7 +195,9 @@ def test_a_store_that_is_away_gives_the_join_back(inbox: Inbox, monkeypatch: pyt
     assert answered(inbox) == list(range(LINES))
 
 
-def test_a_failed_part_fails_the_whole_and_a_retry_mends_both(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_part_fails_the_whole_and_a_retry_mends_both(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     inbox.ingest.take_own(inbox.put(KEY, FILE))
     first = some_parts(inbox)[1]
     inbox.service.table.change(first.id, lambda job: jobs.abandon(job, "out of memory", 1))
@@ -227,7 +241,8 @@ def test_cancel_of_the_whole_stops_its_parts(inbox: Inbox) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "why"), [(b"\n" * 200, "has no line"), (b"[" + b"1" * (8 * 1024 * 1024 + 1), "line 1 has more than")]
+    ("body", "why"),
+    [(b"\n" * 200, "has no line"), (b"[" + b"1" * (8 * 1024 * 1024 + 1), "line 1 has more than")],
 )
 def test_a_file_that_cannot_be_cut_fails_as_a_whole(inbox: Inbox, body: bytes, why: str) -> None:
     inbox.drop(KEY, body)

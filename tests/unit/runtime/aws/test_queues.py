@@ -11,7 +11,10 @@ from tests.unit.runtime.aws.conftest import CALLER, MODEL
 
 
 def submit(service: JobService, count: int) -> list[str]:
-    return [service.submit(Submission(CALLER, MODEL, "1", Payload.of(b"{}", {}))).id for _ in range(count)]
+    return [
+        service.submit(Submission(CALLER, MODEL, "1", Payload.of(b"{}", {}))).id
+        for _ in range(count)
+    ]
 
 
 def test_what_is_received_is_hidden_until_it_is_given_back(service: JobService) -> None:
@@ -27,7 +30,9 @@ def test_what_is_received_is_hidden_until_it_is_given_back(service: JobService) 
     assert (again.job_id, again.receives) == (received[0].job_id, 2)
 
 
-def test_a_message_without_a_job_is_logged_and_deleted(service: JobService, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_message_without_a_job_is_logged_and_deleted(
+    service: JobService, capsys: pytest.CaptureFixture[str]
+) -> None:
     sqs = boto3.client("sqs")
     url = sqs.list_queues()["QueueUrls"][0]
     sqs.send_message(QueueUrl=url, MessageBody="hello")
@@ -39,7 +44,9 @@ def test_a_message_without_a_job_is_logged_and_deleted(service: JobService, caps
 
 def test_more_messages_than_one_call_takes_are_kept_hidden(service: JobService) -> None:
     submit(service, MAX_AT_ONCE + 5)
-    received = [message for _ in range(3) for message in service.queues.receive(MODEL, LAMBDA, 10, 0, 1)]
+    received = [
+        message for _ in range(3) for message in service.queues.receive(MODEL, LAMBDA, 10, 0, 1)
+    ]
 
     refused = service.queues.extend(received, 600)
 

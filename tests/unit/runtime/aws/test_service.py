@@ -20,7 +20,12 @@ from tests.unit.runtime.aws.conftest import CALLER, MODEL, SERVICE
 
 
 def asked(body: bytes = b"{}", **changes: Any) -> Submission:
-    fields: dict[str, Any] = {"caller": CALLER, "model": MODEL, "version": "1", "payload": Payload.of(body, {"a": "b"})}
+    fields: dict[str, Any] = {
+        "caller": CALLER,
+        "model": MODEL,
+        "version": "1",
+        "payload": Payload.of(body, {"a": "b"}),
+    }
     return Submission(**(fields | changes))
 
 
@@ -76,7 +81,9 @@ def test_an_idempotency_key_in_parallel_gives_one_job(service: JobService) -> No
 
 
 @pytest.mark.parametrize("size", [10, INLINE_MAX_BYTES + 1])
-def test_an_idempotency_key_with_another_payload_conflicts_and_spoils_nothing(service: JobService, size: int) -> None:
+def test_an_idempotency_key_with_another_payload_conflicts_and_spoils_nothing(
+    service: JobService, size: int
+) -> None:
     first = service.submit(asked(b"a" * size, key="k"))
 
     with pytest.raises(JobConflict, match="'k' was used for another request"):
@@ -118,7 +125,9 @@ def test_racing_changes_leave_exactly_one_outcome(service: JobService) -> None:
         try:
             if turn % 2:
                 return str(service.cancel(job.id, CALLER).status)
-            done = service.table.change(job.id, lambda found: jobs.succeed(found, held, Payload.of(b"r", {}), 5))
+            done = service.table.change(
+                job.id, lambda found: jobs.succeed(found, held, Payload.of(b"r", {}), 5)
+            )
         except Exception as error:
             return type(error).__name__
         return str(done.status)
@@ -142,7 +151,10 @@ def test_lists_are_filtered_and_paged_newest_first(service: JobService) -> None:
 
     assert [job.id for job in (*first.jobs, *second.jobs)] == [job.id for job in reversed(made)]
     assert second.cursor == ""
-    assert {job.id for job in service.table.list(CALLER, status="CANCELED", limit=2).jobs} == {made[0].id, made[1].id}
+    assert {job.id for job in service.table.list(CALLER, status="CANCELED", limit=2).jobs} == {
+        made[0].id,
+        made[1].id,
+    }
     assert service.table.list(CALLER, model="other").jobs == ()
 
 
@@ -156,7 +168,16 @@ def test_a_cursor_leads_into_nobody_elses_list(service: JobService) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", [b"?", b"no", b"{}", b"[" * 5_000, b'{"id":1,"caller":2,"created_ms":3}', b"1/x", b"-1/" + b"a" * 36]
+    "place",
+    [
+        b"?",
+        b"no",
+        b"{}",
+        b"[" * 5_000,
+        b'{"id":1,"caller":2,"created_ms":3}',
+        b"1/x",
+        b"-1/" + b"a" * 36,
+    ],
 )
 def test_a_foreign_cursor_is_refused(service: JobService, place: bytes) -> None:
     with pytest.raises(MalformedRequest, match="'cursor'"):
@@ -169,7 +190,9 @@ def test_a_filter_that_leaves_most_jobs_out_takes_one_query(service: JobService)
     made = [service.submit(asked()) for _ in range(7)]
     service.cancel(made[0].id, CALLER)
     queries: list[str] = []
-    service.table._client.meta.events.register("before-call.dynamodb.Query", lambda **_: queries.append("one"))
+    service.table._client.meta.events.register(
+        "before-call.dynamodb.Query", lambda **_: queries.append("one")
+    )
 
     (found,) = service.table.list(CALLER, status="CANCELED", limit=1).jobs
 
@@ -189,7 +212,10 @@ def test_a_page_ends_early_before_it_takes_too_long_and_goes_on_from_there(
     first = service.table.list(CALLER, status="CANCELED", limit=2)
     second = service.table.list(CALLER, status="CANCELED", limit=2, cursor=first.cursor)
 
-    assert [[job.id for job in page.jobs] for page in (first, second)] == [[made[5].id], [made[0].id]]
+    assert [[job.id for job in page.jobs] for page in (first, second)] == [
+        [made[5].id],
+        [made[0].id],
+    ]
     assert second.cursor == ""
 
 
@@ -211,7 +237,9 @@ def test_a_list_has_all_that_is_told_of_a_job_and_no_payload(service: JobService
 
 
 def test_only_jobs_that_something_may_have_happened_to_are_overdue(service: JobService) -> None:
-    young, old, held, lapsed, expired = (service.submit(asked(ttl_ms=ttl_ms)) for ttl_ms in (9000, 9000, 9000, 9000, 9))
+    young, old, held, lapsed, expired = (
+        service.submit(asked(ttl_ms=ttl_ms)) for ttl_ms in (9000, 9000, 9000, 9000, 9)
+    )
     now_ms = expired.expires_ms
     service.table.change(held.id, partial(jobs.claim, owner="w", now_ms=now_ms - 1, lease_ms=9000))
     service.table.change(lapsed.id, partial(jobs.claim, owner="w", now_ms=now_ms - 1, lease_ms=0))
@@ -224,13 +252,17 @@ def test_only_jobs_that_something_may_have_happened_to_are_overdue(service: JobS
     assert found.unfinished == 5
 
 
-def test_a_change_of_what_was_seen_reads_nothing_unless_somebody_was_faster(service: JobService) -> None:
+def test_a_change_of_what_was_seen_reads_nothing_unless_somebody_was_faster(
+    service: JobService,
+) -> None:
     job = service.submit(asked())
     held = service.table.change(job.id, lambda found: jobs.claim(found, "w", 1, 10**9), seen=job)
 
     canceled = service.cancel(job.id, CALLER)
     with pytest.raises(LeaseLost):
-        service.table.change(job.id, lambda found: jobs.succeed(found, held, Payload.of(b"r", {}), 5), seen=held)
+        service.table.change(
+            job.id, lambda found: jobs.succeed(found, held, Payload.of(b"r", {}), 5), seen=held
+        )
 
     assert held.revision == 2
     assert service.get(job.id, CALLER) == canceled

@@ -1,4 +1,6 @@
-"""Waking GPU workers: only where somebody sleeps, at most once a minute, and never at the cost of a job."""
+"""Waking GPU workers: only where somebody sleeps, at most once a minute, and never at the cost of a
+job.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -32,7 +34,9 @@ def ecs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         client.create_cluster(clusterName=CLUSTER)
         container = {"name": "worker", "image": "worker", "memory": 128}
         client.register_task_definition(family="worker", containerDefinitions=[container])
-        client.create_service(cluster=CLUSTER, serviceName=WORKERS, taskDefinition="worker", desiredCount=0)
+        client.create_service(
+            cluster=CLUSTER, serviceName=WORKERS, taskDefinition="worker", desiredCount=0
+        )
         yield client
 
 
@@ -94,10 +98,14 @@ def test_a_service_that_is_not_there_is_logged_and_no_failure(
     assert cluster == CLUSTER or "not woken" in "".join(capsys.readouterr())
 
 
-def test_a_refusal_to_update_is_logged_and_no_failure(ecs: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refusal_to_update_is_logged_and_no_failure(
+    ecs: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     client = boto3.client("ecs")
     with Stubber(client) as stub:
-        stub.add_response("describe_services", {"services": [{"desiredCount": 0, "runningCount": 0}]})
+        stub.add_response(
+            "describe_services", {"services": [{"desiredCount": 0, "runningCount": 0}]}
+        )
         stub.add_client_error("update_service", "AccessDeniedException")
 
         Alarm(lambda: client, CLUSTER, SERVICE).wake(job())
@@ -108,7 +116,9 @@ def test_a_refusal_to_update_is_logged_and_no_failure(ecs: Any, capsys: pytest.C
 def test_a_job_does_not_wait_long_for_ecs(ecs: Any) -> None:
     config = clients.ecs().meta.config
 
-    assert config.retries["total_max_attempts"] * (config.connect_timeout + config.read_timeout) <= 3
+    assert (
+        config.retries["total_max_attempts"] * (config.connect_timeout + config.read_timeout) <= 3
+    )
 
 
 def test_without_a_cluster_everybody_is_awake_and_nobody_is_asked() -> None:
@@ -123,7 +133,9 @@ def test_submitting_for_the_gpu_wakes_and_submitting_for_lambda_does_not(ecs: An
     create_table(boto3.client("dynamodb"))
     for tier in (GPU, LAMBDA):
         boto3.client("sqs").create_queue(QueueName=queue_name(SERVICE, MODEL, tier))
-    service = connect(Settings(service=SERVICE, jobs_table="jobs", data_bucket="data", gpu_cluster=CLUSTER))
+    service = connect(
+        Settings(service=SERVICE, jobs_table="jobs", data_bucket="data", gpu_cluster=CLUSTER)
+    )
     asked = Submission("me", MODEL, "1", Payload.of(b"{}", {}))
 
     service.submit(asked)
@@ -136,9 +148,13 @@ def test_submitting_for_the_gpu_wakes_and_submitting_for_lambda_does_not(ecs: An
 def test_an_intake_looks_once_for_submitting_and_for_telling_how_long_it_takes(ecs: Any) -> None:
     create_table(boto3.client("dynamodb"))
     boto3.client("sqs").create_queue(QueueName=queue_name(SERVICE, MODEL, GPU))
-    intake = open_intake(Settings(service=SERVICE, jobs_table="jobs", data_bucket="data", gpu_cluster=CLUSTER))
+    intake = open_intake(
+        Settings(service=SERVICE, jobs_table="jobs", data_bucket="data", gpu_cluster=CLUSTER)
+    )
     looks: list[str] = []
-    clients.ecs().meta.events.register("before-call.ecs.DescribeServices", lambda **_call: looks.append("look"))
+    clients.ecs().meta.events.register(
+        "before-call.ecs.DescribeServices", lambda **_call: looks.append("look")
+    )
 
     intake.service.submit(Submission("me", MODEL, "1", Payload.of(b"{}", {}), tier=GPU))
 

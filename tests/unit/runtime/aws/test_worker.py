@@ -1,4 +1,6 @@
-"""What a worker does with its messages: one result per job, whatever is delivered twice or dies half-way."""
+"""What a worker does with its messages: one result per job, whatever is delivered twice or dies
+half-way.
+"""
 
 import json
 from collections.abc import Callable
@@ -37,7 +39,10 @@ class Told:
 def worker(service: JobService, tmp_path: Path) -> Worker:
     shape = (-1, 2)
     write_artifact(
-        tmp_path, identity("FP32", shape), inputs=(spec("x", "FP32", shape),), outputs=(spec("y", "FP32", shape),)
+        tmp_path,
+        identity("FP32", shape),
+        inputs=(spec("x", "FP32", shape),),
+        outputs=(spec("y", "FP32", shape),),
     )
     engine = Engine.open(Settings(models_dir=tmp_path, threads=1))
     return Worker(service, engine, Told(), "worker-1", 10**6)
@@ -68,12 +73,15 @@ def test_jobs_of_one_event_get_their_own_results(worker: Worker) -> None:
     again = worker.work([job.id for job in made], LEASE_MS)
 
     assert again == frozenset()
-    assert [result(worker, job) for job in made] == [[index] * 2 * (index + 1) for index in range(4)]
+    assert [result(worker, job) for job in made] == [
+        [index] * 2 * (index + 1) for index in range(4)
+    ]
     assert worker.herald.jobs == [worker.service.get(job.id, CALLER) for job in made]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[", b"{}", b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1]}]}']
+    "body",
+    [b"", b"[", b"{}", b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1]}]}'],
 )
 def test_a_poison_job_fails_alone_with_its_reason(worker: Worker, body: bytes) -> None:
     good, bad = submit(worker, number=7), submit(worker, body=body)
@@ -118,7 +126,9 @@ def test_a_job_whose_workers_all_died_has_failed(worker: Worker) -> None:
 
     assert worker.work([job.id], LEASE_MS) == frozenset()
     assert statuses(worker, job) == [JobStatus.FAILED]
-    assert worker.service.get(job.id, CALLER).error.startswith("the worker died before it had an answer, 3 times")
+    assert worker.service.get(job.id, CALLER).error.startswith(
+        "the worker died before it had an answer, 3 times"
+    )
 
 
 def die_with(worker: Worker, job: Job, deaths: int = 1) -> None:
@@ -137,7 +147,13 @@ def test_suspects_are_claimed_one_by_one_after_the_others_have_ended(
 
     def run_and_look(*args: object) -> object:
         held = [worker.service.get(job.id, CALLER) for job in made]
-        seen.append([number for number, job in enumerate(held) if job.lease_until_ms > worker.service.clock()])
+        seen.append(
+            [
+                number
+                for number, job in enumerate(held)
+                if job.lease_until_ms > worker.service.clock()
+            ]
+        )
         return run(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Engine, "run", run_and_look)
@@ -164,7 +180,9 @@ def test_a_suspect_that_nothing_goes_before_does_not_wait(worker: Worker) -> Non
 def test_a_last_attempt_is_made_alone_whatever_became_of_the_others(worker: Worker) -> None:
     job = submit(worker)
     for _ in range(MAX_ATTEMPTS - 1):
-        held = worker.service.table.change(job.id, lambda found: jobs.claim(found, "other", 1, LEASE_MS))
+        held = worker.service.table.change(
+            job.id, lambda found: jobs.claim(found, "other", 1, LEASE_MS)
+        )
         worker.release(held, "store away")
 
     assert worker.claim(job.id, LEASE_MS, alone=False) == Suspect(deaths=0)
@@ -172,7 +190,9 @@ def test_a_last_attempt_is_made_alone_whatever_became_of_the_others(worker: Work
     assert isinstance(worker.claim(job.id, LEASE_MS, alone=True), Job)
 
 
-def test_a_claim_whose_answer_got_lost_is_held_all_the_same(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_claim_whose_answer_got_lost_is_held_all_the_same(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job, put = submit(worker), JobTable._put
 
     def put_and_lose_the_answer(table: JobTable, changed: Job, *rest: Any) -> bool:
@@ -185,7 +205,9 @@ def test_a_claim_whose_answer_got_lost_is_held_all_the_same(worker: Worker, monk
 
     assert isinstance(held, Job)
     assert (held.attempt, held.attempts_left) == (1, MAX_ATTEMPTS - 1)
-    assert worker.claim(job.id, LEASE_MS, alone=False) is Outcome.AGAIN, "another message of the same job"
+    assert worker.claim(job.id, LEASE_MS, alone=False) is Outcome.AGAIN, (
+        "another message of the same job"
+    )
 
 
 def test_a_canceled_job_is_not_run_and_its_message_is_done_with(worker: Worker) -> None:
@@ -280,12 +302,16 @@ def test_a_missing_model_fails_the_job(worker: Worker) -> None:
     assert "has no version '9'" in worker.service.get(job.id, CALLER).error
 
 
-def test_an_end_whose_answer_got_lost_is_told_all_the_same(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_end_whose_answer_got_lost_is_told_all_the_same(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job, put = submit(worker), JobTable._put
 
     def put_and_lose_the_answer(table: JobTable, changed: Job, *rest: Any) -> bool:
         stored = put(table, changed, *rest)
-        return stored and not changed.final  # boto3 tries again, and finds its own first write in the way
+        return (
+            stored and not changed.final
+        )  # boto3 tries again, and finds its own first write in the way
 
     monkeypatch.setattr(JobTable, "_put", put_and_lose_the_answer)
 

@@ -12,7 +12,9 @@ from onnxlift_runtime.settings import Settings
 
 
 def connect(settings: Settings, waker: Alarm | None = None) -> JobService:
-    """Connect to the table, the bucket and the queues of the service; ``waker`` where others ask it too."""
+    """Connect to the table, the bucket and the queues of the service; ``waker`` where others ask it
+    too.
+    """
     meter = Meter(settings.service if settings.metrics else "")
     return JobService(
         JobTable(clients.dynamodb(), settings.jobs_table, meter.watch),
@@ -26,9 +28,13 @@ def open_intake(settings: Settings) -> Intake:
     """Where the requests of a service become jobs."""
     waker = alarm(settings)
     schemes = ("https", "http") if settings.private_webhooks else ("https",)
-    return Intake(connect(settings, waker), schemes if settings.webhook_secret else (), waker.is_awake)
+    return Intake(
+        connect(settings, waker), schemes if settings.webhook_secret else (), waker.is_awake
+    )
 
 
 def alarm(settings: Settings) -> Alarm:
-    """What wakes the GPU workers of the service; nobody has to be woken where it names no cluster."""
+    """What wakes the GPU workers of the service; nobody has to be woken where it names no
+    cluster.
+    """
     return Alarm(clients.ecs, settings.gpu_cluster, settings.service)

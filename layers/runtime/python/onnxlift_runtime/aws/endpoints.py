@@ -1,4 +1,6 @@
-"""The endpoints of jobs: look, list, fetch the result, cancel, retry, upload, and the secret of one's webhooks."""
+"""The endpoints of jobs: look, list, fetch the result, cancel, retry, upload, and the secret of
+one's webhooks.
+"""
 
 import base64
 import binascii
@@ -17,7 +19,13 @@ from onnxlift_runtime.aws.intake import RETRY_AFTER_S, answer_result
 from onnxlift_runtime.aws.objects import PRESIGNED_FOR_S
 from onnxlift_runtime.aws.service import JobService, describe
 from onnxlift_runtime.catalog import Catalog
-from onnxlift_runtime.errors import JobConflict, JobNotFound, MalformedRequest, NotFound, StoreUnavailable
+from onnxlift_runtime.errors import (
+    JobConflict,
+    JobNotFound,
+    MalformedRequest,
+    NotFound,
+    StoreUnavailable,
+)
 from onnxlift_runtime.http import Request, Response, Route
 from onnxlift_runtime.jobs import Job, JobStatus
 from onnxlift_runtime.layout import GPU, uploads_prefix
@@ -56,14 +64,19 @@ def routes(desk: Desk) -> tuple[Route, ...]:
         ("POST", r"/v2/uploads/?", _upload),
         ("GET", r"/v2/webhooks/secret", _webhook_secret),
     )
-    return tuple(Route(method, re.compile(pattern), partial(answer, desk)) for method, pattern, answer in table)
+    return tuple(
+        Route(method, re.compile(pattern), partial(answer, desk))
+        for method, pattern, answer in table
+    )
 
 
 def _list(desk: Desk, request: Request, _params: Params) -> Response:
     query = request.query
     status = query.get("status", "").upper()
     if status and status not in JobStatus.__members__:
-        raise MalformedRequest(f"'status' is {query['status'][:40]!r}, allowed: {', '.join(JobStatus)}")
+        raise MalformedRequest(
+            f"'status' is {query['status'][:40]!r}, allowed: {', '.join(JobStatus)}"
+        )
     page = desk.service.table.list(
         request.caller,
         model=query.get("model", ""),
@@ -71,14 +84,18 @@ def _list(desk: Desk, request: Request, _params: Params) -> Response:
         limit=_limit(query.get("limit", "")),
         cursor=query.get("cursor", ""),
     )
-    return Response.json({"jobs": [describe(job) for job in page.jobs], "next": page.cursor or None})
+    return Response.json(
+        {"jobs": [describe(job) for job in page.jobs], "next": page.cursor or None}
+    )
 
 
 def _limit(text: str) -> int:
     if not text:
         return DEFAULT_LISTED
     if not re.fullmatch(r"[0-9]{1,4}", text, re.ASCII) or not 1 <= int(text) <= MAX_LISTED:
-        raise MalformedRequest(f"'limit' is {text[:40]!r}, expected a whole number from 1 to {MAX_LISTED}")
+        raise MalformedRequest(
+            f"'limit' is {text[:40]!r}, expected a whole number from 1 to {MAX_LISTED}"
+        )
     return int(text)
 
 
@@ -88,11 +105,15 @@ def _show(desk: Desk, request: Request, params: Params) -> Response:
     if job.status is not JobStatus.QUEUED:
         return Response.json(describe(job), 200, retry)
     ahead = desk.service.table.ahead(job)
-    return Response.json(describe(job, position=ahead, estimated_start_ms=_estimate(desk, job, ahead)), 200, retry)
+    return Response.json(
+        describe(job, position=ahead, estimated_start_ms=_estimate(desk, job, ahead)), 200, retry
+    )
 
 
 def _estimate(desk: Desk, job: Job, ahead: int) -> int | None:
-    """When the job will start, from the time the model was measured to take; None where something is unknown."""
+    """When the job will start, from the time the model was measured to take; None where something
+    is unknown.
+    """
     # As many GPU workers as there may be need not be there; one is.
     workers = 1 if job.tier == GPU else desk.settings.batch_workers
     try:
@@ -109,7 +130,9 @@ def _result(desk: Desk, request: Request, params: Params) -> Response:
 
 
 def _cancel(desk: Desk, request: Request, params: Params) -> Response:
-    """Canceling twice is as good as once; a job that ended first keeps its end, and the answer (409) says so."""
+    """Canceling twice is as good as once; a job that ended first keeps its end, and the answer
+    (409) says so.
+    """
     job = desk.service.cancel(_id(params), request.caller)
     tell(desk.service, desk.herald, job)
     return Response.json(describe(job))
@@ -118,17 +141,23 @@ def _cancel(desk: Desk, request: Request, params: Params) -> Response:
 def _retry(desk: Desk, request: Request, params: Params) -> Response:
     model = desk.service.get(_id(params), request.caller).model
     if model not in desk.models.models:
-        raise JobConflict(f"model {model!r} was taken out of the service, so that nobody can do the job")
+        raise JobConflict(
+            f"model {model!r} was taken out of the service, so that nobody can do the job"
+        )
     job = desk.service.retry(_id(params), request.caller)
     return Response.json(describe(job), 200, {"Retry-After": str(RETRY_AFTER_S)})
 
 
 def tell(service: JobService, herald: Herald, job: Job) -> None:
-    """Tell a job's end; where that fails, send its message once more: the worker who finds it ended tells it."""
+    """Tell a job's end; where that fails, send its message once more: the worker who finds it ended
+    tells it.
+    """
     try:
         herald.tell(job)
     except StoreUnavailable as error:
-        telemetry.log("warning", "end of a job left to a worker to tell", job=job.id, why=str(error))
+        telemetry.log(
+            "warning", "end of a job left to a worker to tell", job=job.id, why=str(error)
+        )
         service.queues.send(job)
 
 
@@ -155,11 +184,17 @@ def _checksum(body: bytes) -> str:
         raise MalformedRequest(f"the body is not JSON: {error}") from error
     text = expect(optional(document, "sha256", ""), str, "'sha256'")
     try:
-        digest = bytes.fromhex(text) if _SHA256.fullmatch(text) else base64.b64decode(text, validate=True)
+        digest = (
+            bytes.fromhex(text)
+            if _SHA256.fullmatch(text)
+            else base64.b64decode(text, validate=True)
+        )
     except (binascii.Error, ValueError):
         digest = b"?"
     if text and len(digest) != 32:
-        raise MalformedRequest(f"'sha256' is {text[:80]!r}, expected 64 hexadecimal digits or 32 bytes in base64")
+        raise MalformedRequest(
+            f"'sha256' is {text[:80]!r}, expected 64 hexadecimal digits or 32 bytes in base64"
+        )
     return base64.b64encode(digest).decode("ascii")
 
 
@@ -175,7 +210,9 @@ def _webhook_secret(desk: Desk, request: Request, _params: Params) -> Response:
 
 
 def _id(params: Params) -> str:
-    """The id that a path names; raises ``JobNotFound`` for what is none, and may be longer than the table takes."""
+    """The id that a path names; raises ``JobNotFound`` for what is none, and may be longer than the
+    table takes.
+    """
     job_id = params["job"] or ""
     if not _ID.fullmatch(job_id):
         raise JobNotFound(f"job {job_id!r} does not exist")

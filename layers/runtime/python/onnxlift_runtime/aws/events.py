@@ -1,6 +1,7 @@
 """S3's notifications about created objects, in both of its forms: its own, and EventBridge's.
 
-Sources: "Event message structure" and "EventBridge event message structure" in the Amazon S3 User Guide.
+Sources: "Event message structure" and "EventBridge event message structure" in the Amazon S3 User
+Guide.
 """
 
 import json
@@ -12,12 +13,14 @@ from onnxlift_runtime.errors import MalformedRequest
 from onnxlift_runtime.inbox import Dropped
 from onnxlift_runtime.wire import expect, expect_mapping
 
-# Sequencers of one key compare as text once the shorter is padded on its right; they have up to 36 digits today.
+# Sequencers of one key compare as text once the shorter is padded on its right; they have up to 36
+# digits today.
 _ORDER_DIGITS: Final = 64
 
 
 def decode_notification(body: str) -> tuple[Dropped, ...]:
-    """The objects that a notification says were created; none for S3's test event and for other changes.
+    """The objects that a notification says were created; none for S3's test event and for other
+    changes.
 
     Raises ``MalformedRequest`` for what is no notification.
     """
@@ -28,7 +31,11 @@ def decode_notification(body: str) -> tuple[Dropped, ...]:
         if "detail" in document:
             return tuple(_from_bridge(document))
         records = expect(document.get("Records"), list, "'Records'")
-        return tuple(dropped for record in records for dropped in _from_record(expect_mapping(record, "a record")))
+        return tuple(
+            dropped
+            for record in records
+            for dropped in _from_record(expect_mapping(record, "a record"))
+        )
     except (ValueError, RecursionError, KeyError) as error:
         raise MalformedRequest(f"the message is not a notification of S3: {error}") from error
 
@@ -38,7 +45,9 @@ def _from_record(record: Mapping[str, Any]) -> Iterator[Dropped]:
         return
     found = expect_mapping(record["s3"]["object"], "'object'")
     bucket, key = str(record["s3"]["bucket"]["name"]), unquote_plus(str(found["key"]))
-    yield _dropped(bucket, key, found, str(found.get("versionId") or ""), str(record.get("eventTime") or ""))
+    yield _dropped(
+        bucket, key, found, str(found.get("versionId") or ""), str(record.get("eventTime") or "")
+    )
 
 
 def _from_bridge(event: Mapping[str, Any]) -> Iterator[Dropped]:
@@ -47,13 +56,23 @@ def _from_bridge(event: Mapping[str, Any]) -> Iterator[Dropped]:
         return
     found = expect_mapping(event["detail"]["object"], "'object'")
     version = str(found.get("version-id") or "")
-    yield _dropped(str(event["detail"]["bucket"]["name"]), str(found["key"]), found, version, str(event.get("time")))
+    yield _dropped(
+        str(event["detail"]["bucket"]["name"]),
+        str(found["key"]),
+        found,
+        version,
+        str(event.get("time")),
+    )
 
 
 def _dropped(bucket: str, key: str, found: Mapping[str, Any], version: str, time: str) -> Dropped:
-    """``order`` ends with the time, for S3's imitations, whose sequencer is absent or always the same."""
+    """``order`` ends with the time, for S3's imitations, whose sequencer is absent or always the
+    same.
+    """
     sequencer = str(found.get("sequencer") or "").upper()
     mark = str(found.get("eTag") or found.get("etag") or "")
     order = f"{sequencer.ljust(_ORDER_DIGITS, '0')}@{time}"
-    named = "" if version == "null" else version  # what every version is called while a bucket keeps only one
+    named = (
+        "" if version == "null" else version
+    )  # what every version is called while a bucket keeps only one
     return Dropped(bucket, key, int(found.get("size") or 0), named, order, mark)

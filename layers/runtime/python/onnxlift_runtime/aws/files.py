@@ -1,6 +1,7 @@
 """Large objects of S3 into files: many ranges at once, each piece written where it belongs.
 
-Memory is bound by threads × piece, whatever the size of the object; the disk's room is taken before the first byte.
+Memory is bound by threads × piece, whatever the size of the object; the disk's room is taken before
+the first byte.
 """
 
 import os
@@ -13,7 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from onnxlift_runtime.errors import ArtifactCorrupt, ArtifactMissing, OnnxliftError, StoreUnavailable
+from onnxlift_runtime.errors import (
+    ArtifactCorrupt,
+    ArtifactMissing,
+    OnnxliftError,
+    StoreUnavailable,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -50,7 +56,9 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Ranges:
-    """How an object is read: in ranges of ``size_bytes``, so many at once, each tried again ``pause_s`` later."""
+    """How an object is read: in ranges of ``size_bytes``, so many at once, each tried again
+    ``pause_s`` later.
+    """
 
     size_bytes: int = RANGE_BYTES
     threads: int = THREADS
@@ -58,11 +66,15 @@ class Ranges:
 
 
 def read_small(client: "S3Client", location: Location, max_bytes: int = MAX_INDEX_BYTES) -> bytes:
-    """A small object; raises ``ArtifactMissing``, ``ArtifactCorrupt`` above ``max_bytes``, and ``StoreUnavailable``."""
+    """A small object; raises ``ArtifactMissing``, ``ArtifactCorrupt`` above ``max_bytes``, and
+    ``StoreUnavailable``.
+    """
     try:
         answer = client.get_object(Bucket=location.bucket, Key=location.key)
         if answer["ContentLength"] > max_bytes:
-            raise ArtifactCorrupt(f"{location} has {answer['ContentLength']} bytes, at most {max_bytes} are read")
+            raise ArtifactCorrupt(
+                f"{location} has {answer['ContentLength']} bytes, at most {max_bytes} are read"
+            )
         return answer["Body"].read()
     except ClientError as error:
         raise _told(error, location) from error
@@ -71,14 +83,22 @@ def read_small(client: "S3Client", location: Location, max_bytes: int = MAX_INDE
 
 
 def download(
-    client: "S3Client", location: Location, size_bytes: int, target: Path, told: Told, ranges: Ranges | None = None
+    client: "S3Client",
+    location: Location,
+    size_bytes: int,
+    target: Path,
+    told: Told,
+    ranges: Ranges | None = None,
 ) -> None:
     """Write an object of ``size_bytes`` to ``target``, which is removed again where that fails.
 
-    ``told`` hears how many bytes each piece had, from several threads. Raises ``ArtifactMissing``, ``ArtifactCorrupt``
-    where the object has another size or changes meanwhile, ``StoreUnavailable``, and the disk's own ``OSError``.
+    ``told`` hears how many bytes each piece had, from several threads. Raises ``ArtifactMissing``,
+    ``ArtifactCorrupt`` where the object has another size or changes meanwhile,
+    ``StoreUnavailable``, and the disk's own ``OSError``.
     """
-    reader = _Reader(client, location, _etag(client, location, size_bytes), told, ranges or Ranges())
+    reader = _Reader(
+        client, location, _etag(client, location, size_bytes), told, ranges or Ranges()
+    )
     file = os.open(target, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
         _allocate(file, size_bytes)
@@ -101,7 +121,9 @@ class _Reader:
     ranges: Ranges
 
     def read(self, file: int, start: int, end: int) -> None:
-        """Write the bytes from ``start`` up to ``end`` to their place; what broke off goes on where it did."""
+        """Write the bytes from ``start`` up to ``end`` to their place; what broke off goes on where
+        it did.
+        """
         at = start
         for number in range(TRIES):
             try:
@@ -111,11 +133,15 @@ class _Reader:
                     self.told(len(piece))
             except (BotoCoreError, StoreUnavailable) as error:
                 if number == TRIES - 1:
-                    raise StoreUnavailable(f"{self.location} broke off {TRIES} times: {error}") from error
+                    raise StoreUnavailable(
+                        f"{self.location} broke off {TRIES} times: {error}"
+                    ) from error
             if at >= end:
                 return
             time.sleep(self.ranges.pause_s * 2**number)
-        raise StoreUnavailable(f"{self.location} broke off {TRIES} times, the last time at byte {at}")
+        raise StoreUnavailable(
+            f"{self.location} broke off {TRIES} times, the last time at byte {at}"
+        )
 
     def _pieces(self, start: int, end: int) -> Any:
         try:
@@ -129,7 +155,8 @@ class _Reader:
             raise _told(error, self.location) from error
         if answer["ContentLength"] != end - start:
             raise ArtifactCorrupt(
-                f"{self.location} gave {answer['ContentLength']} bytes where {end - start} were asked"
+                f"{self.location} gave {answer['ContentLength']} bytes where {end - start} were "
+                f"asked"
             )
         return answer["Body"].iter_chunks(PIECE_BYTES)
 
@@ -139,7 +166,8 @@ def _read_all(reader: _Reader, file: int, size_bytes: int) -> None:
     step = reader.ranges.size_bytes
     with ThreadPoolExecutor(reader.ranges.threads, thread_name_prefix="download") as pool:
         reads = [
-            pool.submit(reader.read, file, start, min(start + step, size_bytes)) for start in range(0, size_bytes, step)
+            pool.submit(reader.read, file, start, min(start + step, size_bytes))
+            for start in range(0, size_bytes, step)
         ]
         wait(reads, return_when=FIRST_EXCEPTION)
         pool.shutdown(cancel_futures=True)
@@ -149,18 +177,24 @@ def _read_all(reader: _Reader, file: int, size_bytes: int) -> None:
 
 
 def _etag(client: "S3Client", location: Location, size_bytes: int) -> str:
-    """What S3 calls the present bytes; raises ``ArtifactCorrupt`` before any are read where their number is wrong."""
+    """What S3 calls the present bytes; raises ``ArtifactCorrupt`` before any are read where their
+    number is wrong.
+    """
     try:
         answer = client.head_object(Bucket=location.bucket, Key=location.key)
     except ClientError as error:
         raise _told(error, location) from error
     if answer["ContentLength"] != size_bytes:
-        raise ArtifactCorrupt(f"{location} has {answer['ContentLength']} bytes, its manifest says {size_bytes}")
+        raise ArtifactCorrupt(
+            f"{location} has {answer['ContentLength']} bytes, its manifest says {size_bytes}"
+        )
     return answer["ETag"]
 
 
 def _allocate(file: int, size_bytes: int) -> None:
-    """Take the room on disk now, so that it cannot run out in the middle; macOS can only set the size."""
+    """Take the room on disk now, so that it cannot run out in the middle; macOS can only set the
+    size.
+    """
     if size_bytes and hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file, 0, size_bytes)
     else:
@@ -175,6 +209,7 @@ def _told(error: ClientError, location: Location) -> OnnxliftError:
         return ArtifactCorrupt(f"{location} changed while it was read")
     if code in {"AccessDenied", "403", "Forbidden"}:
         return ArtifactMissing(
-            f"{location} may not be read: {code}; it takes s3:GetObject on it, and its key's decrypt"
+            f"{location} may not be read: {code}; it takes s3:GetObject on it, and its key's "
+            f"decrypt"
         )
     return StoreUnavailable(f"{location} cannot be read: {code}")

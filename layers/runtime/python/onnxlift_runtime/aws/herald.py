@@ -1,6 +1,8 @@
-"""Telling the world that a job has ended: events, notifications, the reply queue, the webhook, the answer in ``out/``.
+"""Telling the world that a job has ended: events, notifications, the reply queue, the webhook, the
+answer in ``out/``.
 
-Every way is told at least once; each message carries an id that is the same whenever the same end is told again.
+Every way is told at least once; each message carries an id that is the same whenever the same end
+is told again.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +30,8 @@ class Herald:
     def tell(self, job: Job) -> None:
         """Tell it on every way, whatever becomes of the others.
 
-        Raises ``StoreUnavailable`` where one of them is worth another try; one that will never work is logged.
+        Raises ``StoreUnavailable`` where one of them is worth another try; one that will never work
+        is logged.
         """
         failures = [failure for way in self.ways if (failure := _tell(way, job))]
         if failures:
@@ -68,13 +71,19 @@ def _send_webhook(service: JobService, job: Job) -> None:
 
 
 def _publish_event(settings: Settings, job: Job) -> None:
-    answer = clients.events().put_events(Entries=[notices.event(job, settings.service, settings.event_bus)])
+    answer = clients.events().put_events(
+        Entries=[notices.event(job, settings.service, settings.event_bus)]
+    )
     if answer["FailedEntryCount"]:
-        raise StoreUnavailable(f"EventBridge took no event of job {job.id}: {answer['Entries'][0].get('ErrorMessage')}")
+        raise StoreUnavailable(
+            f"EventBridge took no event of job {job.id}: {answer['Entries'][0].get('ErrorMessage')}"
+        )
 
 
 def _publish_notice(settings: Settings, service: JobService, job: Job) -> None:
-    """A result that stands in the table is written to the bucket first: these consumers look nowhere else."""
+    """A result that stands in the table is written to the bucket first: these consumers look
+    nowhere else.
+    """
     result = job.result
     if result is not None and result.body is not None:
         result = service.store.put(result, result_key(job))

@@ -1,7 +1,8 @@
-"""What comes by bucket and by queue becomes jobs: one for each object version, one for each message.
+"""What comes by bucket and by queue becomes jobs: one for each object version, one for each
+message.
 
-What cannot be run becomes a failed job that says why, told like any other; only AWS's own failures are raised, and the
-message then comes again.
+What cannot be run becomes a failed job that says why, told like any other; only AWS's own failures
+are raised, and the message then comes again.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,11 +27,12 @@ S3_CALLER = "s3"
 
 @dataclass(frozen=True, slots=True)
 class Ingest:
-    """The service, its models, and ``tell``, which is called at least once for each job that ended here.
+    """The service, its models, and ``tell``, which is called at least once for each job that ended
+    here.
 
-    ``public_queue`` is the name of the queue that callers write to; any other message is from S3 or from ourselves.
-    ``owner`` names this process in leases, ``lease_ms`` is how long it may take for a join. ``tier_of`` tells where a
-    model's jobs run by default.
+    ``public_queue`` is the name of the queue that callers write to; any other message is from S3 or
+    from ourselves. ``owner`` names this process in leases, ``lease_ms`` is how long it may take for
+    a join. ``tier_of`` tells where a model's jobs run by default.
     """
 
     service: JobService
@@ -75,7 +77,9 @@ class Ingest:
             caller=S3_CALLER,
             model=dropped.model,
             version="",
-            payload=Payload({}, "", dropped.size_bytes, None, dropped.bucket, dropped.key, dropped.version),
+            payload=Payload(
+                {}, "", dropped.size_bytes, None, dropped.bucket, dropped.key, dropped.version
+            ),
             key=dropped.identity,
             delivery=Delivery(output_key=dropped.output_key, output_order=dropped.order),
         )
@@ -91,11 +95,14 @@ class Ingest:
         try:
             message = messages.decode_message(body, self.service.store.bucket)
             asked = self._asked(message, caller, message_id)
-            return self._submit(asked, message.version, asked.payload.headers.get(FORMAT_HEADER, ""))
+            return self._submit(
+                asked, message.version, asked.payload.headers.get(FORMAT_HEADER, "")
+            )
         except RequestError as error:
             model, reply_to = messages.read_leniently(body)
             payload = Payload.of(body.encode(errors="replace"), {})
-            # A key of its own: what failed may be that the caller used its idempotency key for something else.
+            # A key of its own: what failed may be that the caller used its idempotency key for
+            # something else.
             refused = Submission(caller, model, "", payload, f"message {message_id}")
             return self._refuse(replace(refused, delivery=Delivery(reply_queue=reply_to)), error)
 
@@ -123,7 +130,9 @@ class Ingest:
         return replace(found, headers={FORMAT_HEADER: word}, object_version=version)
 
     def _submit(self, asked: Submission, version: str | None, word: str) -> Job:
-        """Queue what the model exists for, in parts where it is large; delivered again, as it was the first time."""
+        """Queue what the model exists for, in parts where it is large; delivered again, as it was
+        the first time.
+        """
         stored = self._stored(asked)
         found = stored.version if stored else self.catalog.find(asked.model, version).version
         headers = {FORMAT_HEADER: word} if word else asked.payload.headers

@@ -1,8 +1,8 @@
 """Jobs as DynamoDB's items and back.
 
-Jobs and notes are made of few types, which are mapped here: boto3's serializer finds each type by a chain of questions
-and reads numbers as decimals, which took a worker four times as long for each job. Tests hold the two against each
-other.
+Jobs and notes are made of few types, which are mapped here: boto3's serializer finds each type by a
+chain of questions and reads numbers as decimals, which took a worker four times as long for each
+job. Tests hold the two against each other.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +13,9 @@ from onnxlift_runtime.jobs import KEPT_AFTER_END_MS, Delivery, Job, JobStatus, P
 
 Part = TypeVar("Part", Job, Payload, Delivery)
 _NOT_READ: Final = Payload({}, "", 0)
-_FIELDS: Final = {kind: tuple(field.name for field in fields(kind)) for kind in (Job, Payload, Delivery)}
+_FIELDS: Final = {
+    kind: tuple(field.name for field in fields(kind)) for kind in (Job, Payload, Delivery)
+}
 
 
 def queue_of(job: Job) -> str:
@@ -22,7 +24,9 @@ def queue_of(job: Job) -> str:
 
 
 def encode_item(job: Job) -> dict[str, Any]:
-    """A job as a DynamoDB item; the queue stands in it only while the job is not final, the time to live only after."""
+    """A job as a DynamoDB item; the queue stands in it only while the job is not final, the time to
+    live only after.
+    """
     item = _encode_fields(job)
     if job.final:
         item["expire_at_s"] = encode_value((job.finished_ms + KEPT_AFTER_END_MS) // 1000)
@@ -34,18 +38,22 @@ def encode_item(job: Job) -> dict[str, Any]:
 def decode_item(item: Any) -> Job:
     """The job that ``encode_item`` wrote; from an index, without what the index does not hold.
 
-    What a newer release has written besides is left out: while one is deployed, both work on the same table.
+    What a newer release has written besides is left out: while one is deployed, both work on the
+    same table.
     """
     values = decode_values(item)
     values["status"] = JobStatus(values["status"])
-    values["payload"] = _decode_fields(Payload, values["payload"]) if "payload" in values else _NOT_READ
+    values["payload"] = (
+        _decode_fields(Payload, values["payload"]) if "payload" in values else _NOT_READ
+    )
     values["result"] = _decode_fields(Payload, values["result"]) if values.get("result") else None
     values["delivery"] = _decode_fields(Delivery, values.get("delivery", {}))
     return _decode_fields(Job, values)
 
 
 def encode_value(value: Any) -> dict[str, Any]:
-    """Text, a whole number, bytes, a truth value, None, a mapping, or a part of a job; raises ``TypeError`` for others.
+    """Text, a whole number, bytes, a truth value, None, a mapping, or a part of a job; raises
+    ``TypeError`` for others.
 
     Source: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_AttributeValue.html
     """
@@ -68,8 +76,14 @@ def encode_value(value: Any) -> dict[str, Any]:
 
 
 def decode_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of an item or of a mapping in it, by name; numbers are whole, also those of a set."""
-    return {name: _DECODERS[kind](content) for name, value in values.items() for kind, content in value.items()}
+    """The values of an item or of a mapping in it, by name; numbers are whole, also those of a
+    set.
+    """
+    return {
+        name: _DECODERS[kind](content)
+        for name, value in values.items()
+        for kind, content in value.items()
+    }
 
 
 def _encode_fields(part: Job | Payload | Delivery) -> dict[str, Any]:

@@ -17,14 +17,23 @@ SOURCE: Final = "onnxlift"
 
 
 def notice_id(job: Job) -> str:
-    """The same for every telling of one end of a job; a job that is retried ends once more, under another id."""
+    """The same for every telling of one end of a job; a job that is retried ends once more, under
+    another id.
+    """
     return f"{job.id}.{job.attempt}.{job.finished_ms}"
 
 
 def event(job: Job, service: str, bus: str) -> "PutEventsRequestEntryTypeDef":
-    """An EventBridge entry; rules match ``detail.job.status``, ``detail.job.model`` and ``detail.service``."""
+    """An EventBridge entry; rules match ``detail.job.status``, ``detail.job.model`` and
+    ``detail.service``.
+    """
     detail = {"id": notice_id(job), "service": service, "caller": job.caller, "job": describe(job)}
-    return {"EventBusName": bus, "Source": SOURCE, "DetailType": COMPLETED, "Detail": json.dumps(detail)}
+    return {
+        "EventBusName": bus,
+        "Source": SOURCE,
+        "DetailType": COMPLETED,
+        "Detail": json.dumps(detail),
+    }
 
 
 def webhook_body(job: Job) -> bytes:
@@ -40,7 +49,9 @@ def reply(job: Job) -> dict[str, Any]:
 
 
 def sagemaker_notice(job: Job, result: Payload | None, *, region: str) -> str:
-    """The message of SageMaker's asynchronous inference, as its consumers read it; ``result`` lies in the bucket."""
+    """The message of SageMaker's asynchronous inference, as its consumers read it; ``result`` lies
+    in the bucket.
+    """
     notice: dict[str, Any] = {
         "awsRegion": region,
         "eventTime": _time(job.finished_ms),
@@ -55,7 +66,10 @@ def sagemaker_notice(job: Job, result: Payload | None, *, region: str) -> str:
     if job.status is not JobStatus.SUCCEEDED:
         notice["failureReason"] = job.error or f"the job is {job.status}"
     elif result is not None:
-        notice["responseParameters"] = {"contentType": _content_type(result), "outputLocation": _location(result)}
+        notice["responseParameters"] = {
+            "contentType": _content_type(result),
+            "outputLocation": _location(result),
+        }
     return json.dumps(notice)
 
 
@@ -70,7 +84,10 @@ def _result(result: Payload) -> dict[str, Any]:
         return {"headers": dict(result.headers), "s3": lies}
     if _content_type(result) == JSON:
         return {"headers": dict(result.headers), "body": json.loads(result.body)}
-    return {"headers": dict(result.headers), "body_base64": base64.b64encode(result.body).decode("ascii")}
+    return {
+        "headers": dict(result.headers),
+        "body_base64": base64.b64encode(result.body).decode("ascii"),
+    }
 
 
 def _content_type(payload: Payload) -> str:
@@ -84,4 +101,6 @@ def _location(payload: Payload) -> str:
 
 def _time(milliseconds: int) -> str:
     """ISO 8601 with milliseconds, as SageMaker writes it."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    return (
+        datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    )

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from onnxlift_runtime.errors import MalformedRequest, NotFound, PayloadTooLarge, RequestError, StoreUnavailable
+from onnxlift_runtime.errors import (
+    MalformedRequest,
+    NotFound,
+    PayloadTooLarge,
+    RequestError,
+    StoreUnavailable,
+)
 from onnxlift_runtime.http import HEADER_LENGTH
 from onnxlift_runtime.jobs import Job, Payload
 from onnxlift_runtime.layout import PAYLOADS_PREFIX, RESULTS_PREFIX, uploads_prefix
@@ -33,7 +39,9 @@ class ObjectStore:
         self.bucket = bucket
 
     def keep(self, payload: Payload, key: str) -> Payload:
-        """A payload as a job carries it: by value up to 64 KB, otherwise written under ``key`` and by reference."""
+        """A payload as a job carries it: by value up to 64 KB, otherwise written under ``key`` and
+        by reference.
+        """
         if payload.body is None or payload.size_bytes <= INLINE_MAX_BYTES:
             return payload
         return self.put(payload, key)
@@ -45,16 +53,22 @@ class ObjectStore:
             Key=key,
             Body=payload.body or b"",
             ContentType=payload.headers.get("Content-Type", "application/octet-stream"),
-            Metadata={name.lower(): value for name, value in payload.headers.items() if name.lower() in _TOLD_HEADERS},
+            Metadata={
+                name.lower(): value
+                for name, value in payload.headers.items()
+                if name.lower() in _TOLD_HEADERS
+            },
         )
         version = answer.get("VersionId") or ""
-        return Payload(payload.headers, payload.sha256, payload.size_bytes, None, self.bucket, key, version)
+        return Payload(
+            payload.headers, payload.sha256, payload.size_bytes, None, self.bucket, key, version
+        )
 
     def fetch(self, payload: Payload, max_bytes: int) -> bytes:
         """The body of a payload, compared with its SHA-256 where that is known.
 
-        Raises ``PayloadTooLarge`` before anything is read, ``NotFound``, ``MalformedRequest``, and ``RequestError``
-        for an object that may not be read.
+        Raises ``PayloadTooLarge`` before anything is read, ``NotFound``, ``MalformedRequest``, and
+        ``RequestError`` for an object that may not be read.
         """
         if payload.body is not None:
             return payload.body
@@ -64,25 +78,34 @@ class ObjectStore:
             raise _told(error, payload.key) from error
         if answer["ContentLength"] > max_bytes:
             raise PayloadTooLarge(
-                f"object {payload.key!r} has {answer['ContentLength']} bytes, at most {max_bytes} are read"
+                f"object {payload.key!r} has {answer['ContentLength']} bytes, at most {max_bytes} "
+                f"are read"
             )
         try:
             body = answer["Body"].read()
         except BotoCoreError as error:
-            raise StoreUnavailable(f"object {payload.key!r} broke off while it was read: {error}") from error
+            raise StoreUnavailable(
+                f"object {payload.key!r} broke off while it was read: {error}"
+            ) from error
         if payload.sha256 and hashlib.sha256(body).hexdigest() != payload.sha256:
-            raise MalformedRequest(f"object {payload.key!r} is not the one that was announced: its SHA-256 differs")
+            raise MalformedRequest(
+                f"object {payload.key!r} is not the one that was announced: its SHA-256 differs"
+            )
         return body
 
     def fetch_upload(self, reference: str, caller: str, max_bytes: int) -> bytes:
-        """The bytes that a caller uploaded; raises ``NotFound`` for another caller's, and ``PayloadTooLarge``."""
+        """The bytes that a caller uploaded; raises ``NotFound`` for another caller's, and
+        ``PayloadTooLarge``.
+        """
         prefix, _, name = reference.rpartition("/")
         if f"{prefix}/" != uploads_prefix(caller) or not name:
             raise NotFound(f"upload {reference!r} does not exist")
         return self.fetch(Payload({}, "", 0, None, self.bucket, reference), max_bytes)
 
     def copy(self, payload: Payload, key: str) -> None:
-        """Write a payload's body under another key; one by reference is copied inside S3, up to its 5 GB."""
+        """Write a payload's body under another key; one by reference is copied inside S3, up to its
+        5 GB.
+        """
         if payload.body is not None:
             self.put(payload, key)
             return
@@ -106,9 +129,13 @@ class ObjectStore:
         yield from answer["Body"].iter_chunks(PIECE_BYTES)
 
     def write(self, pieces: Iterable[bytes], headers: Mapping[str, str], key: str) -> Payload:
-        """Write a body that is larger than memory under ``key``: nobody sees it before it is complete."""
+        """Write a body that is larger than memory under ``key``: nobody sees it before it is
+        complete.
+        """
         located: Any = {"Bucket": self.bucket, "Key": key}
-        upload = self._client.create_multipart_upload(**located, ContentType=headers["Content-Type"])["UploadId"]
+        upload = self._client.create_multipart_upload(
+            **located, ContentType=headers["Content-Type"]
+        )["UploadId"]
         located["UploadId"] = upload
         done: list[Any] = []
         digest, size_bytes = hashlib.sha256(), 0
@@ -118,7 +145,9 @@ class ObjectStore:
                 done.append({"PartNumber": number, "ETag": answer["ETag"]})
                 digest.update(piece)
                 size_bytes += len(piece)
-            finished = self._client.complete_multipart_upload(**located, MultipartUpload={"Parts": done})
+            finished = self._client.complete_multipart_upload(
+                **located, MultipartUpload={"Parts": done}
+            )
         except BaseException:
             self._client.abort_multipart_upload(**located)
             raise
@@ -126,20 +155,34 @@ class ObjectStore:
         return Payload(headers, digest.hexdigest(), size_bytes, None, self.bucket, key, version)
 
     def describe(self, key: str) -> Payload:
-        """An uploaded object by reference, without reading it; raises ``NotFound`` and ``RequestError``."""
+        """An uploaded object by reference, without reading it; raises ``NotFound`` and
+        ``RequestError``.
+        """
         try:
             answer = self._client.head_object(Bucket=self.bucket, Key=key)
         except ClientError as error:
             raise _told(error, key) from error
         headers = {"Content-Type": answer.get("ContentType") or "application/octet-stream"}
-        return Payload(headers, "", answer["ContentLength"], None, self.bucket, key, answer.get("VersionId") or "")
+        return Payload(
+            headers,
+            "",
+            answer["ContentLength"],
+            None,
+            self.bucket,
+            key,
+            answer.get("VersionId") or "",
+        )
 
     def presigned_get(self, payload: Payload) -> str:
         """A URL that gives the object to whoever holds it, for fifteen minutes."""
-        return self._client.generate_presigned_url("get_object", Params=_located(payload), ExpiresIn=PRESIGNED_FOR_S)
+        return self._client.generate_presigned_url(
+            "get_object", Params=_located(payload), ExpiresIn=PRESIGNED_FOR_S
+        )
 
     def presigned_post(self, key: str, max_bytes: int, sha256_base64: str = "") -> dict[str, Any]:
-        """A form that uploads one object of at most ``max_bytes`` under ``key``, held to its checksum if given."""
+        """A form that uploads one object of at most ``max_bytes`` under ``key``, held to its
+        checksum if given.
+        """
         fields: dict[str, str] = {}
         conditions: list[Any] = [["content-length-range", 0, max_bytes]]
         if sha256_base64:
@@ -151,7 +194,9 @@ class ObjectStore:
 
 
 def _gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in pieces that S3 takes as parts, which are 5 MiB at least but for the last."""
+    """The same bytes in pieces that S3 takes as parts, which are 5 MiB at least but for the
+    last.
+    """
     waiting = bytearray()
     for piece in pieces:
         waiting += piece
@@ -163,12 +208,16 @@ def _gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def result_key(job: Job) -> str:
-    """Where an attempt writes its result; no two attempts share a key, and readers find it only through the table."""
+    """Where an attempt writes its result; no two attempts share a key, and readers find it only
+    through the table.
+    """
     return f"{RESULTS_PREFIX}{job.model}/{job.id}/{job.attempt}"
 
 
 def payload_key(job: Job) -> str:
-    """Where a submission writes a payload too large for the table; other bytes under the same id get another key."""
+    """Where a submission writes a payload too large for the table; other bytes under the same id
+    get another key.
+    """
     return f"{PAYLOADS_PREFIX}{job.id}/{job.payload.sha256[:16]}"
 
 

@@ -1,6 +1,8 @@
-"""What a finished job leaves besides its record: its answer below ``out/``, and word to the job it is part of.
+"""What a finished job leaves besides its record: its answer below ``out/``, and word to the job it
+is part of.
 
-Each function may be called again for the same job, in any order with others, and after a crash at any line.
+Each function may be called again for the same job, in any order with others, and after a crash at
+any line.
 """
 
 import json
@@ -14,7 +16,9 @@ from onnxlift_runtime.layout import JOIN
 
 
 def deliver(service: JobService, job: Job) -> None:
-    """Write a finished job's answer where its ``delivery`` says, and tell the job that it is a part of."""
+    """Write a finished job's answer where its ``delivery`` says, and tell the job that it is a part
+    of.
+    """
     if job.delivery.output_key:
         _write_newest(service, job)
     if job.delivery.whole:
@@ -26,8 +30,8 @@ def deliver(service: JobService, job: Job) -> None:
 def _write_newest(service: JobService, job: Job) -> None:
     """Write the newest job's answer under a key, which several versions of one object share.
 
-    A note in the table says who is the newest. Whoever writes looks again afterwards: had a newer job come in between,
-    its answer may have been overwritten and is written once more.
+    A note in the table says who is the newest. Whoever writes looks again afterwards: had a newer
+    job come in between, its answer may have been overwritten and is written once more.
     """
     newest, suffixes = _register(service, job)
     while newest.final:  # one that was retried writes its answer when it ends again
@@ -46,7 +50,8 @@ def _register(service: JobService, job: Job) -> tuple[Job, frozenset[str]]:
     expires_s = (service.clock() + 2 * KEPT_AFTER_END_MS) // 1000
     note = service.table.note(
         note_id,
-        UpdateExpression="SET #order = :order, job = :job, expire_at_s = :expires ADD suffixes :suffixes",
+        UpdateExpression="SET #order = :order, job = :job, expire_at_s = :expires ADD suffixes "
+        ":suffixes",
         ConditionExpression="attribute_not_exists(id) OR #order <= :order",
         ExpressionAttributeNames={"#order": "order"},
         ExpressionAttributeValues={
@@ -71,7 +76,9 @@ def _suffix(job: Job) -> str:
 
 
 def _write(service: JobService, job: Job, suffixes: frozenset[str]) -> None:
-    """Write the answer, then remove those of other kinds; one that never stood there would leave a delete marker."""
+    """Write the answer, then remove those of other kinds; one that never stood there would leave a
+    delete marker.
+    """
     key, suffix = job.delivery.output_key, _suffix(job)
     if suffix == ERROR_SUFFIX or job.result is None:
         service.store.put(_explanation(job), key + suffix)
@@ -83,4 +90,6 @@ def _write(service: JobService, job: Job, suffixes: frozenset[str]) -> None:
 
 def _explanation(job: Job) -> Payload:
     document = {"error": job.error or f"the job is {job.status}", "job": describe(job)}
-    return Payload.of(json.dumps(document, indent=2).encode() + b"\n", {"Content-Type": "application/json"})
+    return Payload.of(
+        json.dumps(document, indent=2).encode() + b"\n", {"Content-Type": "application/json"}
+    )

@@ -2,11 +2,13 @@
 
 ::
 
-    whole (tier "join", QUEUED) ──▶ part 1 … part n (ordinary jobs) ──▶ each tells the note ──last──▶ message ──▶ join
+    whole (tier "join", QUEUED) ──▶ part 1 … part n (ordinary jobs) ──▶ each tells the note
+    ──last──▶ message ──▶ join
 
-Everything is found again by name: a part's id follows from the whole's id and its number, and the note that gathers
-which parts have ended is a set. Splitting and telling may therefore stop at any line and start over. Joining is an
-ordinary attempt at the whole job: claimed under a lease, written under a key of its own, published by the table alone.
+Everything is found again by name: a part's id follows from the whole's id and its number, and the
+note that gathers which parts have ended is a set. Splitting and telling may therefore stop at any
+line and start over. Joining is an ordinary attempt at the whole job: claimed under a lease, written
+under a key of its own, published by the table alone.
 """
 
 import json
@@ -17,8 +19,21 @@ from typing import Any, Final
 from onnxlift_runtime import jobs
 from onnxlift_runtime.aws.objects import result_key
 from onnxlift_runtime.aws.service import JobService, Submission
-from onnxlift_runtime.errors import JobConflict, JobNotFound, LeaseLost, MalformedRequest, OnnxliftError, RequestError
-from onnxlift_runtime.inbox import FIRST_LINE_HEADER, FORMAT_HEADER, JSON_LINES, PART_BYTES, PART_LINES
+from onnxlift_runtime.errors import (
+    JobConflict,
+    JobNotFound,
+    LeaseLost,
+    MalformedRequest,
+    OnnxliftError,
+    RequestError,
+)
+from onnxlift_runtime.inbox import (
+    FIRST_LINE_HEADER,
+    FORMAT_HEADER,
+    JSON_LINES,
+    PART_BYTES,
+    PART_LINES,
+)
 from onnxlift_runtime.jobs import KEPT_AFTER_END_MS, Delivery, Job, JobStatus, Payload
 from onnxlift_runtime.layout import JOIN
 from onnxlift_runtime.lines import Cut, cut_lines
@@ -30,15 +45,21 @@ _ANSWER: Final = {"Content-Type": "application/x-ndjson"}
 
 
 def split(service: JobService, asked: Submission) -> Job:
-    """Submit an object of JSON lines as one job with many parts; returns the whole, failed where it cannot be cut."""
-    whole = service.record(replace(asked, tier=JOIN, reason="in parts", ttl_ms=asked.ttl_ms + _LONGER_MS))
+    """Submit an object of JSON lines as one job with many parts; returns the whole, failed where it
+    cannot be cut.
+    """
+    whole = service.record(
+        replace(asked, tier=JOIN, reason="in parts", ttl_ms=asked.ttl_ms + _LONGER_MS)
+    )
     if whole.status is not JobStatus.QUEUED:
         return whole
     try:
         count = _submit_parts(service, asked, whole)
     except RequestError as error:
         why = str(error)
-        return service.table.change(whole.id, lambda job: jobs.abandon(job, why, service.clock()), seen=whole)
+        return service.table.change(
+            whole.id, lambda job: jobs.abandon(job, why, service.clock()), seen=whole
+        )
     _note(service, whole.id, "SET parts = :parts", {":parts": {"N": str(count)}})
     return whole
 
@@ -46,7 +67,9 @@ def split(service: JobService, asked: Submission) -> Job:
 def _submit_parts(service: JobService, asked: Submission, whole: Job) -> int:
     """Submit every part, those again that are there already; returns how many they are."""
     count, pieces = 0, service.store.read(asked.payload)
-    for count, cut in enumerate(cut_lines(pieces, PART_BYTES, PART_LINES, Limits().max_json_bytes), 1):
+    for count, cut in enumerate(
+        cut_lines(pieces, PART_BYTES, PART_LINES, Limits().max_json_bytes), 1
+    ):
         service.submit(_part(asked, whole, count, cut))
     if not count:
         raise MalformedRequest(f"object {asked.payload.key!r} has no line")
@@ -55,7 +78,12 @@ def _submit_parts(service: JobService, asked: Submission, whole: Job) -> int:
 
 def end(service: JobService, part: Job) -> None:
     """Note that a part has ended; the last one asks for the join."""
-    _note(service, part.delivery.whole, "ADD ended :part", {":part": {"NS": [str(part.delivery.part)]}})
+    _note(
+        service,
+        part.delivery.whole,
+        "ADD ended :part",
+        {":part": {"NS": [str(part.delivery.part)]}},
+    )
 
 
 def cancel(service: JobService, whole: Job) -> None:
@@ -70,8 +98,8 @@ def cancel(service: JobService, whole: Job) -> None:
 def join(service: JobService, whole_id: str, owner: str, lease_ms: int) -> Job | None:
     """Join the answers of all parts in their order; returns the whole as it ended.
 
-    None where parts are still to come; where the whole was retried, its failed parts are retried first.
-    Raises ``JobConflict`` where another holds it, whose death the message must outlive.
+    None where parts are still to come; where the whole was retried, its failed parts are retried
+    first. Raises ``JobConflict`` where another holds it, whose death the message must outlive.
     """
     whole = service.get(whole_id, None)
     if whole.final:
@@ -81,7 +109,9 @@ def join(service: JobService, whole_id: str, owner: str, lease_ms: int) -> Job |
         note = _retry_parts(service, whole, note)
     if not _complete(note):
         return None
-    held = service.table.change(whole_id, lambda job: jobs.claim(job, owner, service.clock(), lease_ms), seen=whole)
+    held = service.table.change(
+        whole_id, lambda job: jobs.claim(job, owner, service.clock(), lease_ms), seen=whole
+    )
     try:
         return _join_held(service, held)
     except LeaseLost:
@@ -93,17 +123,23 @@ def _join_held(service: JobService, held: Job) -> Job:
         result = service.store.write(_answers(service, held), _ANSWER, result_key(held))
     except OnnxliftError as error:
         why, leave = str(error), jobs.release if error.retryable else jobs.fail
-        whole = service.table.change(held.id, lambda job: leave(job, held, why, service.clock()), seen=held)
+        whole = service.table.change(
+            held.id, lambda job: leave(job, held, why, service.clock()), seen=held
+        )
         if not whole.final:
             raise
         return whole
-    return service.table.change(held.id, lambda job: jobs.succeed(job, held, result, service.clock()), seen=held)
+    return service.table.change(
+        held.id, lambda job: jobs.succeed(job, held, result, service.clock()), seen=held
+    )
 
 
 def _retry_parts(service: JobService, whole: Job, note: dict[str, Any]) -> dict[str, Any]:
-    """Queue the parts that did not succeed again, once for each retry of the whole; returns the note as it then is.
+    """Queue the parts that did not succeed again, once for each retry of the whole; returns the
+    note as it then is.
 
-    They are first taken out of the note and then queued: whoever starts over finds the same ones still to be queued.
+    They are first taken out of the note and then queued: whoever starts over finds the same ones
+    still to be queued.
     """
     found = [service.table.get(part_id) for part_id in _part_ids(service, whole)]
     failed = [part for part in found if part.final and part.status is not JobStatus.SUCCEEDED]
@@ -111,7 +147,12 @@ def _retry_parts(service: JobService, whole: Job, note: dict[str, Any]) -> dict[
         numbers = [str(part.delivery.part) for part in failed]
         values = {":failed": {"NS": numbers}, ":revision": {"N": str(whole.revision)}}
         update = "DELETE ended :failed SET retried = :revision"
-        note = service.table.note(_note_id(whole.id), UpdateExpression=update, ExpressionAttributeValues=values) or {}
+        note = (
+            service.table.note(
+                _note_id(whole.id), UpdateExpression=update, ExpressionAttributeValues=values
+            )
+            or {}
+        )
     for part in failed:
         if part.delivery.part not in note.get("ended", ()):
             service.retry(part.id, part.caller)
@@ -125,7 +166,8 @@ def _answers(service: JobService, whole: Job) -> Iterator[bytes]:
         if part.result is None:
             first = part.payload.headers[FIRST_LINE_HEADER]
             raise MalformedRequest(
-                f"part {part.delivery.part} of {len(ids)}, from line {first}, is {part.status}: {part.error}"
+                f"part {part.delivery.part} of {len(ids)}, from line {first}, is {part.status}: "
+                f"{part.error}"
             )
     for part in found:
         assert part.result is not None
@@ -150,7 +192,9 @@ def _part_key(whole_id: str, number: int) -> str:
 def _part_ids(service: JobService, whole: Job) -> list[str]:
     """The ids of all parts, in order; none while it is not known how many there are."""
     count = service.table.read_note(_note_id(whole.id)).get("parts", 0)
-    return [jobs.job_id(whole.caller, _part_key(whole.id, number)) for number in range(1, count + 1)]
+    return [
+        jobs.job_id(whole.caller, _part_key(whole.id, number)) for number in range(1, count + 1)
+    ]
 
 
 def _note_id(whole_id: str) -> str:
@@ -158,7 +202,9 @@ def _note_id(whole_id: str) -> str:
 
 
 def _note(service: JobService, whole_id: str, update: str, values: dict[str, Any]) -> None:
-    """Change the note of a whole job; where it then is complete, ask for the join, once more than needed at worst."""
+    """Change the note of a whole job; where it then is complete, ask for the join, once more than
+    needed at worst.
+    """
     expires_s = (service.clock() + 2 * KEPT_AFTER_END_MS) // 1000
     setting = "expire_at_s = :expires"
     expression = f"{update}, {setting}" if update.startswith("SET") else f"{update} SET {setting}"

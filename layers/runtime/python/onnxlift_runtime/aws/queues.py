@@ -1,4 +1,6 @@
-"""Jobs as messages: one queue for each model and tier, a message group for each caller (SQS fair queues)."""
+"""Jobs as messages: one queue for each model and tier, a message group for each caller (SQS fair
+queues).
+"""
 
 import functools
 import hashlib
@@ -47,9 +49,13 @@ def backoff_s(receives: int) -> int:
 
 
 class Queues:
-    """The queues of one service, found by their names; ``wake`` is called for each job that was announced."""
+    """The queues of one service, found by their names; ``wake`` is called for each job that was
+    announced.
+    """
 
-    def __init__(self, client: "SQSClient", service: str, wake: Callable[[Job], None] = lambda _job: None) -> None:
+    def __init__(
+        self, client: "SQSClient", service: str, wake: Callable[[Job], None] = lambda _job: None
+    ) -> None:
         self._client = client
         self._service = service
         self._wake = wake
@@ -77,7 +83,9 @@ class Queues:
         )
 
     def postpone(self, name: str, receipt_handle: str, delay_s: int) -> None:
-        """Let a message that was received come again after ``delay_s``; one that was taken back in between stays."""
+        """Let a message that was received come again after ``delay_s``; one that was taken back in
+        between stays.
+        """
         try:
             self._client.change_message_visibility(
                 QueueUrl=self._url(name), ReceiptHandle=receipt_handle, VisibilityTimeout=delay_s
@@ -85,10 +93,14 @@ class Queues:
         except ClientError as error:
             telemetry.log("warning", "message not postponed", queue=name, why=str(error))
 
-    def receive(self, model: str, tier: str, at_most: int, wait_s: int, visibility_s: int) -> list[Message]:
-        """Take up to ``at_most`` messages, waiting up to ``wait_s`` for the first; hidden from others meanwhile.
+    def receive(
+        self, model: str, tier: str, at_most: int, wait_s: int, visibility_s: int
+    ) -> list[Message]:
+        """Take up to ``at_most`` messages, waiting up to ``wait_s`` for the first; hidden from
+        others meanwhile.
 
-        A message that names no job is logged and deleted: it can only come from somebody who may write to the queue.
+        A message that names no job is logged and deleted: it can only come from somebody who may
+        write to the queue.
         """
         name = queue_name(self._service, model, tier)
         answer = self._client.receive_message(
@@ -98,7 +110,9 @@ class Queues:
             VisibilityTimeout=visibility_s,
             MessageSystemAttributeNames=["ApproximateReceiveCount"],
         )
-        found = [(self._read(name, item), item["ReceiptHandle"]) for item in answer.get("Messages", ())]
+        found = [
+            (self._read(name, item), item["ReceiptHandle"]) for item in answer.get("Messages", ())
+        ]
         for message, receipt_handle in found:
             if message is None:
                 self._client.delete_message(QueueUrl=self._url(name), ReceiptHandle=receipt_handle)
@@ -106,17 +120,25 @@ class Queues:
 
     def delete(self, message: Message) -> None:
         """Be done with a message."""
-        self._client.delete_message(QueueUrl=self._url(message.queue), ReceiptHandle=message.receipt_handle)
+        self._client.delete_message(
+            QueueUrl=self._url(message.queue), ReceiptHandle=message.receipt_handle
+        )
 
     def extend(self, messages: Sequence[Message], visibility_s: int) -> int:
-        """Keep messages of one queue hidden for ``visibility_s`` from now; returns how many SQS knows no more."""
+        """Keep messages of one queue hidden for ``visibility_s`` from now; returns how many SQS
+        knows no more.
+        """
         refused = 0
         for start in range(0, len(messages), MAX_AT_ONCE):
             some = messages[start : start + MAX_AT_ONCE]
             answer = self._client.change_message_visibility_batch(
                 QueueUrl=self._url(some[0].queue),
                 Entries=[
-                    {"Id": str(index), "ReceiptHandle": message.receipt_handle, "VisibilityTimeout": visibility_s}
+                    {
+                        "Id": str(index),
+                        "ReceiptHandle": message.receipt_handle,
+                        "VisibilityTimeout": visibility_s,
+                    }
                     for index, message in enumerate(some)
                 ],
             )
@@ -124,7 +146,9 @@ class Queues:
         return refused
 
     def messages(self, model: str, tier: str) -> int:
-        """About how many messages of one model and tier there are: waiting, delayed or with a worker."""
+        """About how many messages of one model and tier there are: waiting, delayed or with a
+        worker.
+        """
         url = self._url(queue_name(self._service, model, tier))
         answer = self._client.get_queue_attributes(QueueUrl=url, AttributeNames=list(_COUNTS))
         return sum(int(answer["Attributes"][name]) for name in _COUNTS)
@@ -133,7 +157,9 @@ class Queues:
         try:
             job_id = decode_message(item["Body"])
         except MalformedRequest as error:
-            telemetry.log("error", "message without a job", message_id=item["MessageId"], why=str(error))
+            telemetry.log(
+                "error", "message without a job", message_id=item["MessageId"], why=str(error)
+            )
             return None
         receives = int(item.get("Attributes", {}).get("ApproximateReceiveCount", "1"))
         return Message(name, item["ReceiptHandle"], job_id, receives)
@@ -143,7 +169,9 @@ class Queues:
 
 
 def encode_message(job: Job) -> str:
-    """The message of a job: its id alone, so that the table is the one place that says what it is."""
+    """The message of a job: its id alone, so that the table is the one place that says what it
+    is.
+    """
     return json.dumps({"job": job.id})
 
 

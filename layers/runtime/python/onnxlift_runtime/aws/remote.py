@@ -1,6 +1,8 @@
-"""Models that no function runs: told about from their manifests, and asked by jobs that are waited for.
+"""Models that no function runs: told about from their manifests, and asked by jobs that are waited
+for.
 
-Requests are checked as far as that needs no arrays; the worker checks the rest, and the job fails with its words.
+Requests are checked as far as that needs no arrays; the worker checks the rest, and the job fails
+with its words.
 """
 
 import re
@@ -42,7 +44,9 @@ def routes(remote: Remote) -> tuple[Route, ...]:
 def _infer(remote: Remote, request: Request, params: Params) -> Response:
     manifest = remote.models.find(params["model"] or "", params["version"])
     preference = decode_prefer(request.headers.get("prefer", ""))
-    route = choose(_load(remote, request, manifest), manifest, preference, remote.hosting(manifest.name))
+    route = choose(
+        _load(remote, request, manifest), manifest, preference, remote.hosting(manifest.name)
+    )
     return remote.intake.accept(request, manifest, preference, route)
 
 
@@ -54,7 +58,9 @@ def _serve(remote: Remote, request: Request, _params: Params) -> Response:
         inputs = tfs.decode_predict(body, manifest, remote.limits).inputs
     else:
         inputs = tfs.decode_examples(body, manifest, remote.limits)
-    route = choose(_load_of(inputs, manifest, len(body)), manifest, Preference(), remote.hosting(manifest.name))
+    route = choose(
+        _load_of(inputs, manifest, len(body)), manifest, Preference(), remote.hosting(manifest.name)
+    )
     return remote.intake.serve(request, manifest, target.verb, route)
 
 

@@ -1,4 +1,6 @@
-"""Secrets as Secrets Manager keeps them: the newest version, and during a rotation the one before it."""
+"""Secrets as Secrets Manager keeps them: the newest version, and during a rotation the one before
+it.
+"""
 
 from botocore.exceptions import ClientError
 

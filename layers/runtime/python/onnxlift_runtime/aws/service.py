@@ -48,8 +48,8 @@ class JobService:
     def submit(self, asked: Submission) -> Job:
         """Store and queue a job; the same idempotency key gives the same job.
 
-        Should the process die before the message is sent, the sweep sends it. Raises ``JobConflict`` where the key was
-        used for another request.
+        Should the process die before the message is sent, the sweep sends it. Raises
+        ``JobConflict`` where the key was used for another request.
         """
         job = self.record(asked)
         if job.status is JobStatus.QUEUED:
@@ -61,21 +61,29 @@ class JobService:
         return self._insert(self._new(asked), asked)
 
     def refuse(self, asked: Submission, why: str) -> Job:
-        """Store a job that has failed already, so that whoever sent what cannot be run learns why."""
+        """Store a job that has failed already, so that whoever sent what cannot be run learns
+        why.
+        """
         return self._insert(jobs.abandon(self._new(asked), why, self.clock()), asked)
 
     def get(self, job_id: str, caller: str | None) -> Job:
-        """A caller's own job, with None anybody's, expired where its time limit has passed; raises ``JobNotFound``."""
+        """A caller's own job, with None anybody's, expired where its time limit has passed; raises
+        ``JobNotFound``.
+        """
         job = self.table.get(job_id, caller)
         return self.expire(job) if jobs.has_expired(job, self.clock()) else job
 
     def cancel(self, job_id: str, caller: str) -> Job:
-        """Stop a job; raises ``JobNotFound``, or ``JobConflict`` where it ended another way first."""
+        """Stop a job; raises ``JobNotFound``, or ``JobConflict`` where it ended another way
+        first.
+        """
         found = self.table.get(job_id, caller)
         return self.table.change(job_id, lambda job: jobs.cancel(job, self.clock()), seen=found)
 
     def retry(self, job_id: str, caller: str) -> Job:
-        """Queue a job again that failed, expired or was canceled; raises ``JobNotFound`` or ``JobConflict``."""
+        """Queue a job again that failed, expired or was canceled; raises ``JobNotFound`` or
+        ``JobConflict``.
+        """
         found = self.table.get(job_id, caller)
         queued = self.table.change(job_id, lambda job: jobs.retry(job, self.clock()), seen=found)
         self.queues.send(queued)
@@ -84,7 +92,9 @@ class JobService:
     def expire(self, job: Job) -> Job:
         """End a job, just read, that waited too long, unless a worker was faster."""
         try:
-            return self.table.change(job.id, lambda current: jobs.expire(current, self.clock()), seen=job)
+            return self.table.change(
+                job.id, lambda current: jobs.expire(current, self.clock()), seen=job
+            )
         except JobConflict:
             return self.table.get(job.id)
 
@@ -95,7 +105,9 @@ class JobService:
             return job
         stored = self.table.get(job.id, asked.caller)
         if not _same_request(stored, job):
-            raise JobConflict(f"the idempotency key {asked.key!r} was used for another request (job {job.id})")
+            raise JobConflict(
+                f"the idempotency key {asked.key!r} was used for another request (job {job.id})"
+            )
         return stored
 
     def _new(self, asked: Submission) -> Job:
@@ -114,8 +126,12 @@ class JobService:
         )
 
 
-def describe(job: Job, *, position: int | None = None, estimated_start_ms: int | None = None) -> dict[str, Any]:
-    """A job as the API tells it; times are milliseconds since the epoch, absent where they have not come."""
+def describe(
+    job: Job, *, position: int | None = None, estimated_start_ms: int | None = None
+) -> dict[str, Any]:
+    """A job as the API tells it; times are milliseconds since the epoch, absent where they have not
+    come.
+    """
     told: dict[str, Any] = {
         "id": job.id,
         "model": job.model,
@@ -139,7 +155,11 @@ def describe(job: Job, *, position: int | None = None, estimated_start_ms: int |
 
 def _same_request(stored: Job, asked: Job) -> bool:
     """Whether two submissions under one idempotency key ask for the same thing."""
-    return (stored.model, stored.version, stored.payload.sha256) == (asked.model, asked.version, asked.payload.sha256)
+    return (stored.model, stored.version, stored.payload.sha256) == (
+        asked.model,
+        asked.version,
+        asked.payload.sha256,
+    )
 
 
 def _describe_webhook(job: Job) -> dict[str, Any]:

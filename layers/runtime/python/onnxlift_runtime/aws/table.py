@@ -1,8 +1,9 @@
 """Jobs in DynamoDB; every write is conditional on the revision that was read.
 
-Keys: ``id``. Index ``by_caller`` (caller, created_ms) lists a caller's jobs; the sparse index ``by_queue`` (queue,
-created_ms) holds only jobs that wait or run, for positions and for the sweep. Indexes have no payloads and no results:
-jobs that come from them are to be looked at, and are read again to be changed.
+Keys: ``id``. Index ``by_caller`` (caller, created_ms) lists a caller's jobs; the sparse index
+``by_queue`` (queue, created_ms) holds only jobs that wait or run, for positions and for the sweep.
+Indexes have no payloads and no results: jobs that come from them are to be looked at, and are read
+again to be changed.
 """
 
 import base64
@@ -15,7 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
-from onnxlift_runtime.aws.items import decode_item, decode_values, encode_item, encode_value, queue_of
+from onnxlift_runtime.aws.items import (
+    decode_item,
+    decode_values,
+    encode_item,
+    encode_value,
+    queue_of,
+)
 from onnxlift_runtime.errors import JobConflict, JobNotFound, MalformedRequest
 from onnxlift_runtime.jobs import Job, JobStatus
 from onnxlift_runtime.layout import BY_CALLER, BY_QUEUE
@@ -41,16 +48,22 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Overdue:
-    """The jobs of one queue that a sweep looks at, the oldest first, and how many wait or run there altogether."""
+    """The jobs of one queue that a sweep looks at, the oldest first, and how many wait or run there
+    altogether.
+    """
 
     jobs: tuple[Job, ...]
     unfinished: int
 
 
 class JobTable:
-    """The table of all jobs; ``watch`` is called once for each change that it took, with the job before and after."""
+    """The table of all jobs; ``watch`` is called once for each change that it took, with the job
+    before and after.
+    """
 
-    def __init__(self, client: "DynamoDBClient", name: str, watch: Watch = lambda _before, _after: None) -> None:
+    def __init__(
+        self, client: "DynamoDBClient", name: str, watch: Watch = lambda _before, _after: None
+    ) -> None:
         self._client = client
         self._name = name
         self._watch = watch
@@ -64,17 +77,20 @@ class JobTable:
 
     def get(self, job_id: str, caller: str | None = None) -> Job:
         """One job as it is now; raises ``JobNotFound``, for another caller's job too."""
-        item = self._client.get_item(TableName=self._name, Key={"id": {"S": job_id}}, ConsistentRead=True).get("Item")
+        item = self._client.get_item(
+            TableName=self._name, Key={"id": {"S": job_id}}, ConsistentRead=True
+        ).get("Item")
         job = decode_item(item) if item and "revision" in item else None
         if job is None or (caller is not None and job.caller != caller):
             raise JobNotFound(f"job {job_id!r} does not exist")
         return job
 
     def change(self, job_id: str, transition: Callable[[Job], Job], seen: Job | None = None) -> Job:
-        """Apply a transition to the newest state and store the outcome, again from the start where somebody was faster.
+        """Apply a transition to the newest state and store the outcome, again from the start where
+        somebody was faster.
 
-        ``seen`` is the job as it probably still is, which saves the reading where that is so. What ``transition``
-        raises passes through; raises ``JobConflict`` where the job never held still.
+        ``seen`` is the job as it probably still is, which saves the reading where that is so. What
+        ``transition`` raises passes through; raises ``JobConflict`` where the job never held still.
         """
         for turn in range(_TRIES):
             job = seen if seen is not None and turn == 0 else self.get(job_id)
@@ -87,10 +103,13 @@ class JobTable:
             time.sleep(random.uniform(0, 0.01 * 2**turn))  # noqa: S311 - jitter, not a secret
         raise JobConflict(f"job {job_id!r} is being changed by others; try again")
 
-    def list(self, caller: str, *, model: str = "", status: str = "", limit: int = 50, cursor: str = "") -> Page:
+    def list(
+        self, caller: str, *, model: str = "", status: str = "", limit: int = 50, cursor: str = ""
+    ) -> Page:
         """A caller's jobs, the newest first: ``limit`` of them, or all that there are.
 
-        Among very many jobs of other models and states a page ends early; its cursor then still goes on.
+        Among very many jobs of other models and states a page ends early; its cursor then still
+        goes on.
         """
         query = self._caller_query(caller, model, status)
         query["Limit"] = _LOOKED_AT if model or status else limit
@@ -103,27 +122,39 @@ class JobTable:
             found += [decode_item(item) for item in answer["Items"]]
             place = answer.get("LastEvaluatedKey")
             if len(found) > limit or (place and len(found) == limit):
-                return Page(tuple(found[:limit]), encode_cursor(found[limit - 1].created_ms, found[limit - 1].id))
+                return Page(
+                    tuple(found[:limit]),
+                    encode_cursor(found[limit - 1].created_ms, found[limit - 1].id),
+                )
             if not place:
                 break
-        return Page(tuple(found), encode_cursor(place["created_ms"]["N"], place["id"]["S"]) if place else "")
+        return Page(
+            tuple(found), encode_cursor(place["created_ms"]["N"], place["id"]["S"]) if place else ""
+        )
 
     def ahead(self, job: Job, at_most: int = 1000) -> int:
-        """How many jobs wait or run in the same queue and came earlier; counted up to ``at_most``."""
+        """How many jobs wait or run in the same queue and came earlier; counted up to
+        ``at_most``.
+        """
         answer = self._client.query(
             TableName=self._name,
             IndexName=BY_QUEUE,
             KeyConditionExpression="queue = :queue AND created_ms < :created",
-            ExpressionAttributeValues={":queue": {"S": queue_of(job)}, ":created": {"N": str(job.created_ms)}},
+            ExpressionAttributeValues={
+                ":queue": {"S": queue_of(job)},
+                ":created": {"N": str(job.created_ms)},
+            },
             Select="COUNT",
             Limit=at_most,
         )
         return answer["Count"]
 
     def overdue(self, queue: str, now_ms: int, lost_after_ms: int) -> Overdue:
-        """The jobs of a queue that something may have happened to, as the index has them (a moment late).
+        """The jobs of a queue that something may have happened to, as the index has them (a moment
+        late).
 
-        Those are the ones that are older than ``lost_after_ms``, past their time limit, or held beyond a lease.
+        Those are the ones that are older than ``lost_after_ms``, past their time limit, or held
+        beyond a lease.
         """
         values = {
             ":queue": queue,
@@ -149,17 +180,23 @@ class JobTable:
 
     def read_note(self, note_id: str) -> dict[str, Any]:
         """An item that ``note`` wrote; empty where there is none."""
-        answer = self._client.get_item(TableName=self._name, Key={"id": {"S": note_id}}, ConsistentRead=True)
+        answer = self._client.get_item(
+            TableName=self._name, Key={"id": {"S": note_id}}, ConsistentRead=True
+        )
         return decode_values(answer.get("Item") or {})
 
     def note(self, note_id: str, **expression: Any) -> dict[str, Any] | None:
         """Update an item that stands beside the jobs and is none: a count, or who came last.
 
-        ``expression`` is DynamoDB's; returns the whole new item, or None where its condition does not hold.
+        ``expression`` is DynamoDB's; returns the whole new item, or None where its condition does
+        not hold.
         """
         try:
             answer = self._client.update_item(
-                TableName=self._name, Key={"id": {"S": note_id}}, ReturnValues="ALL_NEW", **expression
+                TableName=self._name,
+                Key={"id": {"S": note_id}},
+                ReturnValues="ALL_NEW",
+                **expression,
             )
         except ClientError as error:
             if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
@@ -182,14 +219,18 @@ class JobTable:
             "ScanIndexForward": False,
         }
         if filters:
-            names = {f"#{name}": name for name, value in (("model", model), ("status", status)) if value}
+            names = {
+                f"#{name}": name for name, value in (("model", model), ("status", status)) if value
+            }
             query |= {"FilterExpression": " AND ".join(filters), "ExpressionAttributeNames": names}
         return query
 
     def _put(self, job: Job, condition: str, values: dict[str, Any] | None = None) -> bool:
         extra: dict[str, Any] = {"ExpressionAttributeValues": values} if values else {}
         try:
-            self._client.put_item(TableName=self._name, Item=encode_item(job), ConditionExpression=condition, **extra)
+            self._client.put_item(
+                TableName=self._name, Item=encode_item(job), ConditionExpression=condition, **extra
+            )
         except ClientError as error:
             if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
                 return False
@@ -203,7 +244,9 @@ def encode_cursor(created_ms: int | str, job_id: str) -> str:
 
 
 def decode_cursor(cursor: str) -> Any:
-    """The place that ``encode_cursor`` wrote, in whosever list; None for ""; raises ``MalformedRequest``."""
+    """The place that ``encode_cursor`` wrote, in whosever list; None for ""; raises
+    ``MalformedRequest``.
+    """
     if not cursor:
         return None
     try:

@@ -1,4 +1,6 @@
-"""GPU workers that sleep: the first job for them asks ECS for one, before any scaling rule has seen its message."""
+"""GPU workers that sleep: the first job for them asks ECS for one, before any scaling rule has seen
+its message.
+"""
 
 import threading
 import time
@@ -26,9 +28,11 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """Wakes the workers in ``cluster``, looking at most once a minute at each model's; without a cluster all are awake.
+    """Wakes the workers in ``cluster``, looking at most once a minute at each model's; without a
+    cluster all are awake.
 
-    Scaling rules look once a minute too, so it saves a minute or two. Whatever fails is logged, and left to them.
+    Scaling rules look once a minute too, so it saves a minute or two. Whatever fails is logged, and
+    left to them.
     """
 
     client: Callable[[], Any]
@@ -39,12 +43,16 @@ class Alarm:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def wake(self, job: Job) -> None:
-        """Have a worker started for a job of the GPU tier where none is wanted yet; other jobs need nobody."""
+        """Have a worker started for a job of the GPU tier where none is wanted yet; other jobs need
+        nobody.
+        """
         if job.tier == GPU:
             self.is_awake(job.model)
 
     def is_awake(self, model: str) -> bool:
-        """Whether a worker of the model ran when it was last looked at; one that is not wanted yet is now."""
+        """Whether a worker of the model ran when it was last looked at; one that is not wanted yet
+        is now.
+        """
         if not self.cluster:
             return True
         with self.lock:
@@ -56,7 +64,9 @@ class Alarm:
     def _look(self, model: str) -> bool:
         name = gpu_service_name(self.service, model)
         try:
-            found = self.client().describe_services(cluster=self.cluster, services=[name])["services"]
+            found = self.client().describe_services(cluster=self.cluster, services=[name])[
+                "services"
+            ]
             if found and not found[0]["desiredCount"]:
                 self.client().update_service(cluster=self.cluster, service=name, desiredCount=1)
                 telemetry.log("info", "GPU worker woken", model=model)

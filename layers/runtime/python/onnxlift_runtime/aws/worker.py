@@ -1,11 +1,13 @@
-"""What every worker does with the messages it was given, on Lambda and on the GPU alike: claim, run, publish, tell.
+"""What every worker does with the messages it was given, on Lambda and on the GPU alike: claim,
+run, publish, tell.
 
-A message is done with when its job has ended, whoever ended it. It must come again when the job is held by another
-worker, whose death it then outlives, or when the attempt failed in a way that may pass.
+A message is done with when its job has ended, whoever ended it. It must come again when the job is
+held by another worker, whose death it then outlives, or when the attempt failed in a way that may
+pass.
 
-Who dies loses an attempt of every job that it holds, whichever of them was the cause. So a job that a worker died with
-is a suspect from then on, and held with no other job beside it; a last attempt is made so too, lest another job be why
-it fails.
+Who dies loses an attempt of every job that it holds, whichever of them was the cause. So a job that
+a worker died with is a suspect from then on, and held with no other job beside it; a last attempt
+is made so too, lest another job be why it fails.
 """
 
 import uuid
@@ -20,7 +22,13 @@ from onnxlift_runtime import jobs, telemetry
 from onnxlift_runtime.aws.objects import result_key
 from onnxlift_runtime.aws.service import JobService
 from onnxlift_runtime.batching import Runner, run_together
-from onnxlift_runtime.errors import JobConflict, JobNotFound, LeaseLost, OnnxliftError, StoreUnavailable
+from onnxlift_runtime.errors import (
+    JobConflict,
+    JobNotFound,
+    LeaseLost,
+    OnnxliftError,
+    StoreUnavailable,
+)
 from onnxlift_runtime.http import Response
 from onnxlift_runtime.jobs import Job, JobStatus, Payload
 from onnxlift_runtime.tasks import Answer, Task, decode_task
@@ -30,7 +38,9 @@ BROKEN: Final = "the worker failed"  # at something that nobody thought of
 
 
 class Outcome(Enum):
-    """What becomes of a message: it is done with, it must come again, or its job is somebody else's by now."""
+    """What becomes of a message: it is done with, it must come again, or its job is somebody else's
+    by now.
+    """
 
     DONE = "done"
     AGAIN = "again"
@@ -39,7 +49,9 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A job that is only to be claimed with no other job beside it; so many workers have died with it."""
+    """A job that is only to be claimed with no other job beside it; so many workers have died with
+    it.
+    """
 
     deaths: int
 
@@ -58,9 +70,10 @@ class Worker:
 
     It leaves alone what has moved to another tier than ``tier``; "" takes any.
 
-    ``work`` is all of it for some messages; a worker that does several things at once calls the stages by itself:
-    ``claim``, ``decode``, then ``answer`` with what its feeds gave, or ``fail``, or ``hand_back``. Each stage that ends
-    an attempt returns what becomes of the message; none of them raises where the store is away.
+    ``work`` is all of it for some messages; a worker that does several things at once calls the
+    stages by itself: ``claim``, ``decode``, then ``answer`` with what its feeds gave, or ``fail``,
+    or ``hand_back``. Each stage that ends an attempt returns what becomes of the message; none of
+    them raises where the store is away.
     """
 
     service: JobService
@@ -71,26 +84,37 @@ class Worker:
     tier: str = ""
 
     def work(
-        self, job_ids: Iterable[str], lease_ms: int, wait: Callable[[Sequence[str]], None] = lambda _job_ids: None
+        self,
+        job_ids: Iterable[str],
+        lease_ms: int,
+        wait: Callable[[Sequence[str]], None] = lambda _job_ids: None,
     ) -> frozenset[str]:
-        """Work on these jobs as few inferences, then on suspects one by one; returns whose messages must come again.
+        """Work on these jobs as few inferences, then on suspects one by one; returns whose messages
+        must come again.
 
-        ``wait`` is told those that others go before: should these end the process, their messages should come again
-        soon, for they have not begun.
+        ``wait`` is told those that others go before: should these end the process, their messages
+        should come again soon, for they have not begun.
         """
         until_ms = self.service.clock() + lease_ms
-        claimed = {job_id: self.claim(job_id, lease_ms, alone=False) for job_id in dict.fromkeys(job_ids)}
-        found = {job_id: claim.deaths for job_id, claim in claimed.items() if isinstance(claim, Suspect)}
+        claimed = {
+            job_id: self.claim(job_id, lease_ms, alone=False) for job_id in dict.fromkeys(job_ids)
+        }
+        found = {
+            job_id: claim.deaths for job_id, claim in claimed.items() if isinstance(claim, Suspect)
+        }
         suspects = sorted(found, key=found.__getitem__)  # the likeliest cause comes last
         in_company = any(isinstance(claim, Job) for claim in claimed.values())
         wait(suspects if in_company else suspects[1:])
         outcomes = self._work_claimed(claimed)
         for job_id in suspects:
-            outcomes |= self._work_claimed({job_id: self.claim(job_id, until_ms - self.service.clock(), alone=True)})
+            outcomes |= self._work_claimed(
+                {job_id: self.claim(job_id, until_ms - self.service.clock(), alone=True)}
+            )
         return frozenset(job_id for job_id, outcome in outcomes.items() if outcome is Outcome.AGAIN)
 
     def claim(self, job_id: str, lease_ms: int, *, alone: bool) -> Job | Outcome | Suspect:
-        """The job, held by this worker from now on; or what becomes of its message where it cannot be.
+        """The job, held by this worker from now on; or what becomes of its message where it cannot
+        be.
 
         ``alone``: this worker holds no other job, and claims none until this one has ended.
         """
@@ -118,9 +142,13 @@ class Worker:
         return Outcome.AGAIN
 
     def renew(self, job: Job, lease_ms: int) -> Job:
-        """The job that this worker holds, its lease prolonged; raises ``LeaseLost`` and ``StoreUnavailable``."""
+        """The job that this worker holds, its lease prolonged; raises ``LeaseLost`` and
+        ``StoreUnavailable``.
+        """
         clock = self.service.clock
-        return self.service.table.change(job.id, lambda found: jobs.renew(found, job, clock(), lease_ms), seen=job)
+        return self.service.table.change(
+            job.id, lambda found: jobs.renew(found, job, clock(), lease_ms), seen=job
+        )
 
     def decode(self, job: Job) -> Task:
         """Fetch and read what a job asks for; raises an ``OnnxliftError``."""
@@ -145,25 +173,35 @@ class Worker:
             result = self._keep(job, response)
         except OnnxliftError as error:
             return self.fail(job, error)
-        return self._finish(job, lambda current: jobs.succeed(current, job, result, self.service.clock()))
+        return self._finish(
+            job, lambda current: jobs.succeed(current, job, result, self.service.clock())
+        )
 
     def fail(self, job: Job, error: OnnxliftError) -> Outcome:
         """End an attempt that failed: for good, or to be tried again where the failure may pass."""
         end = jobs.release if error.retryable else jobs.fail
-        return self._finish(job, lambda current: end(current, job, str(error), self.service.clock()))
+        return self._finish(
+            job, lambda current: end(current, job, str(error), self.service.clock())
+        )
 
     def release(self, job: Job, why: str) -> Outcome:
         """Give up an attempt that was at fault itself, and may go well another time."""
-        return self._finish(job, lambda current: jobs.release(current, job, why, self.service.clock()))
+        return self._finish(
+            job, lambda current: jobs.release(current, job, why, self.service.clock())
+        )
 
     def hand_back(self, job: Job, why: str) -> Outcome:
         """Give a job back with its attempt, because this worker cannot go on with it."""
-        return self._finish(job, lambda current: jobs.hand_back(current, job, why, self.service.clock()))
+        return self._finish(
+            job, lambda current: jobs.hand_back(current, job, why, self.service.clock())
+        )
 
     def _settle(self, job_id: str) -> bool:
-        """Bring a job that could not be claimed to its end where it has one; whether its message is done with.
+        """Bring a job that could not be claimed to its end where it has one; whether its message is
+        done with.
 
-        A job that had already ended is told again: the worker that ended it may have died before it could.
+        A job that had already ended is told again: the worker that ended it may have died before it
+        could.
         """
         try:
             job = self.service.get(job_id, None)
@@ -179,7 +217,9 @@ class Worker:
 
     def _work_claimed(self, claimed: Mapping[str, Job | Outcome | Suspect]) -> dict[str, Outcome]:
         """Decode, run and finish the jobs that this worker holds of some that it tried to claim."""
-        outcomes = {job_id: found for job_id, found in claimed.items() if isinstance(found, Outcome)}
+        outcomes = {
+            job_id: found for job_id, found in claimed.items() if isinstance(found, Outcome)
+        }
         held = [found for found in claimed.values() if isinstance(found, Job)]
         for model, count in Counter(job.model for job in held).items():
             self.service.meter.note(model, jobs_together=count)
@@ -190,7 +230,9 @@ class Worker:
             except Exception as error:
                 outcomes[job.id] = self._give_up(job, error)
         try:
-            answers = iter(run_together([feed for _, task in tasks for feed in task.feeds], self.engine.run))
+            answers = iter(
+                run_together([feed for _, task in tasks for feed in task.feeds], self.engine.run)
+            )
         except Exception as error:  # such as too little memory to run them together
             return outcomes | {job.id: self._give_up(job, error) for job, _ in tasks}
         for job, task in tasks:
@@ -201,7 +243,9 @@ class Worker:
         return outcomes
 
     def _give_up(self, job: Job, error: Exception) -> Outcome:
-        """End an attempt that failed; what nobody thought of costs this job its attempt, and no other."""
+        """End an attempt that failed; what nobody thought of costs this job its attempt, and no
+        other.
+        """
         if isinstance(error, OnnxliftError):
             return self.fail(job, error)
         telemetry.log("error", "job broke", job=job.id, why=repr(error))
@@ -216,18 +260,26 @@ class Worker:
             ended = self.service.table.change(job.id, transition, seen=job)
         except LeaseLost as error:
             return self._check_lost(job, error)
-        except (StoreUnavailable, JobConflict) as error:  # held until the lease runs out, then tried again
+        except (
+            StoreUnavailable,
+            JobConflict,
+        ) as error:  # held until the lease runs out, then tried again
             telemetry.log("error", "end of an attempt not stored", job=job.id, why=str(error))
             return Outcome.AGAIN
         return self._tell(ended) if ended.final else Outcome.AGAIN
 
     def _check_lost(self, held: Job, error: LeaseLost) -> Outcome:
-        """Whether a lease is lost because this very attempt has ended: a write may succeed, and its answer get lost."""
+        """Whether a lease is lost because this very attempt has ended: a write may succeed, and its
+        answer get lost.
+        """
         try:
             found = self.service.table.get(held.id)
         except (JobNotFound, StoreUnavailable):
             found = held
-        if found.status in {JobStatus.SUCCEEDED, JobStatus.FAILED} and found.attempt == held.attempt:
+        if (
+            found.status in {JobStatus.SUCCEEDED, JobStatus.FAILED}
+            and found.attempt == held.attempt
+        ):
             return self._tell(found)
         telemetry.log("warning", "result dropped", job=held.id, why=str(error))
         return Outcome.LOST
