@@ -8,7 +8,7 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-from gpu_fallback.models import Models
+from gpu_fallback.models.loading import Models
 from gpu_fallback.worker import GpuWorker, open_worker
 from onnxlift_runtime import telemetry
 from onnxlift_runtime.errors import OnnxliftError

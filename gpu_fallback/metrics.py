@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Final
 
-from onnxlift_runtime.batching import Arrays, Run
+from onnxlift_runtime.dataplane.batching import Arrays, Run
+from onnxlift_runtime.jobs.metrics import COUNT, Tally
 from onnxlift_runtime.manifest import Manifest
-from onnxlift_runtime.metrics import COUNT, Tally
-from onnxlift_runtime.tensors import Array
+from onnxlift_runtime.tensors.arrays import Array
 
 MICROSECONDS: Final = "Microseconds"
 UNITS: Final = {

@@ -12,20 +12,20 @@ from time import monotonic
 from typing import Final
 
 from gpu_fallback import health
-from gpu_fallback.heartbeat import OVERDUE, Heartbeat, sort_out
-from gpu_fallback.holding import Holding, Holdings
 from gpu_fallback.loop import Loop
+from gpu_fallback.messages.heartbeat import OVERDUE, Heartbeat, sort_out
+from gpu_fallback.messages.in_flight import Holding, Holdings
+from gpu_fallback.messages.receiver import Receiver
 from gpu_fallback.metrics import Metrics
-from gpu_fallback.pipeline import STOPPING, Pipeline, Plan
+from gpu_fallback.pipeline.stages import STOPPING, Pipeline, Plan
 from gpu_fallback.protection import Protection, agent
-from gpu_fallback.receiver import Receiver
 from onnxlift_runtime import telemetry
-from onnxlift_runtime.aws.connection import connect
-from onnxlift_runtime.aws.herald import open_herald
-from onnxlift_runtime.aws.worker import Worker
-from onnxlift_runtime.batching import Runner
+from onnxlift_runtime.dataplane.batching import Runner
 from onnxlift_runtime.errors import ConfigInvalid, ModelNotFound, ModelUnavailable
-from onnxlift_runtime.layout import GPU
+from onnxlift_runtime.jobservice.notifier import open_herald
+from onnxlift_runtime.jobservice.wiring import connect
+from onnxlift_runtime.jobservice.worker import Worker
+from onnxlift_runtime.names import GPU
 from onnxlift_runtime.settings import Settings, WorkerSettings
 
 TICK_S: Final = 0.1

@@ -9,13 +9,13 @@ from dataclasses import replace
 from typing import Any, Final
 
 from onnxlift_runtime import telemetry
-from onnxlift_runtime.aws.connection import connect
-from onnxlift_runtime.aws.herald import open_herald
 from onnxlift_runtime.aws.queues import Queues, backoff_s, decode_message
-from onnxlift_runtime.aws.worker import Worker
-from onnxlift_runtime.engine import Engine
+from onnxlift_runtime.dataplane.engine import Engine
 from onnxlift_runtime.errors import MalformedRequest
-from onnxlift_runtime.layout import tier_of_queue
+from onnxlift_runtime.jobservice.notifier import open_herald
+from onnxlift_runtime.jobservice.wiring import connect
+from onnxlift_runtime.jobservice.worker import Worker
+from onnxlift_runtime.names import tier_of_queue
 from onnxlift_runtime.settings import Settings
 
 LEASE_MARGIN_MS: Final = 5_000  # a function that was stopped holds its jobs for this long at most

@@ -8,18 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from onnxlift_runtime import catalog, openapi, page, telemetry
+from onnxlift_runtime import catalog, telemetry
 from onnxlift_runtime.catalog import Catalog
-from onnxlift_runtime.edge import answer_event
+from onnxlift_runtime.describe import docs_page, openapi
 from onnxlift_runtime.errors import MalformedRequest, PathNotFound
-from onnxlift_runtime.http import Request, Response, Route, dispatch
-from onnxlift_runtime.layout import JOIN, LAMBDA, SWEEP_EVENT
+from onnxlift_runtime.http.edge import answer_event
+from onnxlift_runtime.http.message import Request, Response, Route, dispatch
 from onnxlift_runtime.manifest import read_manifests
+from onnxlift_runtime.names import JOIN, LAMBDA, SWEEP_EVENT
 from onnxlift_runtime.settings import Limits, Settings
-from onnxlift_runtime.wire import expect_mapping
+from onnxlift_runtime.tensors.wire import expect_mapping
 
 if TYPE_CHECKING:
-    from onnxlift_runtime.aws.endpoints import Desk
+    from onnxlift_runtime.jobservice.endpoints import Desk
 
 Params = Mapping[str, str | None]
 
@@ -97,9 +98,9 @@ def service() -> Service:
 @functools.cache
 def desk() -> "Desk":
     """What the endpoints of jobs work with; boto3 takes 200 ms to load, which only they need."""
-    from onnxlift_runtime.aws.connection import connect
-    from onnxlift_runtime.aws.endpoints import Desk
-    from onnxlift_runtime.aws.herald import open_herald
+    from onnxlift_runtime.jobservice.endpoints import Desk
+    from onnxlift_runtime.jobservice.notifier import open_herald
+    from onnxlift_runtime.jobservice.wiring import connect
 
     settings = service().settings
     connected = connect(settings)
@@ -108,16 +109,16 @@ def desk() -> "Desk":
 
 @functools.cache
 def _job_routes() -> tuple[Route, ...]:
-    from onnxlift_runtime.aws.endpoints import routes
+    from onnxlift_runtime.jobservice.endpoints import routes
 
     return routes(desk())
 
 
 @functools.cache
 def _remote_routes() -> tuple[Route, ...]:
-    from onnxlift_runtime.aws.connection import open_intake
-    from onnxlift_runtime.aws.remote import Remote, routes
-    from onnxlift_runtime.routing import Hosting
+    from onnxlift_runtime.dataplane.routing import Hosting
+    from onnxlift_runtime.jobservice.gpu_only import Remote, routes
+    from onnxlift_runtime.jobservice.wiring import open_intake
 
     told = service()
     hosting = functools.partial(Hosting.of, told.settings)
@@ -131,7 +132,7 @@ def _jobs(request: Request) -> Response:
 
 
 def _sweep() -> dict[str, Any]:
-    from onnxlift_runtime.aws.sweep import sweep
+    from onnxlift_runtime.jobservice.sweep import sweep
 
     settings = service().settings
     queues = [
@@ -179,7 +180,7 @@ def _openapi(_request: Request, _params: Params) -> Response:
 
 
 def _docs(_request: Request, _params: Params) -> Response:
-    return Response(200, page.render(service().document).encode(), _PAGE_HEADERS)
+    return Response(200, docs_page.render(service().document).encode(), _PAGE_HEADERS)
 
 
 _ROUTES: Final = tuple(

@@ -8,15 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from onnxlift_runtime import jobs, telemetry
-from onnxlift_runtime.aws.connection import connect
-from onnxlift_runtime.aws.herald import Herald, open_herald
+from onnxlift_runtime import telemetry
 from onnxlift_runtime.aws.queues import decode_message
-from onnxlift_runtime.aws.service import JobService
+from onnxlift_runtime.dataplane.routing import ESCALATED
 from onnxlift_runtime.errors import JobConflict, JobNotFound, MalformedRequest, OnnxliftError
-from onnxlift_runtime.jobs import Job
-from onnxlift_runtime.layout import GPU, LAMBDA, tier_of_queue
-from onnxlift_runtime.routing import ESCALATED
+from onnxlift_runtime.jobs import lifecycle
+from onnxlift_runtime.jobs.lifecycle import Job
+from onnxlift_runtime.jobservice.notifier import Herald, open_herald
+from onnxlift_runtime.jobservice.service import JobService
+from onnxlift_runtime.jobservice.wiring import connect
+from onnxlift_runtime.names import GPU, LAMBDA, tier_of_queue
 from onnxlift_runtime.settings import Settings
 
 _CAUSES: Final = {
@@ -81,14 +82,16 @@ def _end(job: Job, record: Mapping[str, Any]) -> None:
         herald.tell(job)
     elif tier == LAMBDA and GPU in ladder().settings.tiers_of(job.model):
         escalated = service.table.change(
-            job.id, lambda found: jobs.escalate(found, GPU, ESCALATED, service.clock()), seen=job
+            job.id,
+            lambda found: lifecycle.escalate(found, GPU, ESCALATED, service.clock()),
+            seen=job,
         )
         service.meter.note(job.model, dead_letters_escalated=1)
         service.queues.send(escalated)
     else:
         why = _why(job, tier)
         abandoned = service.table.change(
-            job.id, lambda found: jobs.abandon(found, why, service.clock()), seen=job
+            job.id, lambda found: lifecycle.abandon(found, why, service.clock()), seen=job
         )
         service.meter.note(job.model, dead_letters_failed=1)
         herald.tell(abandoned)

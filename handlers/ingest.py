@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from onnxlift_runtime import telemetry
-from onnxlift_runtime.aws.connection import connect
-from onnxlift_runtime.aws.herald import open_herald
-from onnxlift_runtime.aws.ingest import Ingest
 from onnxlift_runtime.catalog import Catalog
-from onnxlift_runtime.layout import public_queue_name
+from onnxlift_runtime.jobservice.ingest import Ingest
+from onnxlift_runtime.jobservice.notifier import open_herald
+from onnxlift_runtime.jobservice.wiring import connect
 from onnxlift_runtime.manifest import read_manifests
+from onnxlift_runtime.names import public_queue_name
 from onnxlift_runtime.settings import Settings
 
 # Longer than the function may run, so that no second process joins what the first still writes.

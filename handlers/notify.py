@@ -8,11 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from onnxlift_runtime import jobs, telemetry, webhooks
-from onnxlift_runtime.aws import notices, secrets
-from onnxlift_runtime.aws.connection import connect
+from onnxlift_runtime import telemetry
+from onnxlift_runtime.aws import secrets
 from onnxlift_runtime.aws.queues import decode_message
-from onnxlift_runtime.aws.service import JobService
 from onnxlift_runtime.errors import (
     JobConflict,
     JobNotFound,
@@ -20,10 +18,14 @@ from onnxlift_runtime.errors import (
     OnnxliftError,
     WebhookFailed,
 )
-from onnxlift_runtime.jobs import Job
-from onnxlift_runtime.layout import WEBHOOK_DELAYS_S, WEBHOOK_TRIES, webhook_queue_name
+from onnxlift_runtime.jobs import lifecycle, webhooks
+from onnxlift_runtime.jobs.lifecycle import Job
+from onnxlift_runtime.jobs.webhooks import Webhook
+from onnxlift_runtime.jobservice import notices
+from onnxlift_runtime.jobservice.service import JobService
+from onnxlift_runtime.jobservice.wiring import connect
+from onnxlift_runtime.names import WEBHOOK_DELAYS_S, WEBHOOK_TRIES, webhook_queue_name
 from onnxlift_runtime.settings import Settings
-from onnxlift_runtime.webhooks import Webhook
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,9 @@ def _deliver(job: Job, keys: Sequence[str]) -> None:
 def _note(service: JobService, job: Job, error: str) -> None:
     try:
         service.table.change(
-            job.id, lambda found: jobs.note_webhook(found, job, error, service.clock()), seen=job
+            job.id,
+            lambda found: lifecycle.note_webhook(found, job, error, service.clock()),
+            seen=job,
         )
     except (JobConflict, JobNotFound) as why:
         telemetry.log("info", "webhook not noted", job=job.id, why=str(why))

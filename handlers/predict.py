@@ -12,22 +12,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from onnxlift_runtime import telemetry
-from onnxlift_runtime.dataplane import load_of, routes, serve
-from onnxlift_runtime.edge import answer_event
-from onnxlift_runtime.engine import Engine
+from onnxlift_runtime.dataplane.endpoints import load_of, routes, serve
+from onnxlift_runtime.dataplane.engine import Engine
+from onnxlift_runtime.dataplane.routing import HEADER, Hosting, Load, check_at_once, choose
+from onnxlift_runtime.describe.metadata import INFER_PATH, SERVING_PATH
 from onnxlift_runtime.errors import MalformedRequest
-from onnxlift_runtime.http import Request, Response, Route, dispatch
-from onnxlift_runtime.inference import decode_call, encode_call
+from onnxlift_runtime.http.edge import answer_event
+from onnxlift_runtime.http.encoding import compress, inflate
+from onnxlift_runtime.http.message import Request, Response, Route, dispatch
+from onnxlift_runtime.jobs.preferences import decode_prefer
 from onnxlift_runtime.manifest import Manifest
-from onnxlift_runtime.metadata import INFER_PATH, SERVING_PATH
-from onnxlift_runtime.payload import compress, inflate
-from onnxlift_runtime.preferences import decode_prefer
-from onnxlift_runtime.routing import HEADER, Hosting, Load, check_at_once, choose
+from onnxlift_runtime.protocols.oip_call import decode_call, encode_call
+from onnxlift_runtime.protocols.uploads import announced, fill_in, names_uploads
 from onnxlift_runtime.settings import Settings
-from onnxlift_runtime.uploads import announced, fill_in, names_uploads
 
 if TYPE_CHECKING:
-    from onnxlift_runtime.aws.intake import Intake
+    from onnxlift_runtime.jobservice.requests import Intake
 
 Params = Mapping[str, str | None]
 
@@ -59,7 +59,7 @@ def settings() -> Settings:
 @functools.cache
 def intake() -> "Intake":
     """Where requests become jobs, made for the first that does."""
-    from onnxlift_runtime.aws.connection import open_intake
+    from onnxlift_runtime.jobservice.wiring import open_intake
 
     return open_intake(settings())
 

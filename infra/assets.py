@@ -60,13 +60,10 @@ def image_files(root: Path, model: DeployedModel) -> Files:
 def worker_files(root: Path) -> Files:
     """The build context of the GPU worker's image, which has no model inside: it fetches them."""
     named = (WORKER_DOCKERFILE, "requirements/gpu.txt", _SLIM)
-    worker = {
-        f"gpu_fallback/{path.name}": path for path in sorted((root / "gpu_fallback").glob("*.py"))
-    }
     return {
         **{name: root / name for name in named},
         **_modules(root / _RUNTIME, _RUNTIME),
-        **worker,
+        **_modules(root / "gpu_fallback", "gpu_fallback"),
     }
 
 

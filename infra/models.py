@@ -9,8 +9,8 @@ from onnxlift.artifact import read_versions
 from onnxlift.config import Config
 from onnxlift.placement import Placement, needed_memory_mb, place, together
 from onnxlift_runtime.errors import ConfigInvalid
-from onnxlift_runtime.layout import GPU, LAMBDA
 from onnxlift_runtime.manifest import Manifest, verify_files
+from onnxlift_runtime.names import GPU, LAMBDA
 
 MAX_FUNCTION_NAME: Final = 64
 

@@ -8,7 +8,7 @@ from infra.constructs.permissions import bucket_name, topic_arn
 from infra.models import DeployedModel
 from onnxlift.config import Config
 from onnxlift.placement import tell_tiers
-from onnxlift_runtime import layout
+from onnxlift_runtime import names
 from onnxlift_runtime.settings import Settings
 
 
@@ -25,15 +25,15 @@ def function_settings(
         service=service,
         api_key_required=config.api.api_key_required,
         metrics=True,
-        jobs_table=layout.table_name(service),
+        jobs_table=names.table_name(service),
         data_bucket=bucket_name(service),
-        event_bus=layout.bus_name(service),
+        event_bus=names.bus_name(service),
         topic=topic_arn(service) if config.jobs.topic else "",
-        webhook_secret=layout.webhook_secret_name(service),
+        webhook_secret=names.webhook_secret_name(service),
         batch_workers=config.jobs.concurrency,
         job_timeout_s=config.jobs.timeout_s,
         tiers=tell_tiers(placements),
-        gpu_cluster=layout.gpu_cluster_name(service)
+        gpu_cluster=names.gpu_cluster_name(service)
         if placements and config.gpu.backend == "ecs"
         else "",
     )

@@ -8,8 +8,8 @@ from pathlib import Path
 from onnxlift.config import Config
 from onnxlift.placement import Placement, place, together
 from onnxlift_runtime.errors import ArtifactCorrupt
-from onnxlift_runtime.layout import GPU
 from onnxlift_runtime.manifest import MANIFEST_NAME, Manifest, read_manifest
+from onnxlift_runtime.names import GPU
 
 
 def read_versions(config: Config, model: str) -> tuple[Manifest, ...]:

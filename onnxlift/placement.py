@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from onnxlift.hosting import Placement as Wish
+from onnxlift_runtime.dataplane.routing import API_TIMEOUT_S, PLANNED
 from onnxlift_runtime.errors import PlacementImpossible
-from onnxlift_runtime.layout import GPU, LAMBDA
 from onnxlift_runtime.manifest import Manifest, Measurements
-from onnxlift_runtime.routing import API_TIMEOUT_S, PLANNED
+from onnxlift_runtime.names import GPU, LAMBDA
 
 LAMBDA_MAX_MEMORY_MB: Final = 10_240
 LAMBDA_MAX_IMAGE_MB: Final = 10_240

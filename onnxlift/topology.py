@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from onnxlift.config import Config
-from onnxlift_runtime.layout import (
+from onnxlift_runtime.names import (
     GPU,
     IN_PREFIX,
     LAMBDA,

@@ -31,7 +31,7 @@ from benchmarks.compression.table import render
 from benchmarks.compression.timing import LENGTHS, Opened
 from onnxlift.compress.cpu.description import describe_cpu
 from onnxlift.compress.cpu.instructions import InstructionSet
-from onnxlift.compress.pack import pack
+from onnxlift.compress.graph.packing import pack
 
 HERE: Final = Path(__file__).parent
 

@@ -17,7 +17,8 @@ from onnxlift.compress.steps.smooth_quant import SmoothQuant
 from onnxlift.compress.steps.weight_blocks import WeightBlocks
 
 _POSITIONS: Final = "embeddings.position_embeddings/Gather"
-# Found by `onnxlift.compress.ranking`: what loses most for each byte when it alone has 4 bits.
+# Found by `onnxlift.compress.search.sensitivity`: what loses most for each byte when it alone
+# has 4 bits.
 _WORST: Final = (
     *(f"encoder.layer.{layer}.attention.self.value/MatMul" for layer in (1, 2, 3, 4, 5)),
     "encoder.layer.5.attention.output.dense/MatMul",

@@ -18,18 +18,18 @@ from benchmarks.gpu_worker.faults import Rates, Seen, faulty
 from benchmarks.gpu_worker.fleet import Fleet
 from benchmarks.gpu_worker.payload import encode_payload
 from onnxlift.client import decode_answer
-from onnxlift.local.cloud import ACCOUNT, REGION, Cloud, open_cloud, queue_arn
-from onnxlift.local.resources import client
+from onnxlift.local.moto.cloud import ACCOUNT, REGION, Cloud, open_cloud, queue_arn
+from onnxlift.local.moto.resources import client
 from onnxlift_runtime.aws.items import decode_item
 from onnxlift_runtime.aws.objects import ObjectStore
 from onnxlift_runtime.aws.queues import Queues
-from onnxlift_runtime.aws.service import JobService, Submission
 from onnxlift_runtime.aws.table import JobTable
-from onnxlift_runtime.jobs import Job, JobStatus, Payload
-from onnxlift_runtime.layout import GPU, bucket_name, dead_letter_name, queue_name, table_name
+from onnxlift_runtime.jobs.lifecycle import Job, JobStatus, Payload
+from onnxlift_runtime.jobservice.service import JobService, Submission
+from onnxlift_runtime.names import GPU, bucket_name, dead_letter_name, queue_name, table_name
 from onnxlift_runtime.settings import Settings, WorkerSettings
-from onnxlift_runtime.tensors import Array
-from tests import builders
+from onnxlift_runtime.tensors.arrays import Array
+from tests.support import builders
 
 SERVICE: Final = "chaos"
 MODEL: Final = "linear"

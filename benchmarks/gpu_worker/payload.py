@@ -1,8 +1,8 @@
 """What a job of these runs is about."""
 
 from onnxlift.client.connection import encode_inference
-from onnxlift_runtime.jobs import Payload
-from onnxlift_runtime.tensors import Array
+from onnxlift_runtime.jobs.lifecycle import Payload
+from onnxlift_runtime.tensors.arrays import Array
 
 
 def encode_payload(name: str, rows: Array) -> Payload:

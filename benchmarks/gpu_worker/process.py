@@ -17,15 +17,15 @@ from typing import Final
 
 from gpu_fallback.__main__ import leave
 from gpu_fallback.worker import GpuWorker, served
-from onnxlift_runtime.aws.connection import connect
-from onnxlift_runtime.aws.herald import open_herald
-from onnxlift_runtime.aws.service import now_ms
-from onnxlift_runtime.aws.worker import Worker
 from onnxlift_runtime.catalog import Catalog
-from onnxlift_runtime.engine import Engine
+from onnxlift_runtime.dataplane.engine import Engine
+from onnxlift_runtime.jobservice.notifier import open_herald
+from onnxlift_runtime.jobservice.service import now_ms
+from onnxlift_runtime.jobservice.wiring import connect
+from onnxlift_runtime.jobservice.worker import Worker
 from onnxlift_runtime.manifest import Manifest
 from onnxlift_runtime.settings import Limits, Settings, WorkerSettings
-from onnxlift_runtime.tensors import Array
+from onnxlift_runtime.tensors.arrays import Array
 
 JUMP_EVERY_S: Final = 3.0
 

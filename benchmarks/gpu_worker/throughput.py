@@ -18,19 +18,19 @@ import numpy as np
 from onnx import ModelProto, helper
 
 from benchmarks.gpu_worker.payload import encode_payload
-from gpu_fallback.models import Models
+from gpu_fallback.models.loading import Models
 from gpu_fallback.worker import GpuWorker
-from onnxlift_runtime.aws.herald import Herald
-from onnxlift_runtime.aws.service import JobService, Submission
-from onnxlift_runtime.aws.worker import Worker
 from onnxlift_runtime.catalog import Catalog
-from onnxlift_runtime.jobs import Job, JobStatus
-from onnxlift_runtime.layout import GPU
+from onnxlift_runtime.dataplane.session import processor_count
+from onnxlift_runtime.jobs.lifecycle import Job, JobStatus
+from onnxlift_runtime.jobservice.notifier import Herald
+from onnxlift_runtime.jobservice.service import JobService, Submission
+from onnxlift_runtime.jobservice.worker import Worker
 from onnxlift_runtime.manifest import Manifest
-from onnxlift_runtime.session import processor_count
+from onnxlift_runtime.names import GPU
 from onnxlift_runtime.settings import Limits, Settings, WorkerSettings
-from onnxlift_runtime.tensors import Array
-from tests import builders, memory
+from onnxlift_runtime.tensors.arrays import Array
+from tests.support import builders, memory
 
 MODEL: Final = "pictures"
 CLASSES: Final = 100

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from infra.images.engine import find_engine
-from onnxlift_runtime.http import Request
+from onnxlift_runtime.http.message import Request
 from tests.image.container import RunningFunction, running_function
 
 ROOT: Final = Path(__file__).resolve().parents[2]

@@ -12,8 +12,8 @@ import numpy as np
 from benchmarks.jobs.setting import BUCKET, MODEL, SERVICE, Setting, aws
 from onnxlift.client import Client, Jobs
 from onnxlift.local.process import RunningService
-from onnxlift_runtime.layout import LAMBDA, queue_name
-from onnxlift_runtime.tensors import Array
+from onnxlift_runtime.names import LAMBDA, queue_name
+from onnxlift_runtime.tensors.arrays import Array
 
 AGAIN_EVERY: Final = 10
 LOOK_EVERY: Final = 5

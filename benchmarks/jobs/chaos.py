@@ -8,7 +8,7 @@ import threading
 
 import psutil
 
-from onnxlift.local.worker import MODULE
+from onnxlift.local.workers.queue_worker import MODULE
 
 
 class Killer:

@@ -6,12 +6,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from onnxlift.local.cloud import ACCOUNT, REGION
+from onnxlift.local.moto.cloud import ACCOUNT, REGION
+from onnxlift.local.moto.resources import client
 from onnxlift.local.process import RunningService
-from onnxlift.local.resources import client
-from onnxlift_runtime.layout import bucket_name
-from onnxlift_runtime.tensors import Array
-from tests import builders
+from onnxlift_runtime.names import bucket_name
+from onnxlift_runtime.tensors.arrays import Array
+from tests.support import builders
 
 SERVICE: Final = "chaos"
 MODEL: Final = "linear"

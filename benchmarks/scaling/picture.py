@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 from xml.etree import ElementTree as ET
 
-from onnxlift.compress.page.markup import Element, element
+from onnxlift.compress.report.page.markup import Element, element
 
 _WIDTH, _LEFT, _RIGHT = 740, 70.0, 710.0
 _BANDS: Final = ((30.0, 150.0), (190.0, 270.0))

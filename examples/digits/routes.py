@@ -21,7 +21,7 @@ from onnxlift.client.answer import decode_answer
 from onnxlift.client.connection import read_document
 from onnxlift.client.jobs import JobRecord, Jobs
 from onnxlift.config import Config
-from onnxlift_runtime.routing import HEADER
+from onnxlift_runtime.dataplane.routing import HEADER
 
 ON_LAMBDA, ON_GPU = "enlarge", "enlarge-gpu"
 FACTOR: Final = 12

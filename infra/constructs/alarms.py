@@ -12,7 +12,7 @@ from constructs import Construct
 
 from onnxlift.config import Config
 from onnxlift.topology import Source
-from onnxlift_runtime.layout import dead_letter_name
+from onnxlift_runtime.names import dead_letter_name
 
 PERIOD_S: Final = 300
 LOOKS: Final = 3  # periods that are looked at

@@ -8,7 +8,7 @@ from aws_cdk import ArnFormat, Aws, Stack
 from aws_cdk import aws_iam as iam
 
 from onnxlift.config import Config
-from onnxlift_runtime import layout
+from onnxlift_runtime import names as layout
 from onnxlift_runtime.settings import Settings
 
 READ: Final = ("s3:GetObject", "s3:GetObjectVersion")

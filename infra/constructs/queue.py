@@ -12,7 +12,7 @@ from onnxlift.topology import (
     RETENTION_S,
     Source,
 )
-from onnxlift_runtime.layout import dead_letter_name
+from onnxlift_runtime.names import dead_letter_name
 
 
 class FeedingQueue(Construct):

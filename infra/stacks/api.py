@@ -11,21 +11,21 @@ from constructs import Construct
 
 from infra.assets import SHIPPED_MODELS
 from infra.constructs.alarms import Alarms
-from infra.constructs.domain import ApiDomain
-from infra.constructs.firewall import Firewall
-from infra.constructs.function import LIVE
-from infra.constructs.gateway import Gateway
+from infra.constructs.api.domain import ApiDomain
+from infra.constructs.api.firewall import Firewall
+from infra.constructs.api.gateway import Gateway
+from infra.constructs.functions.function import LIVE
+from infra.constructs.functions.zip_function import CODE_FOLDER, ZipFunction
 from infra.constructs.output import add_output
 from infra.constructs.permissions import READ, SEND, WRITE, Permissions
-from infra.constructs.zip import CODE_FOLDER, ZipFunction
 from infra.models import DeployedModel
 from infra.openapi import MAX_RESOURCES, Document, Targets, gateway_document, resource_count
 from infra.settings import function_settings
 from onnxlift.config import Config
 from onnxlift.topology import CONTROL_TIMEOUT_S, SWEEP_EVERY_S
-from onnxlift_runtime import layout
+from onnxlift_runtime import names
 from onnxlift_runtime.catalog import Catalog
-from onnxlift_runtime.openapi import describe
+from onnxlift_runtime.describe.openapi import describe
 from onnxlift_runtime.settings import Limits
 
 CONTROL_MEMORY_MB: Final = 512
@@ -101,10 +101,10 @@ class ApiStack(NestedStack):
         control.allow(
             *permissions.telling(),
             permissions.webhook_secret(),
-            permissions.indexes(*layout.TABLE_INDEXES),
-            permissions.objects(READ, layout.UPLOADS_PREFIX),
+            permissions.indexes(*names.TABLE_INDEXES),
+            permissions.objects(READ, names.UPLOADS_PREFIX),
             permissions.absence(),
-            permissions.objects(WRITE, layout.UPLOADS_PREFIX, layout.PAYLOADS_PREFIX),
+            permissions.objects(WRITE, names.UPLOADS_PREFIX, names.PAYLOADS_PREFIX),
             permissions.queues(
                 (*SEND, "sqs:GetQueueAttributes"), *permissions.job_queues(self._settings)
             ),
@@ -125,7 +125,7 @@ class ApiStack(NestedStack):
             targets=[
                 targets.LambdaFunction(
                     control.alias,
-                    event=events.RuleTargetInput.from_object(layout.SWEEP_EVENT),
+                    event=events.RuleTargetInput.from_object(names.SWEEP_EVENT),
                     retry_attempts=0,
                     max_event_age=Duration.seconds(SWEEP_EVERY_S),
                 )

@@ -17,7 +17,7 @@ from infra.constructs.alarms import AlarmTopic
 from infra.constructs.permissions import bucket_name
 from onnxlift.config import Config
 from onnxlift.topology import UPLOADS_KEPT_DAYS
-from onnxlift_runtime import layout
+from onnxlift_runtime import names as layout
 from onnxlift_runtime.errors import ConfigInvalid
 
 SECRET_CHARACTERS: Final = 48

@@ -6,12 +6,12 @@ from aws_cdk import NestedStack
 from aws_cdk import aws_ecs as ecs
 from constructs import Construct
 
-from infra.constructs.accelerator import Accelerators
-from infra.constructs.capacity import GroupCapacity, ManagedCapacity
-from infra.constructs.network import Network, zones
+from infra.constructs.functions.accelerator import Accelerators
+from infra.constructs.gpu.capacity import GroupCapacity, ManagedCapacity
+from infra.constructs.gpu.network import Network, zones
 from infra.models import DeployedModel
 from onnxlift.config import Config
-from onnxlift_runtime import layout
+from onnxlift_runtime import names
 
 
 class GpuStack(NestedStack):
@@ -42,7 +42,7 @@ class GpuStack(NestedStack):
             self,
             "Cluster",
             vpc=network.vpc,
-            cluster_name=layout.gpu_cluster_name(service),
+            cluster_name=names.gpu_cluster_name(service),
             # What scaling needs, SQS and ECS tell for nothing.
             container_insights_v2=ecs.ContainerInsights.DISABLED,
         )

@@ -6,20 +6,20 @@ from typing import Any, Final
 from aws_cdk import NestedStack
 from constructs import Construct
 
-from infra.constructs.accelerator import AcceleratedFunction
 from infra.constructs.alarms import Alarms
-from infra.constructs.capacity import Market, provider_name
-from infra.constructs.fleet import Fleet
+from infra.constructs.functions.accelerator import AcceleratedFunction
+from infra.constructs.gpu.capacity import Market, provider_name
+from infra.constructs.gpu.fleet import Fleet
+from infra.constructs.gpu.model_files import Weights
+from infra.constructs.gpu.worker import SCRATCH, WorkerTask
 from infra.constructs.permissions import Permissions
 from infra.constructs.queue import FeedingQueue
-from infra.constructs.weights import Weights
-from infra.constructs.worker import SCRATCH, WorkerTask
 from infra.models import DeployedModel
 from infra.settings import function_settings
 from onnxlift.config import Config
 from onnxlift.scaling import rules, standby_rules
 from onnxlift.topology import gpu_source
-from onnxlift_runtime import layout
+from onnxlift_runtime import names
 from onnxlift_runtime.settings import WorkerSettings
 
 CACHE: Final = f"{SCRATCH}/models"
@@ -97,10 +97,10 @@ class GpuModelStack(NestedStack):
         """
         gpu, name = (
             self._config.gpu,
-            layout.gpu_service_name(self._config.service, self._model.name),
+            names.gpu_service_name(self._config.service, self._model.name),
         )
         common: dict[str, Any] = {
-            "cluster": layout.gpu_cluster_name(self._config.service),
+            "cluster": names.gpu_cluster_name(self._config.service),
             "definition": task.definition,
             "queue": self._source.queue,
         }

@@ -13,15 +13,15 @@ from constructs import Construct
 
 from infra.assets import SHIPPED_MODELS
 from infra.constructs.alarms import Alarms
+from infra.constructs.functions.zip_function import CODE_FOLDER, ZipFunction
 from infra.constructs.output import add_output
 from infra.constructs.permissions import CONSUME, READ, SEND, WRITE, Permissions, bucket_name
 from infra.constructs.queue import FeedingQueue
-from infra.constructs.zip import CODE_FOLDER, ZipFunction
 from infra.models import DeployedModel, tiers
 from infra.settings import function_settings
 from onnxlift.config import Config
 from onnxlift.topology import Source, created_objects, escalations, service_sources
-from onnxlift_runtime import layout
+from onnxlift_runtime import names
 
 INGEST_MEMORY_MB: Final = 1_024
 NOTIFY_MEMORY_MB: Final = 256
@@ -102,12 +102,12 @@ class JobsStack(NestedStack):
         return queue
 
     def _allow_ingesting(self, ingest: ZipFunction, *own: Source) -> None:
-        reads = (layout.IN_PREFIX, layout.UPLOADS_PREFIX, layout.PAYLOADS_PREFIX)
+        reads = (names.IN_PREFIX, names.UPLOADS_PREFIX, names.PAYLOADS_PREFIX)
         ingest.allow(
             *self._permissions.telling(),
             self._permissions.objects(READ, *reads),
             self._permissions.absence(),
-            self._permissions.objects(WRITE, layout.PAYLOADS_PREFIX, layout.RESULTS_PREFIX),
+            self._permissions.objects(WRITE, names.PAYLOADS_PREFIX, names.RESULTS_PREFIX),
             self._permissions.queues(SEND, *self._permissions.job_queues(self._settings)),
             *self._permissions.waking(self._settings, *self._config.models),
             self._permissions.queues(CONSUME, *(source.queue for source in own)),
@@ -143,7 +143,7 @@ class JobsStack(NestedStack):
 
     def _allow_escalating(self, escalate: ZipFunction, dead: Sequence[Source]) -> None:
         bigger = [model.name for model in self._models if model.on_lambda and model.on_gpu]
-        queues = [layout.queue_name(self._config.service, model, layout.GPU) for model in bigger]
+        queues = [names.queue_name(self._config.service, model, names.GPU) for model in bigger]
         escalate.allow(
             *self._permissions.telling(),
             self._permissions.queues(CONSUME, *(source.queue for source in dead)),

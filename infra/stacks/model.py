@@ -4,7 +4,7 @@ from aws_cdk import NestedStack
 from constructs import Construct
 
 from infra.constructs.alarms import Alarms
-from infra.constructs.model import ModelFunction
+from infra.constructs.functions.model_functions import ModelFunction
 from infra.constructs.permissions import READ, SEND, WRITE, Permissions
 from infra.constructs.queue import FeedingQueue
 from infra.models import DeployedModel
@@ -12,7 +12,7 @@ from infra.settings import function_settings
 from onnxlift.config import Config
 from onnxlift.placement import API_TIMEOUT_MS
 from onnxlift.topology import job_source
-from onnxlift_runtime import layout
+from onnxlift_runtime import names
 
 
 class ModelStack(NestedStack):
@@ -74,10 +74,10 @@ class ModelStack(NestedStack):
         permissions, name = Permissions(self, self._config), self._model.name
         predict.allow(
             permissions.table("GetItem", "PutItem"),
-            permissions.indexes(layout.BY_QUEUE),
-            permissions.objects(READ, layout.UPLOADS_PREFIX, layout.RESULTS_PREFIX),
+            permissions.indexes(names.BY_QUEUE),
+            permissions.objects(READ, names.UPLOADS_PREFIX, names.RESULTS_PREFIX),
             permissions.absence(),
-            permissions.objects(WRITE, layout.PAYLOADS_PREFIX),
+            permissions.objects(WRITE, names.PAYLOADS_PREFIX),
             permissions.queues(
                 (*SEND, "sqs:GetQueueAttributes"), *permissions.model_queues(self._settings, name)
             ),

@@ -8,9 +8,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from onnxlift.compress.estimates import Estimate
-from onnxlift.compress.inspection import Inspection, Share, Value
-from onnxlift.compress.units import ratio, size
+from onnxlift.compress.inspect.estimates import Estimate
+from onnxlift.compress.inspect.inspection import Inspection, Share, Value
+from onnxlift.units import ratio, size
 
 _MOST_ROWS: Final = 12
 _BAR_CHARACTERS: Final = 20

@@ -9,10 +9,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from onnxlift.compress.units import NOTHING
 from onnxlift.cost.estimate import BOOT_MINUTES
 from onnxlift.cost.plan import ModelPlan, Plan
-from onnxlift_runtime.layout import GPU
+from onnxlift.units import NOTHING
+from onnxlift_runtime.names import GPU
 
 
 def as_tables(plan: Plan) -> RenderableType:

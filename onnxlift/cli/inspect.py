@@ -19,8 +19,10 @@ def command(file: Path, as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from onnxlift.compress.inspection import inspect  # `--help` loads neither onnx nor numpy
-    from onnxlift.compress.report import plain
+    from onnxlift.compress.inspect.inspection import (
+        inspect,  # `--help` loads neither onnx nor numpy
+    )
+    from onnxlift.compress.report.report import plain
 
     found = inspect(file)
     if as_json:

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from onnxlift.client import Answer
-from onnxlift_runtime.payload import encode_json
-from onnxlift_runtime.tensors import Array
+from onnxlift_runtime.http.encoding import encode_json
+from onnxlift_runtime.tensors.arrays import Array
 
 MAX_ROWS: Final = 10
 MAX_VALUES: Final = 12

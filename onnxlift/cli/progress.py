@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
-from onnxlift.compress import search
+from onnxlift.compress.search import run
 
 LINE_EVERY_S: Final = 15.0
 
 
 @contextlib.contextmanager
-def heard_by(model: str, *, quiet: bool) -> Iterator[search.Heard]:
+def heard_by(model: str, *, quiet: bool) -> Iterator[run.Heard]:
     """Whoever is told of each step of a search: a bar on a terminal, or else a line now and then,
     as a log wants.
     """
@@ -31,7 +31,7 @@ def heard_by(model: str, *, quiet: bool) -> Iterator[search.Heard]:
 
 
 @contextlib.contextmanager
-def _bar(model: str, console: Console) -> Iterator[search.Heard]:
+def _bar(model: str, console: Console) -> Iterator[run.Heard]:
     """A bar with the time used and the best so far, gone when it is finished.
 
     A narrow terminal cuts what is told last, not the times.
@@ -47,17 +47,17 @@ def _bar(model: str, console: Console) -> Iterator[search.Heard]:
     with Progress(*columns, console=console, transient=True, expand=True) as bar:
         task = bar.add_task("", name=model, best="", budget="", total=None)
 
-        def show(state: search.Progress) -> None:
+        def show(state: run.Progress) -> None:
             bar.update(task, description=state.doing, completed=state.done, total=state.total)
             bar.update(task, best=_best(state), budget=_budget(state))
 
         yield show
 
 
-def _lines(model: str) -> search.Heard:
+def _lines(model: str) -> run.Heard:
     began_s = told_s = monotonic()
 
-    def tell(state: search.Progress) -> None:
+    def tell(state: run.Progress) -> None:
         nonlocal told_s
         if monotonic() - told_s < LINE_EVERY_S:
             return
@@ -71,9 +71,9 @@ def _lines(model: str) -> search.Heard:
     return tell
 
 
-def _best(state: search.Progress) -> str:
+def _best(state: run.Progress) -> str:
     return f", best: {state.best}" if state.best else ""
 
 
-def _budget(state: search.Progress) -> str:
+def _budget(state: run.Progress) -> str:
     return f"of {state.budget_s:.0f} s" if state.budget_s else ""

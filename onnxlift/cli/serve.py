@@ -11,7 +11,7 @@ from onnxlift.artifact import read_placements
 from onnxlift.cli.options import config_option
 from onnxlift.config import load_config
 from onnxlift.topology import SWEEP_EVERY_S
-from onnxlift_runtime.layout import SWEEP_EVENT
+from onnxlift_runtime.names import SWEEP_EVENT
 
 
 @click.command()
@@ -70,13 +70,13 @@ def command(
     EventBridge of this machine, whose address is told for `aws --endpoint-url`. Ctrl-C or SIGTERM
     ends it.
     """
-    from onnxlift.local.cloud import open_cloud  # `--help` loads no server and no runtime
-    from onnxlift.local.gateway import Gateway
-    from onnxlift.local.gpu import gpu_workers
-    from onnxlift.local.schedule import Schedule
+    from onnxlift.local.functions.gateway import Gateway
+    from onnxlift.local.functions.schedule import Schedule
+    from onnxlift.local.functions.service import open_service
+    from onnxlift.local.moto.cloud import open_cloud  # `--help` loads no server and no runtime
     from onnxlift.local.server import address, listen, run
-    from onnxlift.local.service import open_service
-    from onnxlift.local.worker import Workers
+    from onnxlift.local.workers.gpu import gpu_workers
+    from onnxlift.local.workers.queue_worker import Workers
 
     config = load_config(config_path)
     read_placements(

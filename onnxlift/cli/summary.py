@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from onnxlift.compress.pipeline import Comparison, Outcome
-from onnxlift.compress.report import CandidateRow, Limit, plain
-from onnxlift.compress.units import NOTHING, size
+from onnxlift.compress.report.report import CandidateRow, Limit, plain
 from onnxlift.placement import Placement
+from onnxlift.units import NOTHING, size
 from onnxlift_runtime.manifest import Measurements, Quality
 
 _SMALL_BYTES: Final = 2**20

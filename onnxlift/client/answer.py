@@ -7,10 +7,10 @@ from typing import Any, Final
 import numpy as np
 
 from onnxlift_runtime.errors import OnnxliftError, ServiceUnreachable
-from onnxlift_runtime.oip import HEADER_LENGTH
-from onnxlift_runtime.payload import decode_json
-from onnxlift_runtime.tensors import Array, bfloat16_to_float32, decode
-from onnxlift_runtime.wire import WireTensor, expect, expect_mapping
+from onnxlift_runtime.http.encoding import decode_json
+from onnxlift_runtime.protocols.oip import HEADER_LENGTH
+from onnxlift_runtime.tensors.arrays import Array, bfloat16_to_float32, decode
+from onnxlift_runtime.tensors.wire import WireTensor, expect, expect_mapping
 
 _CLASS_PARTS: Final = 3
 

@@ -16,11 +16,11 @@ from onnxlift_runtime.errors import (
     ServiceRefused,
     ServiceUnreachable,
 )
-from onnxlift_runtime.http import JSON, OCTET_STREAM
+from onnxlift_runtime.http.encoding import decode_json, encode_json
+from onnxlift_runtime.http.message import JSON, OCTET_STREAM
 from onnxlift_runtime.manifest import TensorSpec
-from onnxlift_runtime.oip import HEADER_LENGTH, encode_request
-from onnxlift_runtime.payload import decode_json, encode_json
-from onnxlift_runtime.tensors import Array, encode
+from onnxlift_runtime.protocols.oip import HEADER_LENGTH, encode_request
+from onnxlift_runtime.tensors.arrays import Array, encode
 
 FOLLOWED_S: Final = 60.0  # a job of a client that has no time limit of its own
 _CLIENT_ERROR: Final = 400

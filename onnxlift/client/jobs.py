@@ -12,8 +12,8 @@ import httpx
 from onnxlift.client.answer import Answer, decode_answer
 from onnxlift.client.connection import Client, Terms, read_document
 from onnxlift_runtime.errors import ServiceUnreachable
-from onnxlift_runtime.jobs import FINAL, JobStatus
-from onnxlift_runtime.tensors import Array
+from onnxlift_runtime.jobs.lifecycle import FINAL, JobStatus
+from onnxlift_runtime.tensors.arrays import Array
 
 FIRST_LOOK_S: Final = 0.05
 SLOWEST_LOOK_S: Final = 2.0

@@ -8,7 +8,6 @@ from typing import Any, Final
 import numpy as np
 
 from onnxlift.arrays import opened
-from onnxlift_runtime.datatypes import datatype
 from onnxlift_runtime.errors import (
     DatatypeMismatch,
     InputMismatch,
@@ -16,10 +15,11 @@ from onnxlift_runtime.errors import (
     ShapeMismatch,
     ValueOutOfRange,
 )
+from onnxlift_runtime.http.encoding import decode_json
 from onnxlift_runtime.manifest import TensorSpec
-from onnxlift_runtime.payload import decode_json
-from onnxlift_runtime.tensors import Array, decode, float32_to_bfloat16
-from onnxlift_runtime.wire import WireTensor, nested_shape
+from onnxlift_runtime.tensors.arrays import Array, decode, float32_to_bfloat16
+from onnxlift_runtime.tensors.datatypes import datatype
+from onnxlift_runtime.tensors.wire import WireTensor, nested_shape
 
 _ROWS: Final = re.compile(r"(?P<path>.*)\[(?P<start>\d*)(?P<range>:)?(?P<stop>\d*)\]")
 _NUMBERS: Final = "biuf"

@@ -7,19 +7,19 @@ from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Final
 
-from onnxlift.compress.artifact import write_artifact
-from onnxlift.compress.choice import Goal, choose, usable
-from onnxlift.compress.outcome import Outcome, manifest_of, report_of
-from onnxlift.compress.prediction import Prediction, by_promise, predict, unpromising, worst
-from onnxlift.compress.preparation import Prepared, prepare
-from onnxlift.compress.presets import recipe, recipes
-from onnxlift.compress.ranking import rank
-from onnxlift.compress.recipes import FP32, Recipe
-from onnxlift.compress.report import CandidateRow, Limit, NodeSensitivity, report_files
-from onnxlift.compress.search import Board, Heard, Progress, search
+from onnxlift.compress.model.artifact import write_artifact
+from onnxlift.compress.recipes.presets import recipe, recipes
+from onnxlift.compress.recipes.recipe import FP32, Recipe
+from onnxlift.compress.recipes.traits import read_traits
+from onnxlift.compress.report.report import CandidateRow, Limit, NodeSensitivity, report_files
+from onnxlift.compress.search.choice import Goal, choose, usable
+from onnxlift.compress.search.outcome import Outcome, manifest_of, report_of
+from onnxlift.compress.search.prediction import Prediction, by_promise, predict, unpromising, worst
+from onnxlift.compress.search.preparation import Prepared, prepare
+from onnxlift.compress.search.run import Board, Heard, Progress, search
+from onnxlift.compress.search.sensitivity import rank
+from onnxlift.compress.search.timing import measurements
 from onnxlift.compress.steps.matmul_int8 import MatMulInt8
-from onnxlift.compress.timing import measurements
-from onnxlift.compress.traits import read_traits
 from onnxlift.config import Config, Model
 from onnxlift_runtime.errors import ConfigInvalid, RecipeInvalid
 

@@ -15,8 +15,8 @@ from onnxlift.cost.prices import Prices
 from onnxlift.hosting import Gpu
 from onnxlift.placement import IMAGE_BASE_MB, Placement, needed_memory_mb
 from onnxlift.scaling import rules, standby_rules
-from onnxlift_runtime.layout import GPU, LAMBDA
 from onnxlift_runtime.manifest import Manifest
+from onnxlift_runtime.names import GPU, LAMBDA
 
 HOURS: Final = 730.0  # of a month
 DAYS: Final = 30

@@ -11,9 +11,9 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from onnxlift.local.gateway import Gateway
+from onnxlift.local.functions.gateway import Gateway
 from onnxlift_runtime.errors import ConfigInvalid
-from onnxlift_runtime.payload import encode_json
+from onnxlift_runtime.http.encoding import encode_json
 
 GRACE_S: Final = 4
 MAX_HEADER_BYTES: Final = 64 * 1024

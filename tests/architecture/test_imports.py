@@ -11,7 +11,7 @@ import pytest
 
 from infra.assets import copy_files, layer_files, library_files
 from onnxlift_runtime.settings import Settings
-from tests import builders
+from tests.support import builders
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNTIME = ROOT / "layers/runtime/python"

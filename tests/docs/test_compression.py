@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from onnxlift.compress.presets import PRESETS
+from onnxlift.compress.recipes.presets import PRESETS
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs/compression.md"
 _ENDINGS: Final = re.compile(r"-(?:entropy|percentile|mix\d+|tables4)(?=$|-)")

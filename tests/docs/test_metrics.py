@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from gpu_fallback import metrics as worker
-from onnxlift_runtime import metrics
+from onnxlift_runtime.jobs import metrics
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
 

@@ -14,7 +14,7 @@ import boto3
 
 from infra.images.engine import CHOSEN
 from tests.e2e.emulator import ACCOUNT, CREDENTIALS, REGION
-from tests.targets import Target
+from tests.support.targets import Target
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 CDK: Final = (sys.executable, "-m", "infra.node", "cdk")

@@ -11,12 +11,12 @@ from onnx import TensorProto, helper
 from infra.images.bases import base_of, require_base
 from infra.images.engine import ContainerEngine, find_engine
 from onnxlift_runtime.errors import BuildError
-from tests import builders
 from tests.e2e.cloud import ROOT, Cloud
 from tests.e2e.containers import bridge, docker_host
 from tests.e2e.emulator import install, running_emulator
 from tests.integration.conftest import LABELS
-from tests.targets import Target
+from tests.support import builders
+from tests.support.targets import Target
 
 SERVICE = "e2e"
 CONFIG = """

@@ -9,9 +9,9 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from tests import builders
 from tests.e2e.cloud import ROOT, Cloud
-from tests.targets import DEPLOYED_KEY, DEPLOYED_MODELS, DEPLOYED_URL, Target
+from tests.support import builders
+from tests.support.targets import DEPLOYED_KEY, DEPLOYED_MODELS, DEPLOYED_URL, Target
 
 ROW = [0.1 * number for number in range(16)]
 REQUEST = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 16], "data": ROW}]}

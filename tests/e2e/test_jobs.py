@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from onnxlift.topology import MAX_RECEIVES
-from onnxlift_runtime.jobs import MAX_ATTEMPTS
-from onnxlift_runtime.layout import dead_letter_name
+from onnxlift_runtime.jobs.lifecycle import MAX_ATTEMPTS
+from onnxlift_runtime.names import dead_letter_name
 from tests.e2e.cloud import Cloud
 from tests.e2e.emulator import ACCOUNT, REGION
-from tests.targets import Target
+from tests.support.targets import Target
 
 BUCKET = f"e2e-{ACCOUNT}-{REGION}"
 ROW = [[1.0, 2.0, 3.0, 4.0]]

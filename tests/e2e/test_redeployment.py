@@ -6,7 +6,7 @@ import re
 
 import httpx
 
-from onnxlift_runtime.layout import dead_letter_name
+from onnxlift_runtime.names import dead_letter_name
 from tests.e2e.cloud import Cloud
 from tests.e2e.conftest import CONFIG, SERVICE
 

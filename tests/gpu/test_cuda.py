@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from gpu_fallback.devices import Hardware, choose_device, look
-from onnxlift_runtime.datatypes import datatype as find
+from gpu_fallback.models.devices import Hardware, choose_device, look
+from onnxlift_runtime.dataplane.session import CPU, Device, Session
 from onnxlift_runtime.errors import MemoryExhausted
-from onnxlift_runtime.session import CPU, Device, Session
-from tests import builders
+from onnxlift_runtime.tensors.datatypes import datatype as find
+from tests.support import builders
 
 TOLERANCE: Final = 1e-4  # cuBLAS and cuDNN sum in another order than the CPU
 

@@ -10,10 +10,10 @@ from onnx import TensorProto, helper
 from infra.images.build import build_image
 from infra.images.engine import ContainerEngine
 from infra.images.recipes import worker_recipe
-from tests import builders
 from tests.image.container import RunningFunction, running_function
 from tests.image.service import ROOT, SERVICE, built_image, require_engine
 from tests.integration.conftest import write_config
+from tests.support import builders
 
 HUNGRY_MEMORY_MB = 512
 HEAVY_MB = 128  # the least memory that Lambda gives

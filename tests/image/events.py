@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from onnxlift_runtime.http import Request, Response
+from onnxlift_runtime.http.message import Request, Response
 
 
 def get(path: str) -> dict[str, Any]:

@@ -11,10 +11,10 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from onnxlift.local.gateway import Bounds, Gateway
+from onnxlift.local.functions.gateway import Bounds, Gateway
+from onnxlift.local.functions.wiring import Wiring
 from onnxlift.local.process import READY
 from onnxlift.local.server import address, listen, run
-from onnxlift.local.wiring import Wiring
 
 
 def main(url: str) -> int:

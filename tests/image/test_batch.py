@@ -9,10 +9,10 @@ import pytest
 
 from infra.images.engine import ContainerEngine
 from onnxlift.config import Config, load_config
-from onnxlift.local.cloud import Cloud, open_cloud
-from onnxlift.local.poller import Poller
-from onnxlift.local.resources import client
-from onnxlift.local.service import settings
+from onnxlift.local.functions.poller import Poller
+from onnxlift.local.functions.service import settings
+from onnxlift.local.moto.cloud import Cloud, open_cloud
+from onnxlift.local.moto.resources import client
 from onnxlift.topology import job_source
 from onnxlift_runtime.settings import Settings
 from tests.image.conftest import HUNGRY_MEMORY_MB

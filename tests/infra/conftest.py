@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from onnxlift_runtime.settings import Settings
-from tests import builders
 from tests.infra.assembly import Assembly, synthesise
+from tests.support import builders
 
 SHOP = """
 service = "shop"

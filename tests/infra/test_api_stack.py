@@ -10,7 +10,7 @@ import pytest
 
 from infra.assets import library_files
 from onnxlift.topology import SWEEP_EVERY_S
-from onnxlift_runtime.layout import SWEEP_EVENT
+from onnxlift_runtime.names import SWEEP_EVENT
 from onnxlift_runtime.settings import Limits
 from tests.infra.assembly import Assembly, Resource, flat
 from tests.infra.conftest import SHOP_SETTINGS

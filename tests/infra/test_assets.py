@@ -7,7 +7,7 @@ import pytest
 from infra.assets import copy_files, image_files, layer_files, link_files, worker_files, zip_files
 from infra.models import DeployedModel
 from onnxlift.placement import Placement
-from tests import builders
+from tests.support import builders
 
 
 def test_link_files_lays_out_the_content_of_each_file(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import builders
 from tests.infra.assembly import Assembly, flat, synthesise
 from tests.infra.conftest import write_lab
+from tests.support import builders
 
 STATEFUL = (
     "AWS::DynamoDB::Table",

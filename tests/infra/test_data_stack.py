@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from onnxlift_runtime import layout
+from onnxlift_runtime import names
 from tests.infra.assembly import Assembly, flat, synthesise
 from tests.infra.conftest import write_bare
 
@@ -28,19 +28,19 @@ def test_the_table_is_keyed_and_listed_as_the_runtime_expects(shop: Assembly) ->
     }
 
     assert table(shop)["TableName"] == "shop-jobs"
-    assert table(shop)["KeySchema"] == [{"AttributeName": layout.TABLE_KEY, "KeyType": "HASH"}]
+    assert table(shop)["KeySchema"] == [{"AttributeName": names.TABLE_KEY, "KeyType": "HASH"}]
     assert indexes == {
         index: [
             {"AttributeName": key, "KeyType": "HASH"},
-            {"AttributeName": layout.TABLE_SORT, "KeyType": "RANGE"},
+            {"AttributeName": names.TABLE_SORT, "KeyType": "RANGE"},
         ]
-        for index, key in layout.TABLE_INDEXES.items()
+        for index, key in names.TABLE_INDEXES.items()
     }
 
 
 def test_the_table_forgets_old_jobs_and_can_be_restored_to_any_second(shop: Assembly) -> None:
     assert table(shop)["TimeToLiveSpecification"] == {
-        "AttributeName": layout.TABLE_TTL,
+        "AttributeName": names.TABLE_TTL,
         "Enabled": True,
     }
     assert table(shop)["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}

@@ -19,16 +19,16 @@ from infra.openapi import Targets
 from onnxlift_runtime.aws import clients
 from onnxlift_runtime.aws.table import JobTable
 from onnxlift_runtime.catalog import Catalog
-from onnxlift_runtime.dataplane import routes
-from onnxlift_runtime.edge import answer_event
-from onnxlift_runtime.engine import Engine
-from onnxlift_runtime.http import ANONYMOUS, JSON, Request, Response, dispatch
-from onnxlift_runtime.jobs import Job, JobStatus, Payload, job_id
-from onnxlift_runtime.layout import queue_name
-from onnxlift_runtime.openapi import describe
+from onnxlift_runtime.dataplane.endpoints import routes
+from onnxlift_runtime.dataplane.engine import Engine
+from onnxlift_runtime.describe.openapi import describe
+from onnxlift_runtime.http.edge import answer_event
+from onnxlift_runtime.http.message import ANONYMOUS, JSON, Request, Response, dispatch
+from onnxlift_runtime.jobs.lifecycle import Job, JobStatus, Payload, job_id
+from onnxlift_runtime.names import queue_name
 from onnxlift_runtime.settings import Settings
-from tests import builders
-from tests.unit.runtime.aws.conftest import create_table
+from tests.support import builders
+from tests.support.runtime.job_service import create_table
 
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
 

@@ -12,9 +12,9 @@ from openapi_spec_validator import validate
 from infra.openapi import ANY, MAX_RESOURCES, Targets, gateway_document, resource_count
 from onnxlift.hosting import Throttle
 from onnxlift_runtime.catalog import Catalog
-from onnxlift_runtime.openapi import describe
+from onnxlift_runtime.describe.openapi import describe
 from onnxlift_runtime.settings import Limits
-from tests import builders
+from tests.support import builders
 
 # What a part of a path may hold: API Gateway's own words when it refuses one.
 PART = re.compile(r"[a-zA-Z0-9._:-]+|\{[a-zA-Z0-9._-]+\+?\}")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from infra.constructs.accelerator import accelerator_gib
-from infra.constructs.worker import task_memory_mb
+from infra.constructs.functions.accelerator import accelerator_gib
+from infra.constructs.gpu.worker import task_memory_mb
 from onnxlift_runtime.settings import Settings, WorkerSettings
 from tests.infra.assembly import Assembly, Resource, flat
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from infra.constructs.network import ENDPOINTS
+from infra.constructs.gpu.network import ENDPOINTS
 from tests.infra.assembly import Assembly, Resource, flat
 
 GPU = "lab-gpu"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from onnxlift_runtime.layout import WEBHOOK_TRIES
+from onnxlift_runtime.names import WEBHOOK_TRIES
 from tests.infra.assembly import Assembly, flat
 
 JOBS, MODEL, API = "shop-jobs", "shop-model-digits", "shop-api"

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from onnxlift.config import load_config
-from onnxlift.local.cloud import Cloud, open_cloud
-from onnxlift.local.resources import client
-from onnxlift.local.service import settings
-from onnxlift.local.wiring import FUNCTIONS
+from onnxlift.local.functions.service import settings
+from onnxlift.local.functions.wiring import FUNCTIONS
+from onnxlift.local.moto.cloud import Cloud, open_cloud
+from onnxlift.local.moto.resources import client
 from onnxlift.topology import escalations, sources
 from onnxlift_runtime.settings import Settings
 from tests.infra.assembly import Assembly, flat

@@ -9,7 +9,7 @@ from infra.models import function_name, read_models, tiers
 from onnxlift.config import Config, load_config
 from onnxlift_runtime.errors import ArtifactCorrupt, ConfigInvalid, PlacementImpossible
 from onnxlift_runtime.manifest import MANIFEST_NAME, Manifest
-from tests import builders
+from tests.support import builders
 
 CONFIG = """
 service = "demo"

@@ -1,6 +1,6 @@
 """What a plan says of the GPU network against what is built."""
 
-from infra.constructs import capacity, network
+from infra.constructs.gpu import capacity, network
 from onnxlift.cost import estimate
 
 

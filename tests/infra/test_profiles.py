@@ -5,7 +5,7 @@ own.
 import pytest
 
 from infra.constructs.alarms import OLDEST_S
-from infra.constructs.firewall import LEAST, most_requests
+from infra.constructs.api.firewall import LEAST, most_requests
 from onnxlift.config import load_config
 from onnxlift.cost import estimate
 from onnxlift.hosting import Throttle

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from onnxlift.local.process import RunningService, running_service
-from onnxlift_runtime.datatypes import DATATYPES
-from tests import builders
+from onnxlift_runtime.tensors.datatypes import DATATYPES
 from tests.image.service import require_engine, running_image
-from tests.targets import TARGETS, Target, deployed_target
+from tests.support import builders
+from tests.support.targets import TARGETS, Target, deployed_target
 
 LABELS = ("cat", "dog", "cow", "emu")
 MODEL_TABLE = (

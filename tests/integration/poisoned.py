@@ -12,9 +12,9 @@ import numpy as np
 
 from benchmarks.gpu_worker import process
 from onnxlift_runtime.aws.objects import ObjectStore
-from onnxlift_runtime.jobs import Payload
+from onnxlift_runtime.jobs.lifecycle import Payload
 from onnxlift_runtime.manifest import Manifest
-from onnxlift_runtime.tensors import Array
+from onnxlift_runtime.tensors.arrays import Array
 
 POISON: Final = np.float32(666)
 _run, _fetch = process.Slow.run, ObjectStore.fetch

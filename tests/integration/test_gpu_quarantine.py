@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 
 from benchmarks.gpu_worker import chaos
-from onnxlift.local.cloud import Cloud, open_cloud
-from onnxlift_runtime.aws.service import JobService
-from onnxlift_runtime.jobs import MAX_ATTEMPTS, Job, JobStatus
-from tests import builders
+from onnxlift.local.moto.cloud import Cloud, open_cloud
+from onnxlift_runtime.jobs.lifecycle import MAX_ATTEMPTS, Job, JobStatus
+from onnxlift_runtime.jobservice.service import JobService
 from tests.integration.poisoned import POISON
+from tests.support import builders
 
 WITHIN_S = 100
 INNOCENT = 30

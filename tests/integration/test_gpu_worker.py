@@ -12,10 +12,10 @@ import pytest
 
 from benchmarks.gpu_worker import chaos
 from benchmarks.gpu_worker.faults import Rates
-from onnxlift.local.cloud import Cloud, open_cloud
-from onnxlift_runtime.aws.service import JobService
-from onnxlift_runtime.jobs import Job, JobStatus
-from tests import builders
+from onnxlift.local.moto.cloud import Cloud, open_cloud
+from onnxlift_runtime.jobs.lifecycle import Job, JobStatus
+from onnxlift_runtime.jobservice.service import JobService
+from tests.support import builders
 
 WITHIN_S = 60
 

@@ -17,11 +17,11 @@ from click.testing import CliRunner
 
 from onnxlift.cli import main
 from onnxlift.client import Client, JobRecord, Jobs
+from onnxlift.local.moto.resources import client
 from onnxlift.local.process import RunningService, running_service
-from onnxlift.local.resources import client
 from onnxlift_runtime.errors import ServiceRefused
-from tests import builders
 from tests.integration.conftest import write_config
+from tests.support import builders
 
 BUCKET = "tiny-123456789012-us-east-1"
 WITHIN_S = 60
@@ -226,4 +226,6 @@ def _workers(parent: int) -> list[int]:
     import psutil
 
     children = psutil.Process(parent).children()
-    return [child.pid for child in children if "onnxlift.local.worker" in child.cmdline()]
+    return [
+        child.pid for child in children if "onnxlift.local.workers.queue_worker" in child.cmdline()
+    ]

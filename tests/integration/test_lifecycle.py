@@ -13,8 +13,8 @@ import pytest
 from onnxlift.local import process
 from onnxlift.local.process import COMMAND, running_service, stop
 from onnxlift_runtime.errors import ServiceUnreachable
-from tests import builders
 from tests.integration.conftest import write_config
+from tests.support import builders
 
 END_WITHIN_S = 10
 

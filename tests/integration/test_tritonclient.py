@@ -12,7 +12,7 @@ import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from tests.integration.conftest import LABELS
-from tests.targets import Target
+from tests.support.targets import Target
 
 NUMPY_NAMES = [kind + bits for kind in ("int", "uint") for bits in ("8", "16", "32", "64")]
 NUMPY_NAMES += ["bool", "float16", "float32", "float64"]

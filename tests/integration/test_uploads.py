@@ -11,8 +11,8 @@ import pytest
 
 from onnxlift.client import Client, Jobs, decode_answer
 from onnxlift.local.process import RunningService, running_service
-from tests import builders
 from tests.integration.conftest import write_config
+from tests.support import builders
 
 WITHIN_S = 60
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from onnxlift.compress.cpu.instructions import InstructionSet
-from onnxlift.compress.metrics import METRICS
-from onnxlift.compress.presets import PRESETS, recipes
+from onnxlift.compress.gate.metrics import METRICS
+from onnxlift.compress.recipes.presets import PRESETS, recipes
 from onnxlift.config import INSTRUCTION_SETS, Config, Model, load_config
 from onnxlift.config import METRICS as NAMED
 from onnxlift_runtime.errors import ConfigInvalid

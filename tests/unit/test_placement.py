@@ -18,7 +18,7 @@ from onnxlift.placement import (
 )
 from onnxlift_runtime.errors import PlacementImpossible
 from onnxlift_runtime.manifest import FileEntry, Latency, Manifest
-from tests import builders
+from tests.support import builders
 
 
 def _manifest(peak_mb: float = 60.0, p95_ms: float = 5.0, size_mb: int = 1) -> Manifest:

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import onnx
 
-from onnxlift.compress.stock import Stock
+from onnxlift.compress.steps.cache import Stock
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 import onnx
 from onnxruntime.quantization import shape_inference
 
+from onnxlift.compress.model.writing import through_files, weights_beside
 from onnxlift.compress.steps import Context
-from onnxlift.compress.storage import through_files, weights_beside
 
 
 @dataclass(frozen=True)

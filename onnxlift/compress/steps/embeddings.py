@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from onnxlift.compress.blocks import Blocks, Fit, Grid, pack, quantize
-from onnxlift.compress.graph import MICROSOFT, Graph, attributes
+from onnxlift.compress.graph.editing import MICROSOFT, Graph, attributes
+from onnxlift.compress.quantization.blocks import Blocks, Fit, Grid, pack, quantize
 from onnxlift.compress.steps import Context
-from onnxlift.compress.stock import Stock
+from onnxlift.compress.steps.cache import Stock
 from onnxlift_runtime.errors import RecipeInvalid
 
 _BITS: Final = (2, 4, 8)

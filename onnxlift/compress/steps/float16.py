@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from onnxlift.compress.graph import Graph
+from onnxlift.compress.graph.editing import Graph
 from onnxlift.compress.steps import Context
 from onnxlift_runtime.errors import RecipeInvalid
 

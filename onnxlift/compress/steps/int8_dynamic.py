@@ -9,9 +9,9 @@ from typing import Final, Literal
 import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
+from onnxlift.compress.model.writing import through_files, weights_beside
 from onnxlift.compress.steps import Context
 from onnxlift.compress.steps.integers import require_quantized, without_declared_weights
-from onnxlift.compress.storage import through_files, weights_beside
 from onnxlift_runtime.errors import RecipeInvalid
 
 # The quantizer first turns Gemm "name" into MatMul "name_MatMul" and an Add.

@@ -20,10 +20,10 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from onnxlift.compress.activations import feeds
+from onnxlift.compress.calibration.activations import feeds
+from onnxlift.compress.model.writing import through_files, weights_beside
 from onnxlift.compress.steps import Context
 from onnxlift.compress.steps.integers import require_quantized, with_opset, without_declared_weights
-from onnxlift.compress.storage import through_files, weights_beside
 from onnxlift_runtime.errors import RecipeInvalid, SamplesInvalid
 
 METHODS: Final = {

@@ -9,7 +9,7 @@ from typing import Final
 import onnx
 import onnx.version_converter
 
-from onnxlift.compress.source import opset
+from onnxlift.compress.model.reading import opset
 from onnxlift_runtime.errors import RecipeInvalid
 
 _EIGHT_BITS: Final = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)

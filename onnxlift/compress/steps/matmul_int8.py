@@ -15,11 +15,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from onnxlift.compress.graph import Graph, Projection, by_input
-from onnxlift.compress.moments import Moments
-from onnxlift.compress.rounding import compensate
+from onnxlift.compress.calibration.moments import Moments
+from onnxlift.compress.graph.editing import Graph, Projection, by_input
+from onnxlift.compress.quantization.rounding import compensate
 from onnxlift.compress.steps import Context
-from onnxlift.compress.stock import Stock
+from onnxlift.compress.steps.cache import Stock
 from onnxlift_runtime.errors import RecipeInvalid
 
 Rounding: TypeAlias = Literal["nearest", "compensated"]

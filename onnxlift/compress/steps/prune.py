@@ -13,9 +13,9 @@ from typing import Final, Literal
 import numpy as np
 import onnx
 
-from onnxlift.compress.graph import Graph, by_input
-from onnxlift.compress.layers import Layer, layers, store
-from onnxlift.compress.reconstruction import Statistics, gather, solve
+from onnxlift.compress.graph.editing import Graph, by_input
+from onnxlift.compress.graph.layers import Layer, layers, store
+from onnxlift.compress.pruning.reconstruction import Statistics, gather, solve
 from onnxlift.compress.steps import Context
 from onnxlift_runtime.errors import RecipeInvalid
 

@@ -13,13 +13,13 @@ from typing import Final, Literal
 import numpy as np
 import onnx
 
-from onnxlift.compress.channels import ChannelGroup, Channels, entries, narrow
-from onnxlift.compress.elimination import Reader, eliminate
-from onnxlift.compress.graph import Graph
-from onnxlift.compress.layers import Layer, layers, store
-from onnxlift.compress.reconstruction import Statistics, gather, solve
+from onnxlift.compress.graph.editing import Graph
+from onnxlift.compress.graph.layers import Layer, layers, store
+from onnxlift.compress.pruning.channels import ChannelGroup, Channels, entries, narrow
+from onnxlift.compress.pruning.elimination import Reader, eliminate
+from onnxlift.compress.pruning.reconstruction import Statistics, gather, solve
+from onnxlift.compress.pruning.widths import Widths
 from onnxlift.compress.steps import Context
-from onnxlift.compress.widths import Widths
 from onnxlift_runtime.errors import RecipeInvalid
 
 _SCORES: Final = ("saliency", "l1", "l2")

@@ -15,10 +15,10 @@ from typing import Final
 import numpy as np
 import onnx
 
-from onnxlift.compress.activations import observe
-from onnxlift.compress.graph import Graph, Projection, by_input
-from onnxlift.compress.scaling import move_channels
-from onnxlift.compress.smoothing import Ranges, Smoothing, fit, formula
+from onnxlift.compress.calibration.activations import observe
+from onnxlift.compress.graph.channel_scaling import move_channels
+from onnxlift.compress.graph.editing import Graph, Projection, by_input
+from onnxlift.compress.quantization.smoothing import Ranges, Smoothing, fit, formula
 from onnxlift.compress.steps import Context
 from onnxlift_runtime.errors import RecipeInvalid
 

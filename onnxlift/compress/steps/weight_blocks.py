@@ -13,12 +13,12 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 import onnx
 
-from onnxlift.compress.blocks import Blocks, Grid, pack, quantize
-from onnxlift.compress.graph import MICROSOFT, Graph, Projection, by_input
-from onnxlift.compress.moments import Moments
-from onnxlift.compress.rounding import compensate
+from onnxlift.compress.calibration.moments import Moments
+from onnxlift.compress.graph.editing import MICROSOFT, Graph, Projection, by_input
+from onnxlift.compress.quantization.blocks import Blocks, Grid, pack, quantize
+from onnxlift.compress.quantization.rounding import compensate
 from onnxlift.compress.steps import Context
-from onnxlift.compress.stock import Stock
+from onnxlift.compress.steps.cache import Stock
 from onnxlift_runtime.errors import RecipeInvalid
 
 Method: TypeAlias = Literal["nearest", "k_quant", "hqq", "gptq"]

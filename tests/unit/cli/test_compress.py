@@ -16,11 +16,11 @@ from click import unstyle
 from click.testing import CliRunner, Result
 
 from onnxlift.cli import main
-from onnxlift.compress import measure as measuring
-from onnxlift.compress import targets
 from onnxlift.compress.cpu.instructions import Availability, InstructionSet
+from onnxlift.compress.measure import measurement as measuring
+from onnxlift.compress.search import instruction_sets
 from onnxlift_runtime.manifest import read_manifest
-from tests import builders
+from tests.support import builders
 
 
 @pytest.fixture
@@ -248,7 +248,7 @@ def test_an_instruction_set_that_cannot_be_reached_is_said(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nowhere = Availability(InstructionSet.AVX2, None, "not available because it is a test")
-    monkeypatch.setattr(targets, "available", lambda _: nowhere)
+    monkeypatch.setattr(instruction_sets, "available", lambda _: nowhere)
 
     result = _compress(config, "conv")
 

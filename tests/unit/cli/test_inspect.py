@@ -12,9 +12,9 @@ from rich.console import Console
 
 from onnxlift import cli
 from onnxlift.cli.contents import as_tables
-from onnxlift.compress.inspection import inspect
-from tests import builders
-from tests.unit.compress.transformer import transformer
+from onnxlift.compress.inspect.inspection import inspect
+from tests.support import builders
+from tests.support.compress.transformer import transformer
 
 
 def _write(folder: Path, model: onnx.ModelProto) -> Path:

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from onnxlift.cli import main
-from tests import builders
+from tests.support import builders
 
 CONFIG = """
 service = "demo"

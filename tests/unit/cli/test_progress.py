@@ -4,7 +4,7 @@ import pytest
 
 from onnxlift.cli import progress
 from onnxlift.cli.progress import LINE_EVERY_S, heard_by
-from onnxlift.compress.search import Progress
+from onnxlift.compress.search.run import Progress
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ from rich.table import Table
 
 from onnxlift.cli import outputs, screen, summary
 from onnxlift.client import Answer
-from onnxlift.compress.outcome import Outcome
 from onnxlift.compress.pipeline import Comparison
-from onnxlift.compress.report import CandidateRow
+from onnxlift.compress.report.report import CandidateRow
+from onnxlift.compress.search.outcome import Outcome
 from onnxlift.placement import Placement
-from tests import builders
-from tests.unit.compress import findings
+from tests.support import builders
+from tests.support.compress import findings
 
 LONG_NAME = "int8-smooth-mix8-tables4"
 

@@ -7,10 +7,10 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxlift.compress import timing
+from onnxlift.compress.search import timing
 from onnxlift.config import Config
-from tests import builders
-from tests.unit.compress.bench import FIGURES, Make
+from tests.support import builders
+from tests.support.compress.bench import FIGURES, Make
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from onnx import TensorProto
 
 from onnxlift.compress.pipeline import compress
 from onnxlift.placement import place
+from onnxlift_runtime.dataplane.session import Session
 from onnxlift_runtime.errors import RecipeInvalid
 from onnxlift_runtime.manifest import verify_files
-from onnxlift_runtime.session import Session
-from tests import builders
-from tests.unit.compress.bench import Make, silent
+from tests.support import builders
+from tests.support.compress.bench import Make, silent
 
 ON_GPU = {"tier": "gpu"}
 

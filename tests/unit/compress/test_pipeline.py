@@ -7,17 +7,17 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxlift.compress import measure as measuring
+from onnxlift.compress.measure import measurement as measuring
 from onnxlift.compress.pipeline import compare, compress
-from onnxlift.compress.preparation import MODEL_FILE
-from onnxlift.compress.presets import recipes
-from onnxlift.compress.report import Report
-from onnxlift.compress.search import Progress
-from onnxlift.compress.traits import read_traits
+from onnxlift.compress.recipes.presets import recipes
+from onnxlift.compress.recipes.traits import read_traits
+from onnxlift.compress.report.report import Report
+from onnxlift.compress.search.preparation import MODEL_FILE
+from onnxlift.compress.search.run import Progress
+from onnxlift_runtime.dataplane.session import Session
 from onnxlift_runtime.manifest import file_sha256, read_manifest, verify_files
-from onnxlift_runtime.session import Session
-from tests import builders
-from tests.unit.compress.bench import Make, silent
+from tests.support import builders
+from tests.support.compress.bench import Make, silent
 
 
 def test_the_artifact_is_complete_and_serves(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

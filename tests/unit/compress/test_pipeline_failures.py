@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from onnxlift.compress import pipeline, preparation, search, timing, trials
+from onnxlift.compress import pipeline
 from onnxlift.compress.pipeline import Outcome, compress
-from onnxlift.compress.presets import recipe
-from onnxlift.compress.recipes import FP32, Recipe
+from onnxlift.compress.recipes.presets import recipe
+from onnxlift.compress.recipes.recipe import FP32, Recipe
+from onnxlift.compress.search import preparation, run, timing, trial_pool
 from onnxlift.config import Config
 from onnxlift_runtime.errors import (
     ArtifactError,
@@ -21,7 +22,17 @@ from onnxlift_runtime.errors import (
     RecipeInvalid,
     SamplesInvalid,
 )
-from tests.unit.compress.bench import Break, Die, Fail, Hang, Make, Rename, offer, raising, silent
+from tests.support.compress.bench import (
+    Break,
+    Die,
+    Fail,
+    Hang,
+    Make,
+    Rename,
+    offer,
+    raising,
+    silent,
+)
 
 
 @pytest.mark.usefixtures("unmeasured")
@@ -53,7 +64,7 @@ def test_a_candidate_that_crashes_is_a_row_with_its_reason(
 
 @pytest.mark.usefixtures("unmeasured")
 def test_a_candidate_that_hangs_is_given_up(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "TIMEOUT_S", 3)
+    monkeypatch.setattr(trial_pool, "TIMEOUT_S", 3)
     offer(monkeypatch, Recipe("hang", (Hang(),)), FP32)
 
     outcome = compress(make(), "m", silent)
@@ -147,8 +158,8 @@ STAGES = [
     (preparation, "read_source"),
     (preparation, "read_signature"),
     (preparation, "load_samples"),
-    (search, "run_trials"),
-    (search, "cross"),
+    (run, "run_trials"),
+    (run, "cross"),
     (timing, "measure"),
     (pipeline, "choose"),
     (pipeline, "write_artifact"),

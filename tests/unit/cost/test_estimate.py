@@ -25,7 +25,7 @@ from onnxlift.hosting import Deployment
 from onnxlift.placement import Placement, lambda_obstacle
 from onnxlift_runtime.errors import ConfigInvalid
 from onnxlift_runtime.manifest import FileEntry, Latency, Manifest
-from tests import builders
+from tests.support import builders
 
 PRICES = read_prices()
 ON_LAMBDA, ON_GPU = Placement("lambda", 1_769, "fits"), Placement("gpu", 0, "too large")

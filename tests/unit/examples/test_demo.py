@@ -11,7 +11,7 @@ import pytest
 from examples.digits import demo
 from onnxlift.config import Config
 from onnxlift_runtime.manifest import FileEntry, Manifest, Source
-from tests import builders
+from tests.support import builders
 
 LABELS = np.arange(1_000) % 10
 CONFIG = Config.model_validate(

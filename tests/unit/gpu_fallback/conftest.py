@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 
 from gpu_fallback.worker import GpuWorker
-from onnxlift_runtime import jobs
-from onnxlift_runtime.aws.service import Submission
-from onnxlift_runtime.aws.worker import Worker
-from onnxlift_runtime.batching import Runner
 from onnxlift_runtime.catalog import Catalog
+from onnxlift_runtime.dataplane.batching import Runner
 from onnxlift_runtime.errors import OnnxliftError
-from onnxlift_runtime.jobs import Job, JobStatus, Payload
+from onnxlift_runtime.jobs import lifecycle
+from onnxlift_runtime.jobs.lifecycle import Job, JobStatus, Payload
+from onnxlift_runtime.jobservice.service import Submission
+from onnxlift_runtime.jobservice.worker import Worker
 from onnxlift_runtime.manifest import Manifest
 from onnxlift_runtime.settings import Limits, WorkerSettings
-from onnxlift_runtime.tensors import Array
-from tests.builders import manifest, spec
-from tests.memory import SERVICE, Memory
+from onnxlift_runtime.tensors.arrays import Array
+from tests.support.builders import manifest, spec
+from tests.support.memory import SERVICE, Memory
 
 MODEL, CALLER, WITHIN_S = "tiny", "me", 20.0
 Act = Callable[[Mapping[str, Array]], None]
@@ -113,7 +113,7 @@ class Bench:
         """Queue a job that a worker has died with."""
         job = self.submit(number, model=model)
         return self.memory.service.table.change(
-            job.id, lambda found: jobs.claim(found, "dead", 0, 1)
+            job.id, lambda found: lifecycle.claim(found, "dead", 0, 1)
         )
 
     def job(self, job: Job) -> Job:

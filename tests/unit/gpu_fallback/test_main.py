@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gpu_fallback import __main__ as program
-from gpu_fallback.devices import Hardware
+from gpu_fallback.models.devices import Hardware
 
 
 class Broken:
@@ -22,7 +22,7 @@ def test_a_worker_that_breaks_says_so_in_one_line_and_leaves_with_1(
 ) -> None:
     monkeypatch.setenv("ONNXLIFT_MODELS_DIR", str(tmp_path))
     monkeypatch.setenv("ONNXLIFT_ALLOW_CPU", "true")
-    monkeypatch.setattr("gpu_fallback.models.look", lambda: Hardware("there is none"))
+    monkeypatch.setattr("gpu_fallback.models.loading.look", lambda: Hardware("there is none"))
     monkeypatch.setattr(program, "open_worker", lambda _environ, _models: Broken())
     monkeypatch.setattr(os, "_exit", sys.exit)
     monkeypatch.setattr("signal.signal", lambda _number, _act: None)

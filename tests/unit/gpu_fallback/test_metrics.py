@@ -9,7 +9,7 @@ import pytest
 
 from gpu_fallback.metrics import UNITS, Lap, Metrics, Stopwatch
 from onnxlift_runtime.telemetry import MAX_VALUES
-from tests.builders import manifest
+from tests.support.builders import manifest
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:

@@ -13,18 +13,18 @@ import pytest
 from botocore.exceptions import ClientError
 
 from gpu_fallback.worker import open_worker, served
-from onnxlift_runtime import jobs
-from onnxlift_runtime.aws.service import Submission
 from onnxlift_runtime.errors import (
     ArtifactCorrupt,
     ConfigInvalid,
     InferenceFailed,
     ModelUnavailable,
 )
-from onnxlift_runtime.jobs import MAX_ATTEMPTS, JobStatus, Payload
-from onnxlift_runtime.layout import LAMBDA
+from onnxlift_runtime.jobs import lifecycle
+from onnxlift_runtime.jobs.lifecycle import MAX_ATTEMPTS, JobStatus, Payload
+from onnxlift_runtime.jobservice.service import Submission
+from onnxlift_runtime.names import LAMBDA
 from onnxlift_runtime.settings import WorkerSettings
-from onnxlift_runtime.tensors import Array
+from onnxlift_runtime.tensors.arrays import Array
 from tests.unit.gpu_fallback.conftest import (
     CALLER,
     MODEL,
@@ -128,8 +128,8 @@ def test_a_job_whose_attempt_came_to_nothing_before_runs_alone(make: Make) -> No
     bench = make(runner, max_wait_ms=300)
     tried = bench.submit(1)
     table = bench.memory.service.table
-    held = table.change(tried.id, lambda job: jobs.claim(job, "other", 0, 1))
-    table.change(tried.id, lambda job: jobs.release(job, held, "store away", 0))
+    held = table.change(tried.id, lambda job: lifecycle.claim(job, "other", 0, 1))
+    table.change(tried.id, lambda job: lifecycle.release(job, held, "store away", 0))
     made = [bench.submit(number) for number in range(3)]
 
     bench.start()

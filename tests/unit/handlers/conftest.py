@@ -16,12 +16,12 @@ from moto import mock_aws
 from handlers import batch, control, escalate, notify, predict
 from onnxlift_runtime.aws import clients
 from onnxlift_runtime.aws.queues import decode_message
-from onnxlift_runtime.http import Request, Response
-from onnxlift_runtime.jobs import Job
-from onnxlift_runtime.layout import SWEEP_EVENT, queue_name, webhook_queue_name
+from onnxlift_runtime.http.message import Request, Response
+from onnxlift_runtime.jobs.lifecycle import Job
+from onnxlift_runtime.names import SWEEP_EVENT, queue_name, webhook_queue_name
 from onnxlift_runtime.settings import Settings
-from tests import builders
-from tests.unit.runtime.aws.conftest import create_table
+from tests.support import builders
+from tests.support.runtime.job_service import create_table
 
 SERVICE, MODEL, ME = "test", "tiny", "key:me"
 INFER = f"/v2/models/{MODEL}/infer"

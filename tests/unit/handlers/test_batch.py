@@ -5,19 +5,19 @@ away.
 import pytest
 
 from handlers import batch
-from onnxlift_runtime import jobs
-from onnxlift_runtime.aws.herald import Herald
 from onnxlift_runtime.aws.queues import Queues
-from onnxlift_runtime.engine import Engine
+from onnxlift_runtime.dataplane.engine import Engine
 from onnxlift_runtime.errors import StoreUnavailable
-from onnxlift_runtime.jobs import MAX_ATTEMPTS, Job
+from onnxlift_runtime.jobs import lifecycle
+from onnxlift_runtime.jobs.lifecycle import MAX_ATTEMPTS, Job
+from onnxlift_runtime.jobservice.notifier import Herald
 from tests.unit.handlers.conftest import CONTEXT, MODEL, Deployed
 
 
 def test_a_poison_message_and_a_held_job_leave_their_neighbours_alone(deployed: Deployed) -> None:
     good, held = deployed.submit(1), deployed.submit(2)
     batch.worker().service.table.change(
-        held, lambda job: jobs.claim(job, "other", job.created_ms, 10**9)
+        held, lambda job: lifecycle.claim(job, "other", job.created_ms, 10**9)
     )
     records = deployed.receive(f"test-{MODEL}-lambda-jobs")
     poison = {**records[0], "messageId": "poison", "body": "no job"}
@@ -40,7 +40,7 @@ def test_suspects_behind_others_come_again_soon_should_the_function_end_with_the
 
     first, suspect = deployed.submit(1), deployed.submit(2)
     batch.worker().service.table.change(
-        suspect, lambda job: jobs.claim(job, "dead", job.created_ms, 0)
+        suspect, lambda job: lifecycle.claim(job, "dead", job.created_ms, 0)
     )
     records = deployed.receive(f"test-{MODEL}-lambda-jobs")
     hidden: list[tuple[str, int]] = []
@@ -65,7 +65,7 @@ def test_suspects_behind_others_come_again_soon_should_the_function_end_with_the
 def test_a_job_held_by_another_comes_again_soon(deployed: Deployed) -> None:
     job_id = deployed.submit()
     batch.worker().service.table.change(
-        job_id, lambda job: jobs.claim(job, "other", job.created_ms, 10**9)
+        job_id, lambda job: lifecycle.claim(job, "other", job.created_ms, 10**9)
     )
 
     assert len(deployed.work()) == 1

@@ -8,9 +8,9 @@ import pytest
 
 from handlers import control
 from onnxlift_runtime.aws import clients
-from onnxlift_runtime.http import EventFormat, Request, Response
+from onnxlift_runtime.http.message import EventFormat, Request, Response
 from onnxlift_runtime.settings import Settings
-from tests import builders
+from tests.support import builders
 
 Call = Callable[..., Response]
 

@@ -10,13 +10,13 @@ import boto3
 import pytest
 
 from handlers import batch, escalate
-from onnxlift_runtime import jobs
-from onnxlift_runtime.aws.herald import Herald
-from onnxlift_runtime.aws.service import now_ms
+from onnxlift_runtime.dataplane.routing import ESCALATED
 from onnxlift_runtime.errors import StoreUnavailable
-from onnxlift_runtime.jobs import MAX_ATTEMPTS, Job, JobStatus
-from onnxlift_runtime.layout import BY_QUEUE, GPU, LAMBDA, dead_letter_name, queue_name
-from onnxlift_runtime.routing import ESCALATED
+from onnxlift_runtime.jobs import lifecycle
+from onnxlift_runtime.jobs.lifecycle import MAX_ATTEMPTS, Job, JobStatus
+from onnxlift_runtime.jobservice.notifier import Herald
+from onnxlift_runtime.jobservice.service import now_ms
+from onnxlift_runtime.names import BY_QUEUE, GPU, LAMBDA, dead_letter_name, queue_name
 from tests.unit.handlers.conftest import CONTEXT, MODEL, SERVICE, Deployed, _forget, data_of
 
 GPU_QUEUE, LAMBDA_QUEUE = queue_name(SERVICE, MODEL, GPU), queue_name(SERVICE, MODEL, LAMBDA)
@@ -50,7 +50,9 @@ def take(*letters: dict[str, Any]) -> Any:
 def die(deployed: Deployed, job_id: str, lease_ms: int = -1) -> Job:
     """Claim a job as a worker on Lambda that does not come back."""
     table = batch.worker().service.table
-    return table.change(job_id, lambda job: jobs.claim(job, "dead", now_ms(), lease_ms, LAMBDA))
+    return table.change(
+        job_id, lambda job: lifecycle.claim(job, "dead", now_ms(), lease_ms, LAMBDA)
+    )
 
 
 def waiting_on(queue: str) -> list[str]:

@@ -12,20 +12,20 @@ import numpy as np
 import pytest
 
 from handlers import control, predict
-from onnxlift_runtime.aws.connection import connect
-from onnxlift_runtime.aws.herald import Herald
-from onnxlift_runtime.aws.intake import ORDINARY_WAIT_S, Intake
 from onnxlift_runtime.aws.queues import decode_message
-from onnxlift_runtime.aws.worker import Worker
-from onnxlift_runtime.engine import Engine
-from onnxlift_runtime.http import Request, Response
-from onnxlift_runtime.jobs import JobStatus
-from onnxlift_runtime.layout import GPU, queue_name
+from onnxlift_runtime.dataplane.engine import Engine
+from onnxlift_runtime.dataplane.routing import GPU_ALONE
+from onnxlift_runtime.http.message import Request, Response
+from onnxlift_runtime.jobs.lifecycle import JobStatus
+from onnxlift_runtime.jobservice.notifier import Herald
+from onnxlift_runtime.jobservice.requests import ORDINARY_WAIT_S, Intake
+from onnxlift_runtime.jobservice.wiring import connect
+from onnxlift_runtime.jobservice.worker import Worker
 from onnxlift_runtime.manifest import Latency, read_manifest
-from onnxlift_runtime.oip import HEADER_LENGTH
-from onnxlift_runtime.routing import GPU_ALONE
+from onnxlift_runtime.names import GPU, queue_name
+from onnxlift_runtime.protocols.oip import HEADER_LENGTH
 from onnxlift_runtime.settings import Settings
-from tests import builders
+from tests.support import builders
 from tests.unit.handlers.conftest import ME, MODEL, SERVICE, Deployed, _forget, body, data_of
 
 LARGE = "large"
@@ -74,7 +74,7 @@ def gpu(deployed: Deployed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     waiting = Intake(
         found.service, (), lambda _model: found.awake, found.sleep, lambda: float(next(clock))
     )
-    monkeypatch.setattr("onnxlift_runtime.aws.connection.open_intake", lambda _settings: waiting)
+    monkeypatch.setattr("onnxlift_runtime.jobservice.wiring.open_intake", lambda _settings: waiting)
     control._remote_routes.cache_clear()
     yield found
     control._remote_routes.cache_clear()

@@ -12,14 +12,14 @@ import pytest
 
 from handlers import ingest
 from onnxlift_runtime.aws import clients
-from onnxlift_runtime.aws.ingest import Ingest
-from onnxlift_runtime.aws.service import JobService
 from onnxlift_runtime.errors import StoreUnavailable
-from onnxlift_runtime.jobs import JobStatus
-from onnxlift_runtime.layout import ingest_queue_name, public_queue_name
+from onnxlift_runtime.jobs.lifecycle import JobStatus
+from onnxlift_runtime.jobservice.ingest import Ingest
+from onnxlift_runtime.jobservice.service import JobService
+from onnxlift_runtime.names import ingest_queue_name, public_queue_name
 from onnxlift_runtime.settings import Settings
-from tests.unit.runtime.aws.conftest import SERVICE, service  # noqa: F401 - a fixture
-from tests.unit.runtime.aws.inboxes import Inbox, npy
+from tests.support.runtime.inboxes import Inbox, npy
+from tests.support.runtime.job_service import SERVICE, service  # noqa: F401 - a fixture
 
 CALL = {
     "model": "tiny",

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from handlers import escalate, notify
-from onnxlift_runtime import webhooks
 from onnxlift_runtime.errors import WebhookFailed
-from onnxlift_runtime.layout import dead_letter_name, queue_name, webhook_queue_name
-from onnxlift_runtime.webhooks import Webhook
+from onnxlift_runtime.jobs import webhooks
+from onnxlift_runtime.jobs.webhooks import Webhook
+from onnxlift_runtime.names import dead_letter_name, queue_name, webhook_queue_name
 from tests.unit.handlers.conftest import CONTEXT, MODEL, SERVICE, Deployed, _forget
 
 Measured = Callable[[], dict[str, list[float]]]

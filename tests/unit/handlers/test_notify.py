@@ -9,10 +9,10 @@ import boto3
 import pytest
 
 from handlers import batch, notify
-from onnxlift_runtime import webhooks
 from onnxlift_runtime.errors import WebhookFailed
-from onnxlift_runtime.layout import WEBHOOK_TRIES, webhook_queue_name
-from onnxlift_runtime.webhooks import Webhook, caller_secret, encode_secret
+from onnxlift_runtime.jobs import webhooks
+from onnxlift_runtime.jobs.webhooks import Webhook, caller_secret, encode_secret
+from onnxlift_runtime.names import WEBHOOK_TRIES, webhook_queue_name
 from tests.unit.handlers.conftest import ME, SERVICE, Deployed, error_of
 
 HOOK = "https://receiver.example/hook"

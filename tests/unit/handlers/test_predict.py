@@ -19,12 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers import predict
-from onnxlift_runtime.http import JSON, Request, Response
-from onnxlift_runtime.oip import HEADER_LENGTH
+from onnxlift_runtime.http.message import JSON, Request, Response
+from onnxlift_runtime.protocols.oip import HEADER_LENGTH
 from onnxlift_runtime.settings import Limits, Settings
-from tests import builders
-from tests.unit.runtime import events, serving
-from tests.unit.runtime.serving import announced, tensor
+from tests.support import builders
+from tests.support.runtime import events, serving
+from tests.support.runtime.serving import announced, tensor
 
 Event = dict[str, Any]
 INFER, PREDICT = "/v2/models/fp32/infer", "/v1/models/fp32:predict"

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 
 from handlers import batch, control
-from onnxlift_runtime import jobs
-from onnxlift_runtime.aws.sweep import SERVED
 from onnxlift_runtime.catalog import Catalog
-from onnxlift_runtime.jobs import MAX_ATTEMPTS, JobStatus
-from onnxlift_runtime.layout import GPU, LAMBDA
-from onnxlift_runtime.queueing import LOST_AFTER_MS
-from onnxlift_runtime.routing import ESCALATED, MOVED
+from onnxlift_runtime.dataplane.routing import ESCALATED, MOVED
+from onnxlift_runtime.jobs import lifecycle
+from onnxlift_runtime.jobs.lifecycle import MAX_ATTEMPTS, JobStatus
+from onnxlift_runtime.jobs.queueing import LOST_AFTER_MS
+from onnxlift_runtime.jobservice.sweep import SERVED
+from onnxlift_runtime.names import GPU, LAMBDA
 from tests.unit.handlers.conftest import MODEL, Deployed, data_of, later
 
 
@@ -53,7 +53,7 @@ def test_a_sweep_takes_jobs_from_dead_workers(
     table = batch.worker().service.table
     for job_id, times in ((once, 1), (thrice, MAX_ATTEMPTS)):
         for _ in range(times):
-            table.change(job_id, lambda job: jobs.claim(job, "dead", job.created_ms, 0))
+            table.change(job_id, lambda job: lifecycle.claim(job, "dead", job.created_ms, 0))
     deployed.announced()
 
     assert deployed.sweep()["reclaimed"] == 2
@@ -82,7 +82,7 @@ def test_a_sweep_takes_jobs_along_whose_model_runs_elsewhere_now(
     deployed.announced()
     table = batch.worker().service.table
     table.change(
-        job_id, lambda job: jobs.escalate(job, GPU, ESCALATED, job.created_ms)
+        job_id, lambda job: lifecycle.escalate(job, GPU, ESCALATED, job.created_ms)
     )  # and its queue is gone
     early = deployed.sweep()
     later(deployed, monkeypatch, LOST_AFTER_MS)
@@ -100,7 +100,7 @@ def test_a_sweep_expires_what_waited_too_long_where_its_model_no_longer_runs(
 ) -> None:
     job_id = deployed.submit(x_onnxlift_ttl="1")
     table = batch.worker().service.table
-    table.change(job_id, lambda job: jobs.escalate(job, GPU, ESCALATED, job.created_ms))
+    table.change(job_id, lambda job: lifecycle.escalate(job, GPU, ESCALATED, job.created_ms))
     later(deployed, monkeypatch, 2_000)
 
     assert deployed.sweep()["expired"] == 1
@@ -118,7 +118,9 @@ def test_a_sweep_ends_the_jobs_of_a_model_that_left_the_service(
 ) -> None:
     waiting, held = deployed.submit(), deployed.submit()
     table = batch.worker().service.table
-    table.change(held, lambda job: jobs.claim(job, "a worker", job.created_ms, 10 * LOST_AFTER_MS))
+    table.change(
+        held, lambda job: lifecycle.claim(job, "a worker", job.created_ms, 10 * LOST_AFTER_MS)
+    )
     deployed.sweep()
     leave(monkeypatch)
     early = deployed.sweep()
@@ -158,7 +160,7 @@ def test_a_model_that_left_is_forgotten_with_its_last_job(
 ) -> None:
     held = deployed.submit()
     table = batch.worker().service.table
-    table.change(held, lambda job: jobs.claim(job, "dead", job.created_ms, 0))
+    table.change(held, lambda job: lifecycle.claim(job, "dead", job.created_ms, 0))
     deployed.sweep()
     leave(monkeypatch)
     later(deployed, monkeypatch, LOST_AFTER_MS)

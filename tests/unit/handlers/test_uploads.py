@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-from onnxlift_runtime.http import HEADER_LENGTH
+from onnxlift_runtime.http.message import HEADER_LENGTH
 from tests.unit.handlers.conftest import INFER, Deployed, body, data_of, error_of
 
 MIB = 1024 * 1024

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.unit.runtime.serving import Service, open_engine, write_models
+from tests.support.runtime.serving import Service, open_engine, write_models
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from onnxlift_runtime.catalog import (
     serving_status,
 )
 from onnxlift_runtime.errors import ModelNotFound, VersionNotFound
-from tests import builders
+from tests.support import builders
 
 OLD = builders.manifest(name="m", version="9", version_labels=("stable", "old"))
 NEW = builders.manifest(name="m", version="10")

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxlift_runtime.datatypes import DATATYPES
 from onnxlift_runtime.errors import ArtifactCorrupt, ArtifactMissing
 from onnxlift_runtime.manifest import (
     FileEntry,
@@ -25,7 +24,8 @@ from onnxlift_runtime.manifest import (
     read_manifests,
     verify_files,
 )
-from tests import builders
+from onnxlift_runtime.tensors.datatypes import DATATYPES
+from tests.support import builders
 
 words = st.text(max_size=20)
 whole = st.integers(min_value=0, max_value=2**53)

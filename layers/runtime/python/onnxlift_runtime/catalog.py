@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from onnxlift_runtime import __version__
-from onnxlift_runtime.datatypes import datatype
 from onnxlift_runtime.errors import ModelNotFound, VersionNotFound
 from onnxlift_runtime.manifest import Manifest, TensorSpec
+from onnxlift_runtime.tensors.datatypes import datatype
 
 SERVER_NAME: Final = "onnxlift"
 EXTENSIONS: Final = (

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from onnxlift_runtime.errors import ConfigInvalid
-from onnxlift_runtime.layout import LAMBDA
+from onnxlift_runtime.names import LAMBDA
 
 PREFIX: Final = "ONNXLIFT_"
 MIB: Final = 1024 * 1024

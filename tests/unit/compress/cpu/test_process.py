@@ -11,8 +11,8 @@ from onnxlift.compress.cpu.process import run_on
 from onnxlift.compress.steps import Context
 from onnxlift.compress.steps.matmul_int8 import MatMulInt8
 from onnxlift_runtime.errors import InferenceFailed, ModelUnavailable
-from tests import builders
-from tests.unit.compress.closeness import run
+from tests.support import builders
+from tests.support.compress.closeness import run
 
 ROWS = np.random.default_rng(0).uniform(0.8, 1, (64, 64)).astype(np.float32)
 

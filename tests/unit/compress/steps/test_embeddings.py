@@ -8,9 +8,9 @@ from onnx import helper, numpy_helper
 from onnxlift.compress.steps import Context
 from onnxlift.compress.steps.embeddings import Embeddings
 from onnxlift_runtime.errors import RecipeInvalid
-from tests import builders
-from tests.unit.compress.closeness import constants, cosine, run
-from tests.unit.compress.transformer import samples, transformer
+from tests.support import builders
+from tests.support.compress.closeness import constants, cosine, run
+from tests.support.compress.transformer import samples, transformer
 
 
 def _lookup(columns: int = 128, rows: int = 500, kind: type = np.float32) -> onnx.ModelProto:
@@ -47,7 +47,7 @@ def test_looked_up_rows_are_near_in_every_format(
 @pytest.mark.parametrize("bits", [2, 4, 8])
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_the_kernel_restores_what_the_format_says(bits: int, symmetric: bool) -> None:
-    from onnxlift.compress.blocks import Grid, quantize
+    from onnxlift.compress.quantization.blocks import Grid, quantize
 
     model = _lookup()
     table = numpy_helper.to_array(model.graph.initializer[0])

@@ -8,9 +8,9 @@ from onnx import TensorProto
 from onnxlift.compress.steps import Context, Step
 from onnxlift.compress.steps.float16 import Float16
 from onnxlift_runtime.errors import RecipeInvalid
-from tests import builders
-from tests.unit.compress.closeness import cosine, run
-from tests.unit.compress.transformer import samples, transformer
+from tests.support import builders
+from tests.support.compress.closeness import cosine, run
+from tests.support.compress.transformer import samples, transformer
 
 ROWS = np.random.default_rng(2).normal(size=(20, 16)).astype(np.float32)
 PIXELS = np.random.default_rng(1).normal(size=(20, 1, 8, 8)).astype(np.float32)

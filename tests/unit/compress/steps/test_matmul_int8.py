@@ -10,9 +10,9 @@ from onnx import numpy_helper
 from onnxlift.compress.steps import Context
 from onnxlift.compress.steps.matmul_int8 import MatMulInt8, Rounding, Saturation, bound_pairs
 from onnxlift_runtime.errors import RecipeInvalid, SamplesInvalid
-from tests import builders
-from tests.unit.compress.closeness import cosine, run
-from tests.unit.compress.transformer import samples, transformer
+from tests.support import builders
+from tests.support.compress.closeness import cosine, run
+from tests.support.compress.transformer import samples, transformer
 
 ROWS = np.random.default_rng(2).normal(size=(70, 16)).astype(np.float32)
 

@@ -13,10 +13,10 @@ from onnx.helper import make_node
 from onnxlift.compress.steps import Context, Step
 from onnxlift.compress.steps.prune import Prune, kept
 from onnxlift_runtime.errors import RecipeInvalid, SamplesInvalid
-from tests import builders
-from tests.unit.compress import networks
-from tests.unit.compress.closeness import run
-from tests.unit.compress.transformer import samples, transformer
+from tests.support import builders
+from tests.support.compress import networks
+from tests.support.compress.closeness import run
+from tests.support.compress.transformer import samples, transformer
 
 
 def _weights(model: onnx.ModelProto) -> dict[str, np.ndarray]:

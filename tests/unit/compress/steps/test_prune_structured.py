@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 from onnx.helper import make_node
 
+from onnxlift.compress.pruning.widths import parameters
 from onnxlift.compress.steps import Context, Step
 from onnxlift.compress.steps.prune_structured import PruneStructured
-from onnxlift.compress.widths import parameters
 from onnxlift_runtime.errors import RecipeInvalid, SamplesInvalid
-from tests import builders
-from tests.unit.compress import networks
-from tests.unit.compress.closeness import run
-from tests.unit.compress.transformer import samples, transformer
+from tests.support import builders
+from tests.support.compress import networks
+from tests.support.compress.closeness import run
+from tests.support.compress.transformer import samples, transformer
 
 SHAPES = {"mlp": (10,), "cnn": (2, 8, 8), "feed_forward": (6, 8)}
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from onnxlift.compress.activations import observe
+from onnxlift.compress.calibration.activations import observe
 from onnxlift.compress.steps import Context
 from onnxlift.compress.steps.matmul_int8 import MatMulInt8
 from onnxlift.compress.steps.smooth_quant import SmoothQuant
 from onnxlift_runtime.errors import RecipeInvalid, SamplesInvalid
-from tests import builders
-from tests.unit.compress.closeness import constants, cosine, run
-from tests.unit.compress.transformer import samples, transformer
+from tests.support import builders
+from tests.support.compress.closeness import constants, cosine, run
+from tests.support.compress.transformer import samples, transformer
 
 CONTEXT = Context(samples())
 

@@ -17,7 +17,7 @@ from onnxlift.compress.steps.clean import Clean
 from onnxlift.compress.steps.int8_dynamic import Int8Dynamic
 from onnxlift.compress.steps.int8_static import LEGAL_TYPES, METHODS, Int8Static
 from onnxlift_runtime.errors import RecipeInvalid, SamplesInvalid
-from tests import builders
+from tests.support import builders
 
 PIXELS = np.random.default_rng(1).normal(size=(70, 1, 8, 8)).astype(np.float32)
 ROWS = np.random.default_rng(2).normal(size=(70, 16)).astype(np.float32)

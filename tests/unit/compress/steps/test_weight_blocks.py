@@ -10,9 +10,9 @@ from onnx import numpy_helper
 from onnxlift.compress.steps import Context
 from onnxlift.compress.steps.weight_blocks import Method, WeightBlocks
 from onnxlift_runtime.errors import RecipeInvalid, SamplesInvalid
-from tests import builders
-from tests.unit.compress.closeness import constants, cosine, run
-from tests.unit.compress.transformer import samples, transformer
+from tests.support import builders
+from tests.support.compress.closeness import constants, cosine, run
+from tests.support.compress.transformer import samples, transformer
 
 RANDOM = np.random.default_rng(5)
 ROWS = (RANDOM.normal(size=(300, 12)) @ RANDOM.normal(size=(12, 96))).astype(np.float32)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from onnxlift_runtime.aws.files import TRIES, Location, Ranges, download, read_small
 from onnxlift_runtime.errors import ArtifactCorrupt, ArtifactMissing, StoreUnavailable
-from tests.unit.gpu_fallback.buckets import BUCKET, Client, assets
+from tests.support.gpu.buckets import BUCKET, Client, assets
 
 __all__ = ["assets"]
 

@@ -11,13 +11,13 @@ from botocore.stub import Stubber
 from moto import mock_aws
 
 from onnxlift_runtime.aws import clients
-from onnxlift_runtime.aws.connection import alarm, connect, open_intake
-from onnxlift_runtime.aws.service import Submission
 from onnxlift_runtime.aws.wake import LOOK_EVERY_S, Alarm
-from onnxlift_runtime.jobs import Job, Payload
-from onnxlift_runtime.layout import GPU, LAMBDA, gpu_cluster_name, gpu_service_name, queue_name
+from onnxlift_runtime.jobs.lifecycle import Job, Payload
+from onnxlift_runtime.jobservice.service import Submission
+from onnxlift_runtime.jobservice.wiring import alarm, connect, open_intake
+from onnxlift_runtime.names import GPU, LAMBDA, gpu_cluster_name, gpu_service_name, queue_name
 from onnxlift_runtime.settings import Settings
-from tests.unit.runtime.aws.conftest import create_table
+from tests.support.runtime.job_service import create_table
 
 SERVICE, MODEL = "test", "tiny"
 CLUSTER, WORKERS = gpu_cluster_name(SERVICE), gpu_service_name(SERVICE, MODEL)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, Final, TypeVar
 
-from onnxlift_runtime.jobs import KEPT_AFTER_END_MS, Delivery, Job, JobStatus, Payload
+from onnxlift_runtime.jobs.lifecycle import KEPT_AFTER_END_MS, Delivery, Job, JobStatus, Payload
 
 Part = TypeVar("Part", Job, Payload, Delivery)
 _NOT_READ: Final = Payload({}, "", 0)

@@ -13,9 +13,9 @@ from onnxlift_runtime.errors import (
     RequestError,
     StoreUnavailable,
 )
-from onnxlift_runtime.http import HEADER_LENGTH
-from onnxlift_runtime.jobs import Job, Payload
-from onnxlift_runtime.layout import PAYLOADS_PREFIX, RESULTS_PREFIX, uploads_prefix
+from onnxlift_runtime.http.message import HEADER_LENGTH
+from onnxlift_runtime.jobs.lifecycle import Job, Payload
+from onnxlift_runtime.names import PAYLOADS_PREFIX, RESULTS_PREFIX, uploads_prefix
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

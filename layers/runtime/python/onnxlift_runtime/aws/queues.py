@@ -13,8 +13,8 @@ from botocore.exceptions import ClientError
 
 from onnxlift_runtime import telemetry
 from onnxlift_runtime.errors import MalformedRequest
-from onnxlift_runtime.jobs import Job
-from onnxlift_runtime.layout import queue_name, webhook_queue_name
+from onnxlift_runtime.jobs.lifecycle import Job
+from onnxlift_runtime.names import queue_name, webhook_queue_name
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

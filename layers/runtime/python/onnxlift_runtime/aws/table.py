@@ -24,8 +24,8 @@ from onnxlift_runtime.aws.items import (
     queue_of,
 )
 from onnxlift_runtime.errors import JobConflict, JobNotFound, MalformedRequest
-from onnxlift_runtime.jobs import Job, JobStatus
-from onnxlift_runtime.layout import BY_CALLER, BY_QUEUE
+from onnxlift_runtime.jobs.lifecycle import Job, JobStatus
+from onnxlift_runtime.names import BY_CALLER, BY_QUEUE
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

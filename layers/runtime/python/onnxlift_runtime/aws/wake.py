@@ -12,8 +12,8 @@ from botocore.exceptions import ClientError
 
 from onnxlift_runtime import telemetry
 from onnxlift_runtime.errors import StoreUnavailable
-from onnxlift_runtime.jobs import Job
-from onnxlift_runtime.layout import GPU, gpu_service_name
+from onnxlift_runtime.jobs.lifecycle import Job
+from onnxlift_runtime.names import GPU, gpu_service_name
 
 LOOK_EVERY_S: Final = 60.0
 

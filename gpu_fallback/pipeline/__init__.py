@@ -1,0 +1,1 @@
+"""A job's way through the worker, and which jobs run together."""

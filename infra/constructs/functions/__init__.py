@@ -1,0 +1,1 @@
+"""Lambda functions: zip, image, and with a GPU."""

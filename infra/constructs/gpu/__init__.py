@@ -1,0 +1,1 @@
+"""GPU workers on ECS: machines, network, tasks, scaling, model files."""

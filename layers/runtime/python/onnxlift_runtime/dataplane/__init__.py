@@ -1,0 +1,1 @@
+"""Inference: sessions, batching, routing, and the endpoints of a model."""

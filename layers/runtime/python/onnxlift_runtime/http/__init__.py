@@ -1,0 +1,1 @@
+"""HTTP without a framework: requests, answers, content encodings, and the edge of a function."""

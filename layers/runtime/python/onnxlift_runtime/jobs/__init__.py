@@ -1,0 +1,1 @@
+"""Jobs as pure data and decisions; nothing here talks to AWS."""

@@ -1,0 +1,1 @@
+"""Tensors: datatypes, the wire's checks, arrays, .npy files and images."""

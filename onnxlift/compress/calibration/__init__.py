@@ -1,0 +1,1 @@
+"""What calibration samples say about the values inside a model."""

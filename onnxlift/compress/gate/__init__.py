@@ -1,0 +1,1 @@
+"""The quality gate: metrics, bounds, and the verdict on a candidate."""

@@ -1,0 +1,184 @@
+"""The quality gate: what figures a candidate must reach, on every instruction set and batch size;
+pure.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from onnxlift.compress.gate.metrics import cosines, estimate
+from onnxlift.compress.model.samples import Array
+from onnxlift.compress.report.report import Agreement, CandidateRow, Figure, Limit
+from onnxlift.config import ERROR_METRICS
+from onnxlift.config import Quality as Conditions
+from onnxlift_runtime.errors import QualityGateFailed
+from onnxlift_runtime.manifest import Quality
+
+_ROUNDING: Final = 1e-9
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The conditions, and what the fp32 model answers [samples, ...] to the held-out samples at
+    each batch size.
+
+    A text model may answer differently beside longer text, so a candidate is compared at the same
+    batch size.
+    """
+
+    conditions: Conditions
+    references: Mapping[int, Array]
+    labels: Array | None
+    limits: tuple[Limit, ...]
+
+    @classmethod
+    def of(
+        cls, conditions: Conditions, references: Mapping[int, Array], labels: Array | None
+    ) -> "Gate":
+        """Take the fp32 model's own figures, those of the largest batch.
+
+        Raises ``SamplesInvalid`` where a metric does not fit its answers.
+        """
+        limits, reference = [], references[max(references)]
+        for item in conditions.limits:
+            larger = item.metric not in ERROR_METRICS
+            own = estimate(
+                item.metric, reference, reference, labels, conditions.confidence
+            ).measured
+            allowed = own - item.allowed_loss if larger else own + item.allowed_loss
+            limits.append(Limit(item.metric, own, allowed, conditions.confidence, larger))
+        return cls(conditions, references, labels, tuple(limits))
+
+    def judge(self, answers: Array, rows: int, instruction_set: str) -> tuple[Figure, ...]:
+        """A figure with its bound for each limit; raises ``QualityGateFailed`` where an answer is
+        NaN.
+        """
+        return self._figures(self.references[rows], answers, self.labels, rows, instruction_set)
+
+    def judge_some(
+        self,
+        picked: Array,
+        here: Array,
+        there: Array,
+        known: Sequence[Figure],
+        rows: int,
+        instruction_set: str,
+    ) -> tuple[Figure, ...]:
+        """Figures where only the samples ``picked`` were answered on a slow instruction set.
+
+        ``here`` and ``there`` are the candidate's answers to them on this machine and on that one.
+        What is lost between the two is added to ``known``, the figures of all samples on this
+        machine.
+        """
+        labels = None if self.labels is None else self.labels[picked]
+        first = self._figures(self.references[rows][picked], here, labels, rows, instruction_set)
+        second = self._figures(self.references[rows][picked], there, labels, rows, instruction_set)
+        full = {figure.metric: figure for figure in known if figure.batch_size == rows}
+        figures = []
+        for limit, before, after in zip(self.limits, first, second, strict=True):
+            sign = 1.0 if limit.larger_is_better else -1.0
+            lost = sign * max(0.0, limit.loss(after.measured) - limit.loss(before.measured))
+            base = full[limit.metric]
+            measured, bound = base.measured - lost, base.bound - lost
+            figures.append(
+                Figure(limit.metric, measured, bound, len(picked), rows, instruction_set)
+            )
+        return tuple(figures)
+
+    def obstacle(self, figures: Sequence[Figure], agreement: Sequence[Agreement]) -> str:
+        """Why a candidate does not pass, in one sentence; empty where it passes."""
+        for limit in self.limits:
+            worst = limit.worst(figures)
+            if worst is None:
+                return f"{limit.metric} was not measured"
+            if not limit.loss(worst.bound) <= abs(limit.reference - limit.allowed) + _ROUNDING:
+                return _told(limit, worst)
+        for found in agreement:
+            if not found.measured >= self.conditions.min_agreement - _ROUNDING:
+                return (
+                    f"on {found.instruction_set} it answers differently: agreement "
+                    f"{found.measured:.4f}, "
+                    f"at least {self.conditions.min_agreement:g} is needed"
+                )
+        return ""
+
+    def qualities(self, row: CandidateRow) -> tuple[Quality, ...]:
+        """What the manifest says about a row that passed: the worst figure of each limit, the main
+        one first.
+        """
+        return tuple(
+            _quality(limit, worst)
+            for limit in self.limits
+            if (worst := row.worst(limit)) is not None
+        )
+
+    def _figures(
+        self,
+        reference: Array,
+        answers: Array,
+        labels: Array | None,
+        rows: int,
+        instruction_set: str,
+    ) -> tuple[Figure, ...]:
+        require_numbers(answers)
+        confidence = self.conditions.confidence
+        found = [
+            (limit.metric, estimate(limit.metric, reference, answers, labels, confidence))
+            for limit in self.limits
+        ]
+        return tuple(
+            Figure(metric, item.measured, item.bound, len(answers), rows, instruction_set)
+            for metric, item in found
+        )
+
+
+def require_numbers(answers: Array) -> None:
+    """Raise ``QualityGateFailed`` where an answer is NaN."""
+    if answers.dtype.kind == "f" and np.isnan(answers).any():
+        raise QualityGateFailed("its first output is NaN on some held-out samples")
+
+
+def agreement(first: Array, second: Array) -> float:
+    """How closely two sets of answers agree, 1 where they are equal.
+
+    The mean cosine similarity of the samples; one number for each sample is taken as one vector
+    over all of them; classes and text agree where they are equal, and infinities alone where both
+    have them.
+    """
+    if first.dtype.kind != "f":
+        return float(np.mean(first == second))
+    infinite = np.isinf(first) | np.isinf(second)
+    if np.isnan(second).any() or not np.array_equal(first[infinite], second[infinite]):
+        return float("nan")
+    first, second = (np.where(infinite, 0, answers) for answers in (first, second))
+    rows = len(first) if first.size > len(first) else 1
+    if first.size < 2:
+        return float(np.allclose(first, second, rtol=1e-3))
+    return float(np.mean(cosines(first.reshape(rows, -1), second.reshape(rows, -1))))
+
+
+def _told(limit: Limit, worst: Figure) -> str:
+    verb, allowed = ("falls", "is allowed") if limit.larger_is_better else ("rises", "is allowed")
+    bound = f" (bound {worst.bound:.6g})" if worst.bound != worst.measured else ""
+    return (
+        f"{limit.metric} {verb} from {limit.reference:.6g} to {worst.measured:.6g}{bound} on "
+        f"{worst.samples} samples, "
+        f"by {limit.loss(worst.bound):.2g} where {abs(limit.reference - limit.allowed):.4g} "
+        f"{allowed} "
+        f"({worst.instruction_set}, batch {worst.batch_size})"
+    )
+
+
+def _quality(limit: Limit, worst: Figure) -> Quality:
+    return Quality(
+        metric=limit.metric,
+        reference=limit.reference,
+        measured=worst.measured,
+        max_drop=abs(limit.reference - limit.allowed),
+        samples=worst.samples,
+        bound=worst.bound,
+        confidence=limit.confidence,
+        larger_is_better=limit.larger_is_better,
+    )

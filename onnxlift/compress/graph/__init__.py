@@ -1,0 +1,1 @@
+"""Graphs as they are edited: nodes, layers, and rewrites that keep the answers."""

@@ -1,0 +1,104 @@
+"""The fresh process that ``measure`` starts: open one artifact, run it, print the figures as one
+line of JSON.
+
+It imports what the function in AWS imports and nothing of the build side, so that its peak memory
+is that of serving.
+"""
+
+import json
+import resource
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
+
+import numpy as np
+import onnxruntime as ort
+
+from onnxlift_runtime.dataplane.session import Session
+from onnxlift_runtime.manifest import Manifest
+from onnxlift_runtime.tensors.arrays import Array
+
+WARM_UPS: Final = 3
+FEWEST_RUNS: Final = 5
+MOST_RUNS: Final = 300
+
+
+def main() -> None:
+    """Read the request from stdin, measure, and answer on stdout."""
+    request = json.load(sys.stdin)
+    manifest = Manifest.from_json(request["manifest"])
+    started = perf_counter()
+    session = Session(Path(request["folder"]), manifest, threads=request["threads"], verify=False)
+    load_ms = (perf_counter() - started) * 1000
+    samples = _samples(request["samples"], manifest)
+    latency = [
+        {"batch_size": rows, **_latency(session, _rows(samples, rows), request["seconds"])}
+        for rows in request["batch_sizes"]
+    ]
+    answer = {
+        "load_ms": load_ms,
+        "peak_memory_mb": peak_memory_mb(),
+        "latency": latency,
+        "onnxruntime": ort.__version__,
+    }
+    sys.stdout.write(json.dumps(answer) + "\n")
+
+
+def peak_memory_mb() -> float:
+    """The most memory this process held so far, in MiB.
+
+    Linux is asked for VmHWM, because ru_maxrss there starts at the size of the process that started
+    this one.
+    """
+    try:
+        status = Path("/proc/self/status").read_text("ascii", "replace")
+        return (
+            float(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+            / 1024
+        )
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / 2**20 if sys.platform == "darwin" else peak / 1024
+
+
+def _samples(path: str, manifest: Manifest) -> dict[str, Array]:
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {spec.name: file[spec.name] for spec in manifest.inputs}
+    text = {spec.name for spec in manifest.inputs if spec.datatype == "BYTES"}
+    return {name: array.astype(object) if name in text else array for name, array in arrays.items()}
+
+
+def _rows(samples: Mapping[str, Array], rows: int) -> dict[str, Array]:
+    """A batch of ``rows``, repeating the samples where there are fewer."""
+    return {
+        name: np.take(array, range(rows), axis=0, mode="wrap") for name, array in samples.items()
+    }
+
+
+def _latency(session: Session, feed: Mapping[str, Array], seconds: float) -> dict[str, Any]:
+    """p50 and p95 in milliseconds over as many runs as fit into ``seconds``, five at least."""
+    outputs = [spec.name for spec in session.manifest.outputs]
+
+    def run_ms() -> float:
+        before = perf_counter()
+        session.run(feed, outputs)
+        return (perf_counter() - before) * 1000
+
+    # What takes long enough to fill the caches needs no second time to do it.
+    first_ms = run_ms()
+    for _ in range(WARM_UPS - 1 if first_ms < 1000 * seconds / FEWEST_RUNS else 0):
+        run_ms()
+    started = perf_counter()
+    times: list[float] = []
+    while len(times) < FEWEST_RUNS or (
+        perf_counter() - started < seconds and len(times) < MOST_RUNS
+    ):
+        times.append(run_ms())
+    p50, p95 = np.percentile(times, [50, 95])
+    return {"p50_ms": float(p50), "p95_ms": float(p95)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The model file and the data that judges it: read, described, written."""

@@ -1,0 +1,168 @@
+"""A model's weights without their values: how large each is, which operator reads it, and in which
+layer it lies.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import onnx
+
+from onnxlift.compress.report.report import LayerSize
+
+# Names that exporters make up for weights, and what steps and quantizers add to the names they were
+# given.
+_INVENTED: Final = re.compile(r"onnx::|_?val_\d|_v_\d|\d+$")
+_ADDED: Final = re.compile(
+    r"(/(u?int\d+|float16|int32|scale|zero_point|bias)|_quantized|_scale|_zero_point)+$"
+)
+_BITS: Final = {
+    "FLOAT": 32, "UINT8": 8, "INT8": 8, "UINT16": 16, "INT16": 16, "INT32": 32, "INT64": 64,
+    "BOOL": 8, "FLOAT16": 16, "DOUBLE": 64, "UINT32": 32, "UINT64": 64, "COMPLEX64": 64,
+    "COMPLEX128": 128, "BFLOAT16": 16, "FLOAT8E4M3FN": 8, "FLOAT8E4M3FNUZ": 8, "FLOAT8E5M2": 8,
+    "FLOAT8E5M2FNUZ": 8, "UINT4": 4, "INT4": 4, "FLOAT4E2M1": 4, "FLOAT8E8M0": 8, "UINT2": 2,
+    "INT2": 2,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One constant of a graph and the first node that reads it; ``position`` is which of its inputs
+    it is.
+
+    ``shared`` says that other nodes read it too. ``size_bytes`` is that of its elements.
+    """
+
+    tensor: onnx.TensorProto
+    node: onnx.NodeProto
+    position: int
+    shared: bool
+    size_bytes: int
+
+    @property
+    def layer(self) -> str:
+        """The layer it lies in, from its own name and its node's."""
+        return layer_name(self.tensor.name, self.node.name)
+
+
+def weights(model: onnx.ModelProto) -> Iterator[Weight]:
+    """Every initializer and Constant that a node reads, subgraphs included; each once."""
+    yield from _graph_weights(model.graph)
+
+
+def layer_sizes(before: onnx.ModelProto, after: onnx.ModelProto) -> tuple[LayerSize, ...]:
+    """Bytes by layer and operator in two forms of one model, the largest first."""
+    old, new = _sizes(before), _sizes(after)
+    found = (LayerSize(*key, old[key], new[key]) for key in {**old, **new})
+    return tuple(
+        sorted(
+            found,
+            key=lambda item: (-max(item.before_bytes, item.after_bytes), item.layer, item.operator),
+        )
+    )
+
+
+def layer_name(weight: str, node: str = "") -> str:
+    """The layer that a weight or node belongs to: everything up to its first number, else the first
+    part of its name.
+
+    ``encoder.layer.0.attention.self.query.weight`` and ``/encoder/layer.0/attention/…/MatMul`` both
+    lie in ``encoder.layer.0``. Names that exporters made up say nothing, then the node's counts.
+    """
+    named = [
+        parts
+        for name in (weight, node)
+        if (parts := _parts(name)) and not _INVENTED.match(parts[0])
+    ]
+    for parts in named:
+        for position, part in enumerate(parts):
+            if position and part.isdecimal():
+                return ".".join(parts[: position + 1])
+    deep = next((parts for parts in named if len(parts) > 1), None)
+    if deep is not None:
+        return deep[0]
+    return next((name for name in (*_parts(node), *_parts(weight)) if name), "")
+
+
+def data_bytes(tensor: onnx.TensorProto) -> int:
+    """The bytes that a tensor's elements take, wherever they are; raises ``ValueError`` for a shape
+    or type unknown.
+    """
+    if tensor.data_type == onnx.TensorProto.STRING:
+        return int(sum(len(text) for text in tensor.string_data))
+    bits = _BITS.get(datatype(tensor))
+    if bits is None or any(size < 0 for size in tensor.dims):
+        raise ValueError(f"its datatype is {datatype(tensor)} and its shape {list(tensor.dims)}")
+    return (math.prod(int(size) for size in tensor.dims) * bits + 7) // 8
+
+
+def datatype(tensor: onnx.TensorProto) -> str:
+    """ONNX's name of a tensor's datatype, or its number where it has none."""
+    kinds = onnx.TensorProto.DataType
+    return (
+        str(kinds.Name(tensor.data_type))
+        if tensor.data_type in kinds.values()
+        else str(tensor.data_type)
+    )
+
+
+def _sizes(model: onnx.ModelProto) -> Counter[tuple[str, str]]:
+    sizes: Counter[tuple[str, str]] = Counter()
+    for weight in weights(model):
+        sizes[weight.layer, weight.node.op_type] += weight.size_bytes
+    return sizes
+
+
+def _graph_weights(graph: onnx.GraphProto) -> Iterator[Weight]:
+    own = {tensor.name: tensor for tensor in graph.initializer} | _constants(graph)
+    readers = _readers(graph)
+    for name, tensor in own.items():
+        if found := readers.get(name):
+            node, position = found[0]
+            yield Weight(tensor, node, position, len(found) > 1, data_bytes(tensor))
+    for inner in _inner(graph):
+        yield from _graph_weights(inner)
+
+
+def _constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    """Tensors of Constant nodes under the names they give out."""
+    return {
+        node.output[0]: item.t
+        for node in graph.node
+        if node.op_type == "Constant" and node.output
+        for item in node.attribute
+        if item.name == "value"
+    }
+
+
+def _readers(graph: onnx.GraphProto) -> dict[str, list[tuple[onnx.NodeProto, int]]]:
+    """Who reads each name, in the graph or in one inside it."""
+    readers: dict[str, list[tuple[onnx.NodeProto, int]]] = {}
+    for node in graph.node:
+        for position, name in enumerate(node.input):
+            readers.setdefault(name, []).append((node, position))
+    for inner in _inner(graph):
+        for name, found in _readers(inner).items():
+            readers.setdefault(name, []).extend(found)
+    return readers
+
+
+def _inner(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    for node in graph.node:
+        for item in node.attribute:
+            if item.HasField("g"):
+                yield item.g
+            yield from item.graphs
+
+
+def _parts(name: str) -> list[str]:
+    """A name's parts, without what tools added and without a part that only repeats the one before
+    it.
+    """
+    parts = [part for part in re.split(r"[/.]", _ADDED.sub("", name)) if part]
+    return [
+        part for position, part in enumerate(parts) if not position or part != parts[position - 1]
+    ]

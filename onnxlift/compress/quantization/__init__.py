@@ -1,0 +1,1 @@
+"""Real numbers into few bits: blocks, rounding with compensation, smoothing."""

@@ -1,0 +1,1 @@
+"""The search: makes candidates, runs them, and chooses one."""

@@ -1,0 +1,138 @@
+"""Signatures: read from the model, refused where the first dimension is no batch, labelled with
+class names.
+"""
+
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import helper
+
+from onnxlift.compress.model.signature import (
+    MAX_BATCH_SIZE,
+    Signature,
+    read_signature,
+    with_classes,
+)
+from onnxlift_runtime.errors import ConfigInvalid, ModelRefused
+from onnxlift_runtime.tensors.datatypes import DATATYPES
+from tests.support import builders
+from tests.support.builders import spec, value
+
+
+def _read(folder: Path, model: onnx.ModelProto) -> Signature:
+    path = folder / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    return read_signature(path)
+
+
+@pytest.mark.parametrize("name", [datatype.name for datatype in DATATYPES])
+def test_every_datatype_is_read(tmp_path: Path, name: str) -> None:
+    signature = _read(tmp_path, builders.identity(name, (-1, 3, -1)))
+
+    assert signature == Signature(
+        (spec("x", name, (-1, 3, -1)),), (spec("y", name, (-1, 3, -1)),), 0
+    )
+
+
+@pytest.mark.parametrize(("first", "max_batch_size"), [(-1, MAX_BATCH_SIZE), (4, 0)])
+def test_a_free_first_dimension_is_a_batch_and_a_fixed_one_is_not(
+    tmp_path: Path, first: int, max_batch_size: int
+) -> None:
+    signature = _read(tmp_path, builders.identity("FP32", (first, 2)))
+
+    assert signature.batch == max(first, 0)
+    assert signature.max_batch_size == max_batch_size
+
+
+def test_first_dimensions_that_disagree_are_refused(tmp_path: Path) -> None:
+    model = builders.identities({"a": ("FP32", (1, 2)), "b": ("FP32", (2, 2))})
+
+    with pytest.raises(ModelRefused, match=r"must be the batch.*'a' \[1, 2\], 'b' \[2, 2\]"):
+        _read(tmp_path, model)
+
+
+def test_a_scalar_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelRefused, match="input 'x' has no dimensions"):
+        _read(tmp_path, builders.identity("FP32", ()))
+
+
+def test_an_output_that_is_no_tensor_is_refused(tmp_path: Path) -> None:
+    output = helper.make_tensor_sequence_value_info("y", onnx.TensorProto.FLOAT, None)
+    model = builders.build(
+        [helper.make_node("SequenceConstruct", ["x"], ["y"])], [value("x", "FP32", (-1,))], [output]
+    )
+
+    with pytest.raises(
+        ModelRefused,
+        match=r"output 'y' is a seq\(tensor\(float\)\); inputs and outputs must be tensors$",
+    ):
+        _read(tmp_path, model)
+
+
+def test_a_map_from_scikit_learn_is_refused_with_the_option_that_avoids_it(tmp_path: Path) -> None:
+    node = helper.make_node("ZipMap", ["x"], ["y"], domain="ai.onnx.ml", classlabels_int64s=[0, 1])
+    scores = helper.make_map_type_proto(
+        onnx.TensorProto.INT64, helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, [])
+    )
+    output = helper.make_value_info("y", helper.make_sequence_type_proto(scores))
+    model = builders.build([node], [value("x", "FP32", (-1, 2))], [output])
+
+    with pytest.raises(
+        ModelRefused, match=r"must be tensors; convert .* options=\{'zipmap': False\}$"
+    ):
+        _read(tmp_path, model)
+
+
+def test_a_model_without_inputs_is_refused(tmp_path: Path) -> None:
+    constant = helper.make_node("Constant", [], ["y"], value_floats=[1.0])
+
+    with pytest.raises(ModelRefused, match="has no input"):
+        _read(tmp_path, builders.build([constant], [], [value("y", "FP32", (1,))]))
+
+
+def test_a_model_onnxruntime_does_not_load_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ModelRefused, match=r"onnxruntime [\d.]+ cannot load the model") as caught:
+        _read(
+            tmp_path,
+            builders.build(
+                [helper.make_node("Nothing", ["x"], ["y"])], [value("x", "FP32", (1,))], []
+            ),
+        )
+
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(("domain", "told"), [("", "ai.onnx"), ("ai.onnx.ml", "ai.onnx.ml")])
+def test_an_opset_that_is_too_new_is_told_with_those_that_are_not(
+    tmp_path: Path, domain: str, told: str
+) -> None:
+    model = builders.linear()
+    del model.opset_import[:]
+    model.opset_import.extend(
+        [helper.make_opsetid(name, 99 if name == domain else 1) for name in {"", domain}]
+    )
+
+    with pytest.raises(
+        ModelRefused, match=rf"has opset 99 of {told}, supported are those up to \d+; export it"
+    ):
+        _read(tmp_path, model)
+
+
+def test_class_names_go_to_the_outputs_with_as_many_columns() -> None:
+    outputs = (spec("a", "FP32", (-1, 2)), spec("b", "FP32", (-1, 3)), spec("c", "FP32", (2,)))
+
+    labelled = with_classes(outputs, ("no", "yes"), "models.m.classes")
+
+    assert [item.labels for item in labelled] == [("no", "yes"), (), ()]
+
+
+def test_class_names_no_output_can_carry_are_refused() -> None:
+    with pytest.raises(ConfigInvalid, match=r"models\.m\.classes: has 2 names, .*'b' \[-1, 3\]"):
+        with_classes((spec("b", "FP32", (-1, 3)),), ("no", "yes"), "models.m.classes")
+
+
+def test_no_class_names_change_nothing() -> None:
+    outputs = (spec("b", "FP32", (-1, 3)),)
+
+    assert with_classes(outputs, (), "models.m.classes") == outputs
