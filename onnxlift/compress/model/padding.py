@@ -20,9 +20,8 @@ from onnxlift_runtime.tensors.datatypes import datatype
 
 _SAMPLES: Final = 8
 _FILLING: Final = (1, 7)
-_TOLERANCE: Final = (
-    1e-3  # of the largest value: products of another length are summed in another order
-)
+# Of the largest value: products of another length are summed in another order.
+_TOLERANCE: Final = 1e-3
 _ERRORS_ONLY: Final = 3
 # Operators that take one scale from all rows of their input.
 _WHOLE_BATCH: Final = "DynamicQuantize"
