@@ -105,7 +105,7 @@ def test_two_processes_make_an_array_once(tmp_path: Path) -> None:
 import sys, time
 from pathlib import Path
 import numpy as np
-from onnxlift.compress.stock import Stock
+from onnxlift.compress.steps.cache import Stock
 folder = Path(sys.argv[1])
 def make():
     (folder / f"made-{sys.argv[2]}").touch()
