@@ -102,7 +102,7 @@ def test_a_port_in_use_is_one_clear_line(config_path: Path) -> None:
             [*COMMAND, "-c", str(config_path), "--port", port],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
 
@@ -154,7 +154,7 @@ def test_a_model_that_cannot_be_placed_is_one_line(config_path: Path) -> None:
         [*COMMAND, "-c", str(config_path), "--port", "0"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 
@@ -167,7 +167,7 @@ def test_a_configuration_that_is_not_there_is_exit_code_2(tmp_path: Path) -> Non
         [*COMMAND, "-c", str(tmp_path / "onnxlift.toml")],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 

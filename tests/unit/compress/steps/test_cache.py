@@ -122,7 +122,7 @@ print(int(Stock(folder / "stock").take(("a",), make)[0][0]))
         for number in (1, 2)
     ]
 
-    answers = [process.communicate(timeout=60)[0] for process in running]
+    answers = [process.communicate(timeout=180)[0] for process in running]
 
     assert answers[0] == answers[1]
     assert len(list(tmp_path.glob("made-*"))) == 1
