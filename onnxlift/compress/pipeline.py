@@ -11,7 +11,8 @@ from onnxlift.compress.model.artifact import write_artifact
 from onnxlift.compress.recipes.presets import recipe, recipes
 from onnxlift.compress.recipes.recipe import FP32, Recipe
 from onnxlift.compress.recipes.traits import read_traits
-from onnxlift.compress.report.report import CandidateRow, Limit, NodeSensitivity, report_files
+from onnxlift.compress.report.report import report_files
+from onnxlift.compress.results import CandidateRow, Limit, NodeSensitivity
 from onnxlift.compress.search.choice import Goal, choose, usable
 from onnxlift.compress.search.outcome import Outcome, manifest_of, report_of
 from onnxlift.compress.search.prediction import Prediction, by_promise, predict, unpromising, worst

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from onnxlift.compress.recipes.recipe import Recipe
-from onnxlift.compress.report.report import NodeSensitivity
+from onnxlift.compress.results import NodeSensitivity
 from onnxlift.compress.steps.embeddings import Embeddings
 from onnxlift.compress.steps.matmul_int8 import MatMulInt8
 from onnxlift.compress.steps.smooth_quant import SmoothQuant

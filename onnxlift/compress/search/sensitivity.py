@@ -18,7 +18,7 @@ from onnxlift.compress.calibration.moments import Moments
 from onnxlift.compress.graph.editing import Graph, Projection, attributes
 from onnxlift.compress.model.samples import Samples
 from onnxlift.compress.recipes.prefixes import Beginning, begin
-from onnxlift.compress.report.report import NodeSensitivity, PrecisionError
+from onnxlift.compress.results import NodeSensitivity, PrecisionError
 from onnxlift.compress.search.prediction import INT8
 from onnxlift.compress.search.what_if import Overrides
 from onnxlift.compress.search.workspace import Workspace
