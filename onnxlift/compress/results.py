@@ -133,6 +133,15 @@ class NodeSensitivity(_Strict):
     size_bytes: int
     errors: tuple[PrecisionError, ...]
 
+    @property
+    def is_table(self) -> bool:
+        """Whether it looks rows up in a table; otherwise it is a projection."""
+        return self.operator == "Gather"
+
+    def error(self, precision: str) -> float | None:
+        """The error in this precision, None where it was not measured."""
+        return next((item.error for item in self.errors if item.precision == precision), None)
+
 
 @dataclass(frozen=True, slots=True)
 class LayerSize(_Strict):

@@ -30,7 +30,7 @@ from tests.support.compress.transformer import samples, transformer
 
 
 @dataclass(frozen=True)
-class Foreign:
+class Foreign(Step):
     """Static int8 whose ranges come from samples of another model: a hundredth as large."""
 
     def apply(self, model: onnx.ModelProto, context: Context) -> onnx.ModelProto:
