@@ -11,7 +11,7 @@ from typing import Final
 
 import onnx
 
-from onnxlift.compress.report.report import LayerSize
+from onnxlift.compress.results import LayerSize
 
 # Names that exporters make up for weights, and what steps and quantizers add to the names they were
 # given.

@@ -42,6 +42,13 @@ class Grid:
         """The zero point of a symmetric grid."""
         return int(2 ** (self.bits - 1))
 
+    @property
+    def kept_share(self) -> float:
+        """The share of a float32 matrix's bytes that is left, its scales and zeros included."""
+        scale_bits = np.dtype(self.scale_type).itemsize * 8
+        zero_bits = 0 if self.symmetric else self.bits
+        return (self.bits + scale_bits / self.block + zero_bits / self.block) / 32
+
 
 @dataclass(frozen=True)
 class Blocks:
