@@ -99,8 +99,8 @@ def _match(graph: Graph, softmax: onnx.NodeProto) -> _Attention | None:
     if back is None or not _turns(back, _SPLIT):
         return None
     merge = _sole_reader(graph, back, "Reshape")
-    masked = graph.producers.get(softmax.input[0])
-    if merge is None or masked is None or masked.op_type != "Add":
+    masked = _made_by(graph, softmax.input[0], "Add")
+    if merge is None or masked is None:
         return None
     value = _heads(graph, mix.input[1], _SPLIT)
     for scores, mask in (masked.input, reversed(masked.input)):
@@ -122,10 +122,8 @@ def _scaled(graph: Graph, scores: str) -> tuple[onnx.NodeProto | None, float]:
     factor = _factor(graph, node)
     if factor is None:
         return None, 1.0
-    product = graph.producers.get(node.input[0])
-    if product is None or product.op_type != "MatMul":
-        return None, 1.0
-    return product, factor
+    product = _made_by(graph, node.input[0], "MatMul")
+    return product, 1.0 if product is None else factor
 
 
 def _factor(graph: Graph, node: onnx.NodeProto) -> float | None:
@@ -138,21 +136,31 @@ def _factor(graph: Graph, node: onnx.NodeProto) -> float | None:
 
 def _key(graph: Graph, value: str) -> _Heads | None:
     """Key heads come turned at once, or split like the others and then turned."""
-    node = graph.producers.get(value)
-    if node is not None and node.op_type == "Transpose" and _turns(node, _TURN):
-        return _heads(graph, node.input[0], _SPLIT)
+    split = _before_turn(graph, value, _TURN)
+    if split is not None:
+        return _heads(graph, split, _SPLIT)
     return _heads(graph, value, _SPLIT_KEY)
 
 
 def _heads(graph: Graph, value: str, order: tuple[int, ...]) -> _Heads | None:
-    node = graph.producers.get(value)
-    if node is None or node.op_type != "Transpose" or not _turns(node, order):
-        return None
-    split = graph.producers.get(node.input[0])
-    if split is None or split.op_type != "Reshape":
+    whole = _before_turn(graph, value, order)
+    split = None if whole is None else _made_by(graph, whole, "Reshape")
+    if split is None:
         return None
     tail = _shape_tail(graph, split.input[1], 4, 2)
     return _Heads(split.input[0], *tail) if tail is not None and min(tail) > 0 else None
+
+
+def _before_turn(graph: Graph, value: str, order: tuple[int, ...]) -> str | None:
+    """What a Transpose of this order made the value of."""
+    node = _made_by(graph, value, "Transpose")
+    return str(node.input[0]) if node is not None and _turns(node, order) else None
+
+
+def _made_by(graph: Graph, value: str, operator: str) -> onnx.NodeProto | None:
+    """The node that made the value, where it is one of this operator."""
+    node = graph.producers.get(value)
+    return node if node is not None and node.op_type == operator else None
 
 
 def _merges(graph: Graph, merge: onnx.NodeProto, heads: _Heads) -> bool:
@@ -207,8 +215,8 @@ def _mask(graph: Graph, value: str) -> _Mask | None:
 
 def _times_number(graph: Graph, value: str) -> tuple[onnx.NodeProto | None, float]:
     """What made the value that a Mul multiplies with one number, and that number."""
-    node = graph.producers.get(value)
-    if node is None or node.op_type != "Mul":
+    node = _made_by(graph, value, "Mul")
+    if node is None:
         return None, 1.0
     for factor, other in (node.input, reversed(node.input)):
         number = _number(graph, factor)
