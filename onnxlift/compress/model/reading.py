@@ -3,7 +3,7 @@ for it.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PureWindowsPath
@@ -29,12 +29,14 @@ _FOREIGN: Final = {
     (4, b"TFL3"): f"a TensorFlow Lite model{_EXPORT}",
     (0, b"GGUF"): f"a model in GGUF format{_EXPORT}",
     (6, b'\0\0{"'): f"a safetensors file: weights without a graph{_EXPORT}",
-    (
-        0,
-        b"version https://git-lfs",
-    ): "a pointer of Git LFS; fetch the file itself with `git lfs pull`",
+    (0, _LFS_POINTER): "a pointer of Git LFS; fetch the file itself with `git lfs pull`",
     (0, b"\x1f\x8b"): "compressed with gzip; unpack it first",
     (0, b"<"): "a page or an XML file, perhaps a download that failed; an ONNX model was expected",
+}
+
+_HOLDS: Final[dict[str, Callable[[Any], bool]]] = {
+    "message": lambda field: field.message_type is not None,
+    "text": lambda field: field.type == field.TYPE_STRING,
 }
 
 M = TypeVar("M")
@@ -129,9 +131,7 @@ def _fields(descriptor: Any, kind: Literal["message", "text"]) -> tuple[str, ...
     """The fields that hold messages or text; the others may hold gigabytes, which are best not
     touched.
     """
-    if kind == "message":
-        return tuple(field.name for field in descriptor.fields if field.message_type is not None)
-    return tuple(field.name for field in descriptor.fields if field.type == field.TYPE_STRING)
+    return tuple(field.name for field in descriptor.fields if _HOLDS[kind](field))
 
 
 def _content(path: Path) -> bytes:

@@ -101,8 +101,9 @@ class Walk:
         if len(different) > 1:
             return False
         self._spans[node.output[0]] = span = different.pop()
-        others = (position for position, found in enumerate(spans) if found is None)
-        return all(self._constant(node, position, span) for position in others)
+        return all(
+            found or self._constant(node, position, span) for position, found in enumerate(spans)
+        )
 
     def _constant(self, node: onnx.NodeProto, position: int, span: Span) -> bool:
         """Note a constant that has entries for the channels; false for what is none or has another
@@ -159,14 +160,17 @@ class Walk:
 
     def _reduce(self, node: onnx.NodeProto, span: Span) -> Span | None:
         """A mean over all positions: global pooling."""
-        found = attributes(node)
-        axes = self._graph.constant(node.input[1]) if len(node.input) > 1 else found.get("axes")
         rank = 1 - span.axis
-        if axes is None or span.axis == -1:
+        if span.axis == -1 or self._reduced_axes(node, rank) != set(range(2, rank)):
             return None
-        if {int(axis) % rank for axis in np.ravel(axes)} != set(range(2, rank)):
-            return None
-        return span if found.get("keepdims", 1) else Span(-1, span.block)
+        keeps_rank = attributes(node).get("keepdims", 1)
+        return span if keeps_rank else Span(-1, span.block)
+
+    def _reduced_axes(self, node: onnx.NodeProto, rank: int) -> set[int]:
+        """The axes as the node's input or attribute names them; none where it leaves them out."""
+        named = attributes(node).get("axes")
+        axes = self._graph.constant(node.input[1]) if len(node.input) > 1 else named
+        return set() if axes is None else {int(axis) % rank for axis in np.ravel(axes)}
 
     def _flat_block(self, value: str, span: Span) -> int | None:
         """How many neighbours belong to one channel when all axes but the first become one; None
