@@ -32,9 +32,8 @@ from onnxlift_runtime.settings import Limits, Settings, WorkerSettings
 from onnxlift_runtime.tensors.arrays import Array
 
 MIB: Final = 1024 * 1024
-BROKEN_FOR_S: Final = (
-    300.0  # a model that cannot be opened is not tried again before, nor fetched again
-)
+# A model that cannot be opened is not tried again before, nor fetched again.
+BROKEN_FOR_S: Final = 300.0
 AWAY_FOR_S: Final = 15.0  # nor one whose files the store did not give
 TENSORRT_CACHE: Final = ".tensorrt"
 

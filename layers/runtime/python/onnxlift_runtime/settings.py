@@ -12,9 +12,8 @@ from onnxlift_runtime.names import LAMBDA
 
 PREFIX: Final = "ONNXLIFT_"
 MIB: Final = 1024 * 1024
-MAX_DIGITS: Final = (
-    18  # of a whole number; Python refuses to read very long ones in words of its own
-)
+# Of a whole number; Python refuses to read very long ones in words of its own.
+MAX_DIGITS: Final = 18
 
 T = TypeVar("T", "Settings", "WorkerSettings")
 
