@@ -26,8 +26,10 @@ PACKAGES: Mapping[str, str] = {
 }
 HOUSES = ("onnxlift.compress", "onnxlift_runtime")
 LINE_LENGTH = 100
-# A line may pass the limit by what tools read at its end; ruff counts the same way.
+# A line may pass the limit by what tools read at its end, and where it is one word: an address or
+# a class of the CDK. ruff counts the same way.
 PRAGMA = re.compile(r"\s+# (noqa|type:).*$")
+ONE_WORD = re.compile(r"\s*\S+")
 SMALL_FUNCTION_LINES = 10
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -38,7 +40,6 @@ _BRANCHES = (
     ast.AsyncFor,
     ast.While,
     ast.ExceptHandler,
-    ast.comprehension,
     ast.match_case,
 )
 
@@ -117,7 +118,7 @@ class Tree:
             f"{name}:{number}"
             for name, text in self.sources.items()
             for number, line in enumerate(text.splitlines(), 1)
-            if len(PRAGMA.sub("", line)) > LINE_LENGTH
+            if _is_too_long(PRAGMA.sub("", line))
         ]
 
     def comment_share(self) -> float:
@@ -138,7 +139,10 @@ class Tree:
 
 
 def complexity(node: ast.AST) -> int:
-    """Cyclomatic complexity after McCabe (1976), where each boolean operator is a decision too."""
+    """Cyclomatic complexity after McCabe (1976): one more than the decisions.
+
+    A boolean operator is a decision, and so is the condition of a comprehension; its loop is not.
+    """
     total = 1
     for child in ast.walk(node):
         if isinstance(child, _BRANCHES):
@@ -218,6 +222,10 @@ def _room(module: str, house: str) -> str | None:
 
 def _functions(tree: ast.AST) -> Iterator[Function]:
     return (node for node in ast.walk(tree) if isinstance(node, Function))
+
+
+def _is_too_long(line: str) -> bool:
+    return len(line) > LINE_LENGTH and not ONE_WORD.fullmatch(line)
 
 
 def _length(node: Function) -> int:

@@ -78,7 +78,7 @@ def test_no_line_is_longer_than_100_columns(tree: Tree) -> None:
         ("return 1", 1),
         ("return 1 if a else 2", 2),
         ("return a and b or c", 3),
-        ("return [x for x in a if x if not x]", 4),
+        ("return [x for x in a if x if not x]", 3),
         ("for x in a:\n    if x:\n        return x", 3),
         ("try:\n    a()\nexcept A:\n    b()\nexcept B:\n    c()", 3),
         ("match a:\n    case 1:\n        b()\n    case _:\n        c()", 3),

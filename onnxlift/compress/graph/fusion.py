@@ -183,7 +183,7 @@ def _shape_numbers(graph: Graph, name: str) -> Sequence[float | None]:
     """The numbers of a constant shape, or of one that a Concat puts together."""
     shape, node = graph.constant(name), graph.producers.get(name)
     if shape is not None:
-        return shape.ravel().tolist()  # type: ignore[no-any-return]
+        return list(shape.ravel().tolist())
     if node is None or node.op_type != "Concat":
         return ()
     return [_number(graph, item) for item in node.input]

@@ -96,7 +96,7 @@ def data_bytes(tensor: onnx.TensorProto) -> int:
     bits = _BITS.get(datatype(tensor))
     if bits is None or min(tensor.dims, default=0) < 0:
         raise ValueError(f"its datatype is {datatype(tensor)} and its shape {list(tensor.dims)}")
-    return (math.prod(tensor.dims) * bits + 7) // 8
+    return int(math.prod(tensor.dims) * bits + 7) // 8
 
 
 def datatype(tensor: onnx.TensorProto) -> str:

@@ -132,13 +132,19 @@ def _words(step: Step) -> str:
 def _setting(name: str, value: Any) -> str:
     """One setting in plain words: ``block 32``, ``not symmetric``, ``only query, key``."""
     words = name.replace("_", " ")
-    if isinstance(value, bool):
-        return words if value else f"not {words}"
-    if value == WORST:
-        return f"{words} the most sensitive nodes"
-    if isinstance(value, tuple):
-        return f"{words} {', '.join(map(str, value))}"
-    return f"{words} {value:,}" if isinstance(value, int) else f"{words} {value}"
+    match value:
+        case True:
+            return words
+        case False:
+            return f"not {words}"
+        case _ if value == WORST:
+            return f"{words} the most sensitive nodes"
+        case tuple():
+            return f"{words} {', '.join(map(str, value))}"
+        case int():
+            return f"{words} {value:,}"
+        case _:
+            return f"{words} {value}"
 
 
 def _check_kinds(recipe: str, steps: Sequence[Step]) -> None:

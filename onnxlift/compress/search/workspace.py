@@ -88,11 +88,13 @@ def search_key(*parts: object) -> str:
 def samples_digest(samples: Samples | None) -> str:
     """The SHA-256 over names, shapes and values of all samples and their labels."""
     digest = hashlib.sha256()
-    for name, array in sorted((samples.arrays if samples else {}).items()):
+    if samples is None:
+        return digest.hexdigest()
+    for name, array in sorted(samples.arrays.items()):
         digest.update(repr((name, array.dtype.name, array.shape)).encode())
-    for row in samples.digests() if samples else ():
+    for row in samples.digests():
         digest.update(row)
-    if samples is not None and samples.labels is not None:
+    if samples.labels is not None:
         digest.update(repr(samples.labels.tolist()).encode())
     return digest.hexdigest()
 

@@ -80,10 +80,12 @@ class JobTable:
         item = self._client.get_item(
             TableName=self._name, Key={"id": {"S": job_id}}, ConsistentRead=True
         ).get("Item")
-        job = decode_item(item) if item and "revision" in item else None
-        if job is None or (caller is not None and job.caller != caller):
-            raise JobNotFound(f"job {job_id!r} does not exist")
-        return job
+        # An item without a revision is a note about jobs and not a job.
+        if item and "revision" in item:
+            job = decode_item(item)
+            if caller in (None, job.caller):
+                return job
+        raise JobNotFound(f"job {job_id!r} does not exist")
 
     def change(self, job_id: str, transition: Callable[[Job], Job], seen: Job | None = None) -> Job:
         """Apply a transition to the newest state and store the outcome, again from the start where

@@ -29,7 +29,8 @@ from onnxlift_runtime.tensors.wire import (
 )
 
 _PATH: Final = re.compile(
-    r"(?i)/v1/models/(?P<model>[^/:]*)(?:/versions/(?P<version>[0-9]+))?(?:/labels/(?P<label>[^/:]+))?"
+    r"(?i)/v1/models/(?P<model>[^/:]*)(?:/versions/(?P<version>[0-9]+))?"
+    r"(?:/labels/(?P<label>[^/:]+))?"
     r"(?:(?P<metadata>/metadata)|:(?P<verb>predict|classify|regress))?"
 )
 
