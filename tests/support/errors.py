@@ -1,0 +1,33 @@
+"""Check an error by its class and its data; tests/golden/errors.txt holds the wording."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import pytest
+
+Error = TypeVar("Error", bound=BaseException)
+
+
+@contextmanager
+def raises(
+    kind: type[Error] | tuple[type[Error], ...], *data: object
+) -> Iterator[pytest.ExceptionInfo[Error]]:
+    """Expect an error of ``kind`` whose message names every item of ``data``.
+
+    An item is a name, a number, a path, or a limit. An item counts only as a whole word: 3 is not
+    in 300.
+    """
+    with pytest.raises(kind) as caught:
+        yield caught
+    message = str(caught.value)
+    assert [item for item in data if not named(item, message)] == [], message
+
+
+def named(item: object, message: str) -> bool:
+    """Whether ``item`` is in ``message``, not only as a part of a longer word or number."""
+    text = str(item)
+    before = r"(?<!\w)" if re.match(r"\w", text) else ""
+    after = r"(?!\w)" if re.search(r"\w\Z", text) else ""
+    return re.search(f"{before}{re.escape(text)}{after}", message) is not None
