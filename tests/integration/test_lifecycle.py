@@ -15,6 +15,7 @@ from onnxlift.local.process import COMMAND, running_service, stop
 from onnxlift_runtime.errors import ServiceUnreachable
 from tests.integration.conftest import write_config
 from tests.support import builders
+from tests.support.errors import raises
 
 END_WITHIN_S = 10
 
@@ -145,7 +146,7 @@ def test_a_damaged_model_is_skipped_and_leaves_the_others_alone(config_path: Pat
 def test_a_broken_manifest_is_one_line_that_names_it(config_path: Path) -> None:
     (config_path.parent / "artifacts/linear/1/manifest.json").write_text("{")
 
-    with pytest.raises(ServiceUnreachable, match=r"manifest\.json"), running_service(config_path):
+    with raises(ServiceUnreachable, "manifest.json"), running_service(config_path):
         pass
 
 
