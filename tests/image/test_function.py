@@ -10,6 +10,7 @@ from infra.images.engine import ContainerEngine
 from tests.image.conftest import HEAVY_MB, HUNGRY_MEMORY_MB
 from tests.image.container import FunctionFailed, RunningFunction, running_function
 from tests.image.events import decoded, get, infer
+from tests.support.errors import raises
 
 
 def test_the_first_request_is_answered_and_the_next_finds_the_models_open(
@@ -77,7 +78,7 @@ def test_a_request_that_takes_too_much_memory_is_told_and_the_next_is_answered(
 
     with running_function(engine, image, memory_mb=HUNGRY_MEMORY_MB) as function:
         before = function.invoke(small)
-        with pytest.raises(FunctionFailed, match=r"Runtime\.ExitError.*signal: killed"):
+        with raises(FunctionFailed, "Runtime.ExitError", "signal: killed"):
             function.invoke(large)
         after = function.invoke(small)
 
@@ -91,7 +92,7 @@ def test_a_model_that_does_not_fit_the_memory_is_told_with_the_first_request(
 
     with (
         running_function(engine, image, memory_mb=HEAVY_MB, options=options) as function,
-        pytest.raises(FunctionFailed, match="signal: killed"),
+        raises(FunctionFailed, "signal: killed"),
     ):
         function.invoke(get("/v2/health/ready"))
 
