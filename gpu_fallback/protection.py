@@ -18,9 +18,8 @@ VARIABLE: Final = "ECS_AGENT_URI"
 PATH: Final = "/task-protection/v1/state"
 EXPIRES_MINUTES: Final = 60  # should the worker die unheard, this is how long ECS keeps its task
 RENEW_AFTER_S: Final = EXPIRES_MINUTES * 60 / 3
-IDLE_AFTER_S: Final = (
-    30.0  # of two jobs that come soon after each other, the second finds the protection still there
-)
+# Of two jobs that come soon after each other, the second finds the protection still there.
+IDLE_AFTER_S: Final = 30.0
 AGAIN_AFTER_S: Final = 10.0
 # A deployment waits for protected tasks, and fails after three hours: who always has jobs must let
 # go in between.
@@ -47,9 +46,8 @@ class Protection:
         self._held_at_s = 0.0
         self._since_s = 0.0
         self._rest_until_s = 0.0
-        self.resting = (
-            False  # whether nothing more should be received, so that the protection can end
-        )
+        # Whether nothing more should be received, so that the protection can end.
+        self.resting = False
 
     def update(self, *, held: bool) -> None:
         """Say whether anything is held now."""

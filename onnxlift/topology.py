@@ -24,9 +24,8 @@ MAX_RECEIVES: Final = 5
 RETENTION_S: Final = 4 * 24 * 3600
 DEAD_RETENTION_S: Final = 14 * 24 * 3600
 MAX_MESSAGE_BYTES: Final = 1024 * 1024
-VISIBILITY_FACTOR: Final = (
-    6  # of the function's timeout: AWS's own advice for queues that feed a function
-)
+# Of the function's timeout: AWS's own advice for queues that feed a function.
+VISIBILITY_FACTOR: Final = 6
 CONTROL_TIMEOUT_S: Final = 29
 INGEST_TIMEOUT_S: Final = 300
 NOTIFY_TIMEOUT_S: Final = 60

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from onnxlift.local.moto.cloud import ACCOUNT, REGION
+from onnxlift.local.account import ACCOUNT, REGION
 from onnxlift.local.moto.resources import client
 from onnxlift.local.process import RunningService
 from onnxlift_runtime.names import bucket_name
@@ -16,9 +16,8 @@ from tests.support import builders
 SERVICE: Final = "chaos"
 MODEL: Final = "linear"
 BUCKET: Final = bucket_name(SERVICE, ACCOUNT, REGION)
-VISIBILITY_S: Final = (
-    8  # longer than a lease, so that the first message that comes again finds the job free
-)
+# Longer than a lease, so that the first message that comes again finds the job free.
+VISIBILITY_S: Final = 8
 OUTPUTS: Final = 128
 WIDE_EVERY: Final = 20
 WIDE_ROWS: Final = 200  # 200 x 128 FP32 are 100 KB, which the table does not take

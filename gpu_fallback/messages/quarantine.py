@@ -14,9 +14,8 @@ from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
 
-PATIENCE_S: Final = (
-    5.0  # for which suspects gather: each change of turns leaves the device idle for a moment
-)
+# For which suspects gather: each change of turns leaves the device idle for a moment.
+PATIENCE_S: Final = 5.0
 TURN_S: Final = 30.0  # after which no other suspect begins before the others had their turn
 LOOK_S: Final = 1.0  # a turn of the others in which nothing comes: who receives has looked by then
 
@@ -33,9 +32,8 @@ class Quarantine(Generic[T]):
         self._company: set[T] = set()
         self._closed_s: float | None = None  # since when only suspects are let in
         self._began_s: float | None = None  # since when they are: what was in had to end first
-        self._close_at_s = self._close_idle_at_s = (
-            0.0  # the latter where there is nothing else to do
-        )
+        # The latter where there is nothing else to do.
+        self._close_at_s = self._close_idle_at_s = 0.0
 
     @property
     def closed(self) -> bool:
@@ -64,9 +62,9 @@ class Quarantine(Generic[T]):
     def leave(self, item: T) -> None:
         """Forget an item that has ended, wherever it is."""
         self._company.discard(item)
-        if self.waiting:
-            self._arrived = [other for other in self._arrived if other is not item]
-            self._suspects = [waiting for waiting in self._suspects if waiting[1] is not item]
+        if item in self._arrived:
+            self._arrived.remove(item)
+        self._suspects = [waiting for waiting in self._suspects if waiting[1] is not item]
         if self.alone is item:
             self.alone = None
 
@@ -89,7 +87,7 @@ class Quarantine(Generic[T]):
         """Items that nothing is known of and that no longer wait: the suspect before them takes too
         long.
         """
-        if self.alone is None or self._began_s is None or now_s - self._began_s < TURN_S:
+        if self.alone is None or not self._is_turn_over(now_s):
             return []
         late, self._arrived = self._arrived, []
         return late
@@ -102,10 +100,18 @@ class Quarantine(Generic[T]):
 
     def _change_turns(self, now_s: float) -> None:
         if self._closed_s is None:
-            idle = not self._company and not self._arrived
-            if self._suspects and now_s >= (self._close_idle_at_s if idle else self._close_at_s):
-                self._closed_s = now_s
-        elif not self._suspects or (self._began_s is not None and now_s - self._began_s >= TURN_S):
+            self._begin_turn_of_suspects(now_s)
+        elif not self._suspects or self._is_turn_over(now_s):
+            # The others now have as long as the suspects had.
             self._close_at_s = now_s + (now_s - self._closed_s)
             self._close_idle_at_s = now_s + LOOK_S
             self._closed_s = self._began_s = None
+
+    def _begin_turn_of_suspects(self, now_s: float) -> None:
+        idle = not self._company and not self._arrived
+        due_s = self._close_idle_at_s if idle else self._close_at_s
+        if self._suspects and now_s >= due_s:
+            self._closed_s = now_s
+
+    def _is_turn_over(self, now_s: float) -> bool:
+        return self._began_s is not None and now_s - self._began_s >= TURN_S

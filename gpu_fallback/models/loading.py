@@ -32,9 +32,8 @@ from onnxlift_runtime.settings import Limits, Settings, WorkerSettings
 from onnxlift_runtime.tensors.arrays import Array
 
 MIB: Final = 1024 * 1024
-BROKEN_FOR_S: Final = (
-    300.0  # a model that cannot be opened is not tried again before, nor fetched again
-)
+# A model that cannot be opened is not tried again before, nor fetched again.
+BROKEN_FOR_S: Final = 300.0
 AWAY_FOR_S: Final = 15.0  # nor one whose files the store did not give
 TENSORRT_CACHE: Final = ".tensorrt"
 
@@ -64,6 +63,7 @@ class Models:
         fetch_files: Fetch,
         open_session: OpenSession,
         *,
+        limits: Limits,
         budget_mb: int = 0,
         clock: Callable[[], float] = monotonic,
     ) -> None:
@@ -72,7 +72,7 @@ class Models:
         """
         self.catalog = catalog
         self.device = device
-        self.limits = Limits()  # as everywhere: what one tier takes in, any other can work on
+        self.limits = limits
         self._fetch = fetch_files
         self._open_session = open_session
         self._budget_mb = budget_mb
@@ -117,6 +117,7 @@ class Models:
             device,
             _fetcher(settings.models_dir, weights),
             opening.open,
+            limits=settings.limits,
             budget_mb=told.device_memory_mb,
         )
 

@@ -24,9 +24,8 @@ BOOT_MINUTES: Final = 4.0  # of a GPU machine until its worker works
 # A machine is paid for after its last task too; ECS takes one from a group after 15 minutes without
 # use.
 LINGER_MINUTES: Final = {"managed": 5.0, "group": 15.0}
-ENDPOINTS: Final = (
-    8  # that GPU workers need besides the free ones of S3 and DynamoDB; a topic needs one more
-)
+# That GPU workers need besides the free ones of S3 and DynamoDB; a topic needs one more.
+ENDPOINTS: Final = 8
 ZONES: Final = 2
 # What the profile `standard` has: two alarms for each function and each queue, and one for the API.
 MODEL_ALARMS: Final = {LAMBDA: 6, GPU: 2}

@@ -19,7 +19,7 @@ PAGES = [
     ROOT / "CHANGELOG.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-FIRST_SCREEN = 20
+FIRST_SCREEN = 25
 
 
 def _code(page: Path) -> str:

@@ -25,7 +25,7 @@ from tests.support import builders
 from tests.support.errors import raises
 
 BUCKET = "tiny-123456789012-us-east-1"
-WITHIN_S = 60
+WITHIN_S = 180
 ROW = np.array([[1.0, 2.0, 3.0, 4.0]], dtype=np.float32)
 
 

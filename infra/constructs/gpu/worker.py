@@ -17,9 +17,8 @@ from onnxlift_runtime.settings import Settings, WorkerSettings
 
 USER: Final = "10001:10001"  # the image's own, which owns nothing
 SCRATCH: Final = "/tmp"  # noqa: S108 - the one folder that the container may write to
-CPU_UNITS: Final = (
-    3_072  # of the 4,096 that the smallest GPU machines have; the machine itself needs some
-)
+# Of the 4,096 that the smallest GPU machines have; the machine itself needs some.
+CPU_UNITS: Final = 3_072
 MIN_MEMORY_MB: Final = 8_192
 MEMORY_STEP_MB: Final = 1_024
 START_PERIOD_S: Final = 300  # the longest that ECS waits before failing checks count

@@ -41,8 +41,8 @@
         ├── ServiceUnreachable
         └── ServiceRefused
 
-``status`` is the HTTP status an API caller sees, ``retryable`` says whether the same request may
-succeed later. Errors are translated at three edges only: the HTTP answer, the worker, and the
+``status`` is the HTTP status of the answer. ``retryable`` says whether the same request may succeed
+later. Errors are translated at three edges only: the HTTP answer, the worker, and the
 command line. A message says what, which, and what was expected.
 """
 
@@ -60,7 +60,7 @@ class OnnxliftError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """HTTP headers that belong to the answer: ``Retry-After`` where it is worth another try."""
+        """HTTP headers of the answer: ``Retry-After`` if a retry may succeed."""
         return {"Retry-After": str(RETRY_AFTER_S)} if self.retryable else {}
 
 
@@ -85,7 +85,7 @@ class InputMismatch(RequestError):
 
 
 class DatatypeMismatch(InputMismatch):
-    """An input has another datatype than the model takes."""
+    """An input's datatype differs from the model's."""
 
 
 class ShapeMismatch(InputMismatch):
@@ -119,13 +119,13 @@ class JobNotFound(NotFound):
 
 
 class JobConflict(RequestError):
-    """The job's state, or an earlier request under the same key, does not allow this."""
+    """The job's state, or an earlier request with the same key, does not allow this."""
 
     status = 409
 
 
 class MethodNotAllowed(RequestError):
-    """The path exists, with another HTTP method."""
+    """The path exists, but not with this HTTP method."""
 
     status = 405
 
@@ -139,13 +139,13 @@ class MethodNotAllowed(RequestError):
 
 
 class PayloadTooLarge(RequestError):
-    """The request, or the answer to it, is larger than the transport carries."""
+    """The request or its answer exceeds a size limit."""
 
     status = 413
 
 
 class UnsupportedEncoding(RequestError):
-    """The body is compressed in a way this server does not read."""
+    """The body's compression is not supported."""
 
     status = 415
 
@@ -155,7 +155,7 @@ class UnsupportedEncoding(RequestError):
 
 
 class ModelUnavailable(OnnxliftError):
-    """The model exists and cannot answer yet."""
+    """The model exists but cannot answer yet."""
 
     status = 503
     retryable = True
@@ -170,35 +170,35 @@ class ModelUnavailable(OnnxliftError):
 
 
 class InferenceFailed(OnnxliftError):
-    """The model itself failed on an input that fits its declaration."""
+    """The model failed on a valid input."""
 
 
 class MemoryExhausted(InferenceFailed):
-    """An inference needs more memory than there is, even for one row."""
+    """An inference runs out of memory even for one row."""
 
 
 class DeviceMissing(OnnxliftError):
-    """There is no GPU that works, and the worker may not do without."""
+    """No usable GPU, and CPU fallback is disabled."""
 
     status = 503
     retryable = True
 
 
 class LeaseLost(OnnxliftError):
-    """A worker finishes a job that is no longer its own; what it computed is dropped."""
+    """The worker's lease on a job has ended; its result is dropped."""
 
     status = 409
 
 
 class StoreUnavailable(OnnxliftError):
-    """The table, the bucket or a queue did not answer."""
+    """The table, the bucket or a queue does not answer."""
 
     status = 503
     retryable = True
 
 
 class WebhookFailed(OnnxliftError):
-    """A webhook's receiver could not be reached, may not be, or did not accept the message."""
+    """A webhook's receiver is unreachable, forbidden, or does not accept the message."""
 
     status = 502
     retryable = True
@@ -209,29 +209,27 @@ class ArtifactError(OnnxliftError):
 
 
 class ArtifactMissing(ArtifactError):
-    """The folder, the manifest or a file it names is not there."""
+    """The folder, the manifest or a file that it names is missing."""
 
 
 class ArtifactCorrupt(ArtifactError):
-    """The manifest or a file's bytes are not what was written at build time."""
+    """The manifest or a file differs from what was written at build time."""
 
 
 class ModelTooLarge(ArtifactError):
-    """The model fits the device's memory, or the worker's disk, not even alone."""
+    """The model does not fit the device's memory or the worker's disk, even alone."""
 
 
 class BuildError(OnnxliftError):
-    """Something on the laptop's side stops: configuration, compression, placement or a client
-    call.
-    """
+    """A command fails: configuration, compression, placement or a client call."""
 
 
 class ConfigInvalid(BuildError):
-    """The configuration file has a value that is not allowed."""
+    """The configuration file has an invalid key or value."""
 
 
 class ModelRefused(BuildError):
-    """The model file is broken, foreign or unsafe to read."""
+    """The model file is damaged, of another format, or unsafe to read."""
 
 
 class SamplesInvalid(BuildError):
@@ -247,23 +245,23 @@ class QualityGateFailed(BuildError):
 
 
 class PlacementImpossible(BuildError):
-    """The model fits neither where the user wants it nor anywhere else."""
+    """The model does not fit where the user wants it, or fits nowhere."""
 
 
 class ToolMissing(BuildError):
-    """A program that a command needs is not on this machine and cannot be installed."""
+    """A command needs a program that is missing and cannot be installed."""
 
 
 class ImageFailed(BuildError):
-    """A container image cannot be had, built or run."""
+    """A container image cannot be fetched, built or run."""
 
 
 class ServiceUnreachable(BuildError):
-    """A client call found no server, or an answer that is not the protocol's."""
+    """A client call finds no server, or gets an answer outside the protocol."""
 
 
 class ServiceRefused(BuildError):
-    """The service answered a client call with an error; the message carries its own words."""
+    """The service answers a client call with an error; the message quotes it."""
 
     def __init__(self, answered: int, why: str) -> None:
         super().__init__(f"the service answered {answered}: {why}")

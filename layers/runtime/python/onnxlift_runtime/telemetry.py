@@ -12,9 +12,8 @@ from typing import Final
 
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 NAMESPACE: Final = "onnxlift"
-MAX_VALUES: Final = (
-    99  # of one metric in one line; CloudWatch takes 100, with which Powertools prints by itself
-)
+# Of one metric in one line; CloudWatch takes 100, with which Powertools prints by itself.
+MAX_VALUES: Final = 99
 _threshold: list[int] = [LEVELS["info"]]
 
 

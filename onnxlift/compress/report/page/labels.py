@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-CHARACTER_WIDTH: Final = (
-    6.6  # of the 12 px font that plots are written in, a little more than measured
-)
+# Of the 12 px font that plots are written in, a little more than measured.
+CHARACTER_WIDTH: Final = 6.6
 LINE_HEIGHT: Final = 13.0
 _AWAY: Final = (
     (9.0, 0.0),

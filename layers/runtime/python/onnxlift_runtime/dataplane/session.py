@@ -27,9 +27,8 @@ from onnxlift_runtime.manifest import Manifest, TensorSpec, verify_files
 from onnxlift_runtime.tensors.arrays import Array
 from onnxlift_runtime.tensors.datatypes import datatype
 
-_BFLOAT16: Final = (
-    16  # TensorProto.BFLOAT16, named by number so that the onnx package is not needed
-)
+# TensorProto.BFLOAT16, named by number so that the onnx package is not needed.
+_BFLOAT16: Final = 16
 _ERRORS_ONLY: Final = 3
 _STATE: Final = ort.capi.onnxruntime_pybind11_state
 # What onnxruntime raises where an input that fits its declaration breaks a rule inside the graph:

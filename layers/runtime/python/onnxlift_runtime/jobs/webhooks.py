@@ -22,9 +22,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from onnxlift_runtime.errors import WebhookFailed
 
-TIMEOUT_S: Final = (
-    10.0  # for the whole exchange; Standard Webhooks recommends 15 to 30 s, a job's news need less
-)
+# For the whole exchange; Standard Webhooks recommends 15 to 30 s, a job's news need less.
+TIMEOUT_S: Final = 10.0
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - what a secret starts with
 _PORTS: Final = {"https": 443, "http": 80}
 # IPv6 addresses that carry an IPv4 address: its own checks decide (RFC 6052 section 2.1).
