@@ -16,12 +16,16 @@ def raises(kind: type[Error] | tuple[type[Error], ...], *data: object) -> pytest
     """
 
     def check(error: Error) -> bool:
-        message = str(error)
-        assert [item for item in data if not named(item, message)] == [], message
+        assert missing(str(error), *data) == [], str(error)
         return True
 
     # No generator: its frame would hold the error, and with it whatever the error holds open.
     return pytest.raises(kind, check=check)
+
+
+def missing(message: str, *data: object) -> list[object]:
+    """The items of ``data`` that ``message`` does not name."""
+    return [item for item in data if not named(item, message)]
 
 
 def named(item: object, message: str) -> bool:
