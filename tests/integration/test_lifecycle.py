@@ -76,7 +76,8 @@ def test_the_end_of_the_terminal_does_not_end_the_service_under_nohup(
     with ignoring(signal.SIGHUP), running_service(config_path, ["--quiet"]) as service:
         service.process.send_signal(signal.SIGHUP)
         answer = httpx.get(service.url + "/v2")
-        ended = stop(service.process)
+        service.process.send_signal(signal.SIGTERM)
+        ended = service.process.wait(END_WITHIN_S)
 
     assert answer.status_code == 200
     assert ended == 0
