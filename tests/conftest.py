@@ -26,6 +26,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--update-snapshots", action="store_true", help="take over what the stacks are made of now"
     )
     parser.addoption(
+        "--update-golden", action="store_true", help="rewrite the golden files in tests/golden"
+    )
+    parser.addoption(
         "--e2e", action="store_true", help="deploy the service to an emulator of AWS and use it"
     )
 

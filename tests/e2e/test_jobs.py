@@ -17,6 +17,7 @@ from onnxlift_runtime.jobs.lifecycle import MAX_ATTEMPTS
 from onnxlift_runtime.names import dead_letter_name
 from tests.e2e.cloud import Cloud
 from tests.e2e.emulator import ACCOUNT, REGION
+from tests.support.errors import missing
 from tests.support.targets import Target
 
 BUCKET = f"e2e-{ACCOUNT}-{REGION}"
@@ -149,7 +150,7 @@ def test_a_job_that_no_function_can_finish_has_failed_after_its_attempts(
     record = ended(api, job)
 
     assert (record["status"], record["attempts"]) == ("FAILED", MAX_ATTEMPTS)
-    assert record["error"].startswith("the worker died before it had an answer, 3 times")
+    assert missing(record["error"], "died", "3 times") == []
     eventually(lambda: waiting(cloud, ENDLESS) == 0)
     assert waiting(cloud, dead_letter_name(ENDLESS)) == 0
 
@@ -171,7 +172,7 @@ def test_the_dead_letter_of_a_job_ends_the_job(cloud: Cloud, api: Target) -> Non
     record = ended(api, submit(api, "endless", "x", "INT64", [10**15]))
 
     assert record["status"] == "FAILED"
-    assert record["error"].startswith("given up after 1 attempts")
+    assert missing(record["error"], "1 attempts") == []
     eventually(lambda: waiting(cloud, dead_letter_name(ENDLESS)) == 0)
 
 

@@ -10,6 +10,7 @@ from infra.images.engine import ContainerEngine
 from tests.image.conftest import HEAVY_MB, HUNGRY_MEMORY_MB
 from tests.image.container import FunctionFailed, RunningFunction, running_function
 from tests.image.events import decoded, get, infer
+from tests.support.errors import missing, raises
 
 
 def test_the_first_request_is_answered_and_the_next_finds_the_models_open(
@@ -29,7 +30,9 @@ def test_a_request_that_is_wrong_is_answered_and_no_failure_of_the_function(
     answer = function.invoke(infer("linear", "FP32", [1, 2, 3]))
 
     assert answer["statusCode"] == 400
-    assert decoded(answer) == {"error": "input 'x' has shape [1,3], the model takes [-1,4]"}
+    found = decoded(answer)
+    assert list(found) == ["error"]
+    assert missing(found["error"], "'x'", "[1,3]", "[-1,4]") == []
 
 
 def test_every_model_of_the_image_is_ready(function: RunningFunction) -> None:
@@ -77,7 +80,7 @@ def test_a_request_that_takes_too_much_memory_is_told_and_the_next_is_answered(
 
     with running_function(engine, image, memory_mb=HUNGRY_MEMORY_MB) as function:
         before = function.invoke(small)
-        with pytest.raises(FunctionFailed, match=r"Runtime\.ExitError.*signal: killed"):
+        with raises(FunctionFailed, "Runtime.ExitError", "signal: killed"):
             function.invoke(large)
         after = function.invoke(small)
 
@@ -91,7 +94,7 @@ def test_a_model_that_does_not_fit_the_memory_is_told_with_the_first_request(
 
     with (
         running_function(engine, image, memory_mb=HEAVY_MB, options=options) as function,
-        pytest.raises(FunctionFailed, match="signal: killed"),
+        raises(FunctionFailed, "signal: killed"),
     ):
         function.invoke(get("/v2/health/ready"))
 

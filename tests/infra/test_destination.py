@@ -9,6 +9,7 @@ from onnxlift.config import Config, load_config
 from onnxlift_runtime.errors import ConfigInvalid
 from tests.infra.assembly import synthesise
 from tests.infra.conftest import write_bare
+from tests.support.errors import missing, raises
 
 OURS, THEIRS = "111122223333", "444455556666"
 CERTIFICATE = f"arn:aws:acm:us-east-1:{OURS}:certificate/1a2b"
@@ -62,19 +63,15 @@ def test_credentials_of_another_account_stop_the_app_with_one_line(tmp_path: Pat
     done = synthesise(config, tmp_path / "out", **found(THEIRS, "us-east-1"))
 
     assert done.returncode == 2
-    assert done.stderr == (
-        f"error: the credentials are for account {THEIRS}, and deployment.account is {OURS}; "
-        "name others with --profile or AWS_PROFILE, or change the key\n"
-    )
+    assert len(done.stderr.splitlines()) == 1
+    assert missing(done.stderr, THEIRS, OURS, "deployment.account", "--profile") == []
     assert not list((tmp_path / "out").glob("*.template.json"))
 
 
 def test_a_certificate_of_another_region_is_refused(tmp_path: Path) -> None:
     config = configured(tmp_path, DOMAIN)
 
-    with pytest.raises(
-        ConfigInvalid, match="is a certificate in us-east-1, and the service goes to eu-west-1"
-    ):
+    with raises(ConfigInvalid, "us-east-1", "eu-west-1"):
         find_destination(config, found(OURS, "eu-west-1"))
 
 
@@ -85,15 +82,17 @@ def test_a_certificate_of_the_same_region_is_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "data"),
     [
-        ('account = "1234"', "deployment.account"),
-        ('region = "Frankfurt"', "deployment.region"),
-        ('profile = "gold"', "'low-cost' or 'standard'"),
-        ('alarm_email = "ops@example.com"', 'alarm_email is for profile = "standard"'),
-        ('profile = "standard"\nalarm_email = "nobody"', "deployment.alarm_email"),
+        ('account = "1234"', ("deployment.account",)),
+        ('region = "Frankfurt"', ("deployment.region",)),
+        ('profile = "gold"', ("profile", "low-cost", "standard")),
+        ('alarm_email = "ops@example.com"', ("alarm_email", "low-cost")),
+        ('profile = "standard"\nalarm_email = "nobody"', ("deployment.alarm_email",)),
     ],
 )
-def test_a_table_that_makes_no_sense_is_refused(tmp_path: Path, text: str, words: str) -> None:
-    with pytest.raises(ConfigInvalid, match=words):
+def test_a_table_that_makes_no_sense_is_refused(
+    tmp_path: Path, text: str, data: tuple[object, ...]
+) -> None:
+    with raises(ConfigInvalid, *data):
         configured(tmp_path, f"[deployment]\n{text}")

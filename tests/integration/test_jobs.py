@@ -22,6 +22,7 @@ from onnxlift.local.process import RunningService, running_service
 from onnxlift_runtime.errors import ServiceRefused
 from tests.integration.conftest import write_config
 from tests.support import builders
+from tests.support.errors import raises
 
 BUCKET = "tiny-123456789012-us-east-1"
 WITHIN_S = 180
@@ -107,7 +108,7 @@ def test_another_callers_job_does_not_exist(service: RunningService, jobs: Jobs)
 
     with (
         Client(service.url, api_key="somebody-else") as opened,
-        pytest.raises(ServiceRefused, match="404"),
+        raises(ServiceRefused, 404),
     ):
         Jobs(opened).show(mine.id)
 

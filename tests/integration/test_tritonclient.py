@@ -12,6 +12,7 @@ import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from tests.integration.conftest import LABELS
+from tests.support.errors import raises
 from tests.support.targets import Target
 
 NUMPY_NAMES = [kind + bits for kind in ("int", "uint") for bits in ("8", "16", "32", "64")]
@@ -165,7 +166,7 @@ def test_bytes_with_an_embedded_nul_survive_in_binary(client: Any) -> None:
 
 @pytest.mark.models("same-bytes")
 def test_bytes_that_are_no_utf8_are_refused_by_name(client: Any) -> None:
-    with pytest.raises(InferenceServerException, match="input 'x' has bytes that are not UTF-8"):
+    with raises(InferenceServerException, "'x'", "UTF-8"):
         client.infer("same-bytes", [_input("x", np.array([[b"\xff\xfe"]], dtype=object))])
 
 
@@ -210,7 +211,5 @@ def test_an_empty_batch_is_answered_with_an_empty_tensor(client: Any) -> None:
 
 
 def test_a_wrong_shape_is_told_in_the_services_words(client: Any) -> None:
-    with pytest.raises(
-        InferenceServerException, match=r"input 'x' has shape \[1,3\], the model takes \[-1,16\]"
-    ):
+    with raises(InferenceServerException, "'x'", "[1,3]", "[-1,16]"):
         client.infer("mlp", [_input("x", np.zeros((1, 3), dtype=np.float32))])

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onnxlift.arrays import opened
+from tests.support.errors import raises
 
 ROWS = np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32)
 
@@ -41,9 +42,10 @@ def test_a_file_of_another_kind_is_none_and_nothing_is_said_of_pickles(
 ) -> None:
     (tmp_path / "x.npz").write_bytes(content)
 
-    with pytest.raises(ValueError, match=r".") as told:
+    with raises(ValueError) as told:
         _read(tmp_path / "x.npz")
 
+    assert str(told.value)
     assert "pickle" not in str(told.value)
 
 
@@ -59,7 +61,7 @@ def test_a_file_whose_directory_leads_out_of_it_is_broken(tmp_path: Path) -> Non
     content[content.rindex(b"PK\x05\x06") + 16 + 3] = 1  # where the directory is said to begin
     path.write_bytes(content)
 
-    with pytest.raises(ValueError, match="its directory names a place that is not in it"):
+    with raises(ValueError, "directory"):
         _read(path)
 
 

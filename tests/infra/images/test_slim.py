@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from infra.images.slim import LEFT_OUT, SERVICE_DATA, SERVICES, size_bytes, slim
+from tests.support.errors import raises
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_slim_refuses_packages_in_which_a_name_is_gone(packages: Path) -> None:
     (packages / "boto3" / "examples" / "file").unlink()
     (packages / "boto3" / "examples").rmdir()
 
-    with pytest.raises(FileNotFoundError, match=r"boto3/examples; look what became of it"):
+    with raises(FileNotFoundError, "boto3/examples"):
         slim(packages)
 
 
@@ -67,7 +68,7 @@ def test_slim_refuses_a_botocore_that_lacks_a_service_we_call(packages: Path) ->
     (packages / SERVICE_DATA / "sqs" / "service-2.json.gz").unlink()
     (packages / SERVICE_DATA / "sqs").rmdir()
 
-    with pytest.raises(FileNotFoundError, match="botocore does not describe sqs"):
+    with raises(FileNotFoundError, "sqs"):
         slim(packages)
 
 

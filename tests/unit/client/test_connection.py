@@ -10,6 +10,7 @@ import pytest
 
 from onnxlift.client import Client, Jobs
 from onnxlift_runtime.errors import ConfigInvalid, InputMismatch, ServiceRefused, ServiceUnreachable
+from tests.support.errors import raises
 
 Answerer = Callable[[httpx.Request], httpx.Response]
 METADATA = {
@@ -46,7 +47,7 @@ def test_metadata_is_read_below_the_base_path() -> None:
 def test_an_unknown_input_lists_the_known_ones() -> None:
     metadata = _client(_json(METADATA)).metadata("tiny")
 
-    with pytest.raises(InputMismatch, match="no input 'z'; its inputs: 'x'"):
+    with raises(InputMismatch, "'z'", "'x'"):
         metadata.input("z")
 
 
@@ -108,7 +109,7 @@ def test_predict_returns_the_predictions() -> None:
 def test_an_error_is_told_in_the_services_own_words(body: bytes, told: str) -> None:
     client = _client(lambda _request: httpx.Response(404, content=body))
 
-    with pytest.raises(ServiceRefused, match=told) as caught:
+    with raises(ServiceRefused, told) as caught:
         client.metadata("tiny")
 
     assert caught.value.answered == 404
@@ -133,24 +134,24 @@ def test_metadata_of_a_foreign_server_is_refused(document: Any) -> None:
     ],
 )
 def test_an_answer_that_breaks_the_protocol_is_refused(output: Any) -> None:
-    with pytest.raises(ServiceUnreachable, match="not the Open Inference Protocol"):
+    with raises(ServiceUnreachable, "Open Inference Protocol"):
         _client(_json({"model_name": "tiny", "outputs": [output]})).infer(
             "tiny", {"x": ("FP32", ROW)}
         )
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "why"),
     [
-        (httpx.ConnectError("refused"), "no answer from http://service/live: refused"),
-        (httpx.ReadTimeout(""), "in time"),
+        (httpx.ConnectError("refused"), "refused"),
+        (httpx.ReadTimeout(""), "ReadTimeout"),
     ],
 )
-def test_a_server_that_is_not_there_is_told_with_its_url(error: Exception, told: str) -> None:
+def test_a_server_that_is_not_there_is_told_with_its_url(error: Exception, why: str) -> None:
     def answer(_request: httpx.Request) -> httpx.Response:
         raise error
 
-    with pytest.raises(ServiceUnreachable, match=told):
+    with raises(ServiceUnreachable, "http://service/live", why):
         _client(answer).models()
 
 
@@ -161,7 +162,7 @@ def test_a_url_that_is_none_is_refused() -> None:
 
 @pytest.mark.parametrize("key", ["schlüssel", "two\nlines"])
 def test_a_key_that_no_header_carries_is_refused_without_telling_it(key: str) -> None:
-    with pytest.raises(ConfigInvalid, match="plain ASCII") as told:
+    with raises(ConfigInvalid, "ASCII") as told:
         _client(_json({}), api_key=key)
 
     assert key not in str(told.value)
@@ -181,7 +182,7 @@ def test_a_key_that_no_header_carries_is_refused_without_telling_it(key: str) ->
 def test_an_answer_without_what_was_asked_for_is_refused(
     ask: Callable[[Client], Any], document: Any
 ) -> None:
-    with pytest.raises(ServiceUnreachable, match="the answer "):
+    with raises(ServiceUnreachable, "the answer"):
         ask(_client(_json(document)))
 
 

@@ -18,6 +18,7 @@ from onnxlift_runtime.errors import (
     ValueOutOfRange,
 )
 from onnxlift_runtime.manifest import TensorSpec
+from tests.support.errors import raises
 
 ROWS = np.arange(12, dtype=np.float32).reshape(3, 4)
 
@@ -55,25 +56,25 @@ def test_nan_and_infinity_are_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "spec", "expected"),
+    ("text", "spec", "data"),
     [
-        ("[1,2,3]", _spec(), r"shape \[1,3\], the model takes \[-1,4\]"),
-        ("[[[1]]]", _spec(), r"shape \[1,1,1\]"),
-        ("[[1,2,3,4],[1]]", _spec(), "nested"),
-        ("[1.5,2,3,4]", _spec("INT32", -1, 4), "INT32"),
-        ("300", _spec("UINT8", -1), "0 to 255"),
-        ("[1,2", _spec(), "expected a number, a nested list"),
-        ("seven", _spec(), "expected a number, a nested list"),
-        ('["a"]', _spec("FP32", -1), "FP32"),
-        ('{"a":1}', _spec("FP32", -1), "FP32"),
-        ("@nowhere.npy", _spec(), "cannot read nowhere.npy: No such file"),
-        ("@picture.png", _spec(), r"\.npy, \.npz, \.json"),
+        ("[1,2,3]", _spec(), ("[1,3]", "[-1,4]")),
+        ("[[[1]]]", _spec(), ("[1,1,1]",)),
+        ("[[1,2,3,4],[1]]", _spec(), ("nested",)),
+        ("[1.5,2,3,4]", _spec("INT32", -1, 4), ("INT32",)),
+        ("300", _spec("UINT8", -1), ("UINT8", 0, 255)),
+        ("[1,2", _spec(), ("@FILE",)),
+        ("seven", _spec(), ("@FILE",)),
+        ('["a"]', _spec("FP32", -1), ("FP32",)),
+        ('{"a":1}', _spec("FP32", -1), ("FP32",)),
+        ("@nowhere.npy", _spec(), ("nowhere.npy", "No such file")),
+        ("@picture.png", _spec(), (".npy", ".npz", ".json")),
     ],
 )
 def test_what_does_not_fit_is_told_with_input_and_expectation(
-    text: str, spec: TensorSpec, expected: str
+    text: str, spec: TensorSpec, data: tuple[object, ...]
 ) -> None:
-    with pytest.raises(OnnxliftError, match=expected):
+    with raises(OnnxliftError, *data):
         read_input(text, spec)
 
 
@@ -94,7 +95,7 @@ def test_npy_files_are_read_and_their_rows_taken(tmp_path: Path) -> None:
 def test_a_row_that_is_not_there_is_told(tmp_path: Path) -> None:
     np.save(tmp_path / "rows.npy", ROWS)
 
-    with pytest.raises(ShapeMismatch, match="rows 0 to 2, not 3"):
+    with raises(ShapeMismatch, "0 to 2", 3):
         read_input(f"@{tmp_path}/rows.npy[3]", _spec())
 
 
@@ -110,7 +111,7 @@ def test_npz_files_give_the_array_with_the_inputs_name_or_the_only_one(tmp_path:
 def test_an_npz_without_the_inputs_name_lists_what_it_has(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", a=ROWS, b=ROWS)
 
-    with pytest.raises(InputMismatch, match="no array is called 'x'; it has: a, b"):
+    with raises(InputMismatch, "'x'", "a, b"):
         read_input(f"@{tmp_path}/other.npz", _spec())
 
 
@@ -133,7 +134,7 @@ def test_a_broken_or_pickled_file_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "pickled.npy", np.array([object()]), allow_pickle=True)
 
     for name in ("broken.npy", "broken.npz", "pickled.npy"):
-        with pytest.raises(InputMismatch, match=name):
+        with raises(InputMismatch, name):
             read_input(f"@{tmp_path}/{name}", _spec())
 
 

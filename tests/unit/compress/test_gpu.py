@@ -14,6 +14,7 @@ from onnxlift_runtime.errors import RecipeInvalid
 from onnxlift_runtime.manifest import verify_files
 from tests.support import builders
 from tests.support.compress.bench import Make, silent
+from tests.support.errors import raises
 
 ON_GPU = {"tier": "gpu"}
 
@@ -74,7 +75,5 @@ def test_instruction_sets_that_are_asked_for_are_still_looked_at(make: Make) -> 
 def test_a_recipe_of_another_tier_names_the_legal_ones(
     make: Make, tier: str, name: str, preset: str
 ) -> None:
-    with pytest.raises(
-        RecipeInvalid, match=rf"there is no recipe '{name}' for {preset}; legal: auto, "
-    ):
+    with raises(RecipeInvalid, f"'{name}'", preset, "auto"):
         compress(make(placement={"tier": tier}, recipe=name), "m", silent)

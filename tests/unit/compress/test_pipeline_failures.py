@@ -1,5 +1,6 @@
 """``compress`` where something fails: it says what, writes nothing, and leaves what was there."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,7 @@ from tests.support.compress.bench import (
     raising,
     silent,
 )
+from tests.support.errors import raises
 
 
 @pytest.mark.usefixtures("unmeasured")
@@ -108,45 +110,47 @@ def _quality(make: Make) -> dict[str, Any]:
 def test_the_gate_fails_loudly_and_writes_nothing(make: Make, tmp_path: Path) -> None:
     config = _gate_fails(make)
 
-    with pytest.raises(
-        QualityGateFailed,
-        match=r"nothing was written: int8-dynamic: cosine falls from 1 to 0\.99\d+",
-    ):
+    with raises(QualityGateFailed, "int8-dynamic", "cosine") as caught:
         compress(config, "m", silent)
+
+    assert re.search(r"\b0\.99\d+", str(caught.value))
 
     assert not (tmp_path / "artifacts").exists()
 
 
 @pytest.mark.parametrize(
-    ("changes", "error", "words"),
+    ("changes", "error", "data"),
     [
-        ({"source": Path("/nowhere.onnx")}, ModelRefused, "cannot be read"),
-        ({"classes": ["a"]}, ConfigInvalid, r"models\.m\.classes: has 1 names"),
+        ({"source": Path("/nowhere.onnx")}, ModelRefused, ("/nowhere.onnx",)),
+        ({"classes": ["a"]}, ConfigInvalid, ("models.m.classes", 1)),
         (
             {"classes": Path("/nowhere.txt")},
             ConfigInvalid,
-            r"models\.m\.classes: /nowhere\.txt cannot be read",
+            ("models.m.classes", "/nowhere.txt"),
         ),
-        ({"calibration": {"samples": Path("/nowhere.npz")}}, SamplesInvalid, "does not exist"),
+        ({"calibration": {"samples": Path("/nowhere.npz")}}, SamplesInvalid, ("/nowhere.npz",)),
         (
             {"calibration": None, "recipe": "int8-static"},
             RecipeInvalid,
-            r"^recipe 'int8-static' needs calibration samples; name a file of them in "
-            r"models\.m\.calibration\.samples$",
+            ("'int8-static'", "models.m.calibration.samples"),
         ),
     ],
 )
 def test_a_mistake_is_named_and_nothing_is_written(
-    make: Make, tmp_path: Path, changes: dict[str, Any], error: type[OnnxliftError], words: str
+    make: Make,
+    tmp_path: Path,
+    changes: dict[str, Any],
+    error: type[OnnxliftError],
+    data: tuple[object, ...],
 ) -> None:
-    with pytest.raises(error, match=words):
+    with raises(error, *data):
         compress(make(**changes), "m", silent)
 
     assert not (tmp_path / "artifacts").exists()
 
 
 def test_an_unknown_model_names_the_configured_ones(make: Make) -> None:
-    with pytest.raises(ConfigInvalid, match=r"models\.n: there is no such model; configured: m"):
+    with raises(ConfigInvalid, "models.n", "m"):
         compress(make(), "n", silent)
 
 
@@ -154,7 +158,7 @@ def test_samples_that_calibrate_and_judge_are_refused(make: Make, tmp_path: Path
     config = make()
     shutil.copy(tmp_path / "heldout.npz", tmp_path / "calibration.npz")
 
-    with pytest.raises(SamplesInvalid, match="60 of 60 held-out samples are also in"):
+    with raises(SamplesInvalid, "60 of 60"):
         compress(config, "m", silent)
 
 

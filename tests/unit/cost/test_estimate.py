@@ -26,6 +26,7 @@ from onnxlift.placement import Placement, lambda_obstacle
 from onnxlift_runtime.errors import ConfigInvalid
 from onnxlift_runtime.manifest import FileEntry, Latency, Manifest
 from tests.support import builders
+from tests.support.errors import raises
 
 PRICES = read_prices()
 ON_LAMBDA, ON_GPU = Placement("lambda", 1_769, "fits"), Placement("gpu", 0, "too large")
@@ -95,7 +96,7 @@ def test_a_machine_costs_its_price_its_fee_and_its_address() -> None:
 
 
 def test_a_machine_without_a_price_is_named_with_those_that_have_one() -> None:
-    with pytest.raises(ConfigInvalid, match=r"no price of 'p5.48xlarge'; it has: g4dn.xlarge"):
+    with raises(ConfigInvalid, "'p5.48xlarge'", "g4dn.xlarge"):
         machine_hour(config(instance_types=("p5.48xlarge",)), PRICES)
 
 
@@ -189,5 +190,5 @@ def test_prices_older_than_half_a_year_are_told_and_younger_ones_are_not() -> No
 
 
 def test_a_region_without_prices_is_refused() -> None:
-    with pytest.raises(ConfigInvalid, match="no prices of region 'mars-1'"):
+    with raises(ConfigInvalid, "'mars-1'"):
         read_prices("mars-1")

@@ -12,6 +12,7 @@ from examples.digits import demo
 from onnxlift.config import Config
 from onnxlift_runtime.manifest import FileEntry, Manifest, Source
 from tests.support import builders
+from tests.support.errors import raises
 
 LABELS = np.arange(1_000) % 10
 CONFIG = Config.model_validate(
@@ -59,7 +60,7 @@ def test_every_broken_promise_is_told(size_bytes: int, wrong: int, problems: lis
 
 
 def test_a_step_that_fails_names_its_command_and_exit_code() -> None:
-    with pytest.raises(demo.StepFailed, match="ended with exit code 3"):
+    with raises(demo.StepFailed, "exit code 3"):
         demo._step("fails", sys.executable, "-c", "raise SystemExit(3)")
 
 

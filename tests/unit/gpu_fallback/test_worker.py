@@ -25,6 +25,7 @@ from onnxlift_runtime.jobservice.service import Submission
 from onnxlift_runtime.names import LAMBDA
 from onnxlift_runtime.settings import WorkerSettings
 from onnxlift_runtime.tensors.arrays import Array
+from tests.support.errors import raises
 from tests.unit.gpu_fallback.conftest import (
     CALLER,
     MODEL,
@@ -238,9 +239,9 @@ def test_health_is_told_while_it_works(make: Make, tmp_path: Path) -> None:
 
 
 def test_a_worker_of_no_model_or_an_unknown_one_says_so() -> None:
-    with pytest.raises(ConfigInvalid, match="ONNXLIFT_SERVE is empty"):
+    with raises(ConfigInvalid, "ONNXLIFT_SERVE", "empty"):
         served(WorkerSettings())
-    with pytest.raises(ConfigInvalid, match="'huge' does not exist"):
+    with raises(ConfigInvalid, "ONNXLIFT_SERVE", "'huge'"):
         open_worker({"ONNXLIFT_SERVE": "huge"}, Doubler())
 
 

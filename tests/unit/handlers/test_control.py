@@ -11,6 +11,7 @@ from onnxlift_runtime.aws import clients
 from onnxlift_runtime.http.message import EventFormat, Request, Response
 from onnxlift_runtime.settings import Settings
 from tests.support import builders
+from tests.support.errors import missing
 
 Call = Callable[..., Response]
 
@@ -129,9 +130,9 @@ def test_a_model_that_does_not_exist_is_named_in_the_answer(call: Call, path: st
     response = call("POST", path)
 
     assert response.status == 404
-    assert json.loads(response.body) == {
-        "error": "model 'nope' does not exist; known models: digits"
-    }
+    answer = json.loads(response.body)
+    assert list(answer) == ["error"]
+    assert missing(answer["error"], "'nope'", "digits") == []
 
 
 @pytest.mark.parametrize("path", ["/", "/nothing/here", "/v1/models/digits:unknown"])
@@ -139,9 +140,8 @@ def test_a_path_that_does_not_exist_is_answered_in_our_form(call: Call, path: st
     response = call("GET", path)
 
     assert response.status == 404
-    assert json.loads(response.body)["error"] == (
-        f"no endpoint at GET {path}; GET /docs shows all, GET /openapi.json lists them"
-    )
+    told = json.loads(response.body)["error"]
+    assert missing(told, f"GET {path}", "GET /docs", "GET /openapi.json") == []
 
 
 def test_another_method_is_answered_with_the_allowed_ones(call: Call) -> None:

@@ -12,6 +12,7 @@ from onnxlift_runtime.jobs.lifecycle import MAX_ATTEMPTS, JobStatus
 from onnxlift_runtime.jobs.queueing import LOST_AFTER_MS
 from onnxlift_runtime.jobservice.sweep import SERVED
 from onnxlift_runtime.names import GPU, LAMBDA
+from tests.support.errors import missing
 from tests.unit.handlers.conftest import MODEL, Deployed, data_of, later
 
 
@@ -133,10 +134,7 @@ def test_a_sweep_ends_the_jobs_of_a_model_that_left_the_service(
         JobStatus.FAILED,
         JobStatus.RUNNING,
     ]
-    assert (
-        deployed.show(waiting)["error"]
-        == f"model '{MODEL}' was taken out of the service before the job was done"
-    )
+    assert missing(deployed.show(waiting)["error"], f"'{MODEL}'") == []
 
 
 def test_a_job_of_a_model_that_left_cannot_be_retried(

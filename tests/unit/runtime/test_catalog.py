@@ -14,6 +14,7 @@ from onnxlift_runtime.catalog import (
 )
 from onnxlift_runtime.errors import ModelNotFound, VersionNotFound
 from tests.support import builders
+from tests.support.errors import raises
 
 OLD = builders.manifest(name="m", version="9", version_labels=("stable", "old"))
 NEW = builders.manifest(name="m", version="10")
@@ -39,9 +40,9 @@ def test_a_version_is_found_by_number_label_or_as_the_newest() -> None:
 
 
 def test_a_model_that_does_not_exist_tells_the_known_ones() -> None:
-    with pytest.raises(ModelNotFound, match="model 'M' does not exist; known models: m, text"):
+    with raises(ModelNotFound, "'M'", "m, text"):
         CATALOG.find("M")
-    with pytest.raises(ModelNotFound, match="known models: none"):
+    with raises(ModelNotFound, "none"):
         Catalog.of([]).find("m")
 
 
@@ -51,9 +52,7 @@ def test_a_model_that_does_not_exist_tells_the_known_ones() -> None:
 def test_a_version_that_does_not_exist_tells_the_known_ones(
     version: str, label: str, asked: str
 ) -> None:
-    with pytest.raises(
-        VersionNotFound, match=rf"model 'm' has no {asked}; it has: 9 \(stable, old\), 10"
-    ):
+    with raises(VersionNotFound, "'m'", asked, "9 (stable, old)", 10):
         CATALOG.find("m", version, label)
 
 

@@ -26,6 +26,7 @@ from onnxlift_runtime.manifest import (
 )
 from onnxlift_runtime.tensors.datatypes import DATATYPES
 from tests.support import builders
+from tests.support.errors import raises
 
 words = st.text(max_size=20)
 whole = st.integers(min_value=0, max_value=2**53)
@@ -92,23 +93,23 @@ def test_foreign_bytes_are_corrupt_and_nothing_worse(content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "data"),
     [
-        ({"opset": "21"}, r"manifest\.json: opset: expected int, got str"),
-        ({"opset": True}, r"manifest\.json: opset: expected int, got bool"),
-        ({"colour": 1}, r"manifest\.json: unknown key 'colour'"),
-        ({"inputs": [{"name": "x", "datatype": "FP32"}]}, r"inputs\[0\]: .*shape"),
+        ({"opset": "21"}, ("manifest.json: opset", "int", "str")),
+        ({"opset": True}, ("manifest.json: opset", "int", "bool")),
+        ({"colour": 1}, ("manifest.json", "'colour'")),
+        ({"inputs": [{"name": "x", "datatype": "FP32"}]}, ("inputs[0]", "shape")),
         (
             {"inputs": [{"name": "x", "datatype": "FP32", "shape": ["a"]}]},
-            r"inputs\[0\]: shape\[0\]: expected int",
+            ("inputs[0]: shape[0]", "int"),
         ),
-        ({"quality": []}, r"quality: expected an object, got list"),
-        ({"verified_on": {"avx2": "yes"}}, r"verified_on\.avx2: expected float, got str"),
-        ({"schema_version": 99}, r"schema_version 99, this onnxlift reads 1"),
+        ({"quality": []}, ("quality", "object", "list")),
+        ({"verified_on": {"avx2": "yes"}}, ("verified_on.avx2", "float", "str")),
+        ({"schema_version": 99}, ("schema_version", 99, 1)),
     ],
 )
-def test_a_wrong_key_is_named(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ArtifactCorrupt, match=message):
+def test_a_wrong_key_is_named(changes: dict[str, Any], data: tuple[object, ...]) -> None:
+    with raises(ArtifactCorrupt, *data):
         Manifest.from_json(_text(**changes))
 
 
@@ -117,7 +118,7 @@ def test_a_missing_key_is_named(key: str) -> None:
     content = json.loads(_text())
     del content[key]
 
-    with pytest.raises(ArtifactCorrupt, match=key):
+    with raises(ArtifactCorrupt, key):
         Manifest.from_json(json.dumps(content))
 
 
@@ -154,7 +155,7 @@ def test_manifests_are_listed_by_name_and_version_number(tmp_path: Path) -> None
 
 
 def test_a_missing_manifest_says_how_to_make_it(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactMissing, match="onnxlift compress"):
+    with raises(ArtifactMissing, "onnxlift compress"):
         read_manifest(tmp_path)
 
 
@@ -170,7 +171,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     manifest = builders.write_artifact(tmp_path, builders.linear(), name="m")
     (tmp_path / "m" / "1" / "model.onnx").unlink()
 
-    with pytest.raises(ArtifactMissing, match=r"model\.onnx"):
+    with raises(ArtifactMissing, "model.onnx"):
         verify_files(tmp_path / "m" / "1", manifest)
 
 
@@ -181,7 +182,7 @@ def test_one_flipped_bit_is_found(tmp_path: Path) -> None:
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
 
-    with pytest.raises(ArtifactCorrupt, match=r"model\.onnx"):
+    with raises(ArtifactCorrupt, "model.onnx"):
         verify_files(tmp_path / "m" / "1", manifest)
 
 
@@ -193,7 +194,7 @@ def test_a_folder_that_may_not_be_read_is_no_empty_one(
 
     monkeypatch.setattr(Path, "iterdir", refuse)
 
-    with pytest.raises(ArtifactMissing, match="cannot be read: Permission denied"):
+    with raises(ArtifactMissing, "Permission denied"):
         read_manifests(tmp_path)
 
 

@@ -12,6 +12,7 @@ from onnxlift.compress.quantization.rounding import compensation
 from onnxlift_runtime.errors import SamplesInvalid
 from tests.support import builders
 from tests.support.compress.transformer import samples, transformer
+from tests.support.errors import raises
 
 
 def test_second_moments_are_the_products_of_all_rows() -> None:
@@ -50,5 +51,5 @@ def test_moments_and_their_compensation_are_found_once_for_many_threads(
 def test_nothing_is_looked_at_before_somebody_asks() -> None:
     known = Moments(transformer(), ["start"], {}, int8_noise=False)
 
-    with pytest.raises(SamplesInvalid, match="needs calibration samples for input 'input_ids'"):
+    with raises(SamplesInvalid, "'input_ids'"):
         known.of("start")

@@ -13,6 +13,7 @@ from onnxlift.compress.steps.matmul_int8 import MatMulInt8
 from onnxlift_runtime.errors import InferenceFailed, ModelUnavailable
 from tests.support import builders
 from tests.support.compress.closeness import run
+from tests.support.errors import raises
 
 ROWS = np.random.default_rng(0).uniform(0.8, 1, (64, 64)).astype(np.float32)
 
@@ -72,7 +73,7 @@ def test_no_road_is_an_error_with_the_reason(
         lambda wanted: Availability(wanted, None, "not available because ..."),
     )
 
-    with pytest.raises(ModelUnavailable, match="arm64-neoverse-n1: not available because"):
+    with raises(ModelUnavailable, "arm64-neoverse-n1", "not available because"):
         run_on(InstructionSet.NEOVERSE_N1, tmp_path / "model.onnx", [])
 
 
@@ -81,5 +82,5 @@ def test_a_process_that_fails_gives_its_last_line(tmp_path: Path) -> None:
     broken.write_bytes(b"not a model")
     wanted = next(item for item in InstructionSet if available(item).road in ("native", "masked"))
 
-    with pytest.raises(InferenceFailed, match="INVALID_PROTOBUF"):
+    with raises(InferenceFailed, "INVALID_PROTOBUF"):
         run_on(wanted, broken, [])

@@ -27,6 +27,7 @@ from onnxlift_runtime.manifest import read_manifest
 from tests.support import builders
 from tests.support.compress.bench import Make, offer, silent
 from tests.support.compress.transformer import samples, transformer
+from tests.support.errors import raises
 
 
 @dataclass(frozen=True)
@@ -163,5 +164,5 @@ def test_samples_that_calibrate_cannot_judge(text: Config) -> None:
     assert model.calibration is not None
     shutil.copy(model.calibration.samples, model.quality.samples)
 
-    with pytest.raises(SamplesInvalid, match="24 of 24 held-out samples are also in"):
+    with raises(SamplesInvalid, "24 of 24"):
         compress(text, "m", silent)

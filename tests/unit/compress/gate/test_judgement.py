@@ -12,6 +12,7 @@ from onnxlift.compress.gate.judgement import Gate, agreement
 from onnxlift.compress.results import Agreement, CandidateRow
 from onnxlift.config import Quality
 from onnxlift_runtime.errors import QualityGateFailed, SamplesInvalid
+from tests.support.errors import raises
 
 RANDOM = np.random.default_rng(4)
 REFERENCE = RANDOM.normal(size=(200, 8)).astype(np.float32)
@@ -101,7 +102,7 @@ def test_an_answer_that_is_no_number_is_refused() -> None:
     answers = REFERENCE.copy()
     answers[5, 5] = np.nan
 
-    with pytest.raises(QualityGateFailed, match="NaN on some held-out samples"):
+    with raises(QualityGateFailed, "NaN"):
         _gate().judge(answers, 1, "x")
 
 
@@ -168,7 +169,7 @@ def test_infinite_answers_are_no_numbers_to_compare_and_still_have_classes() -> 
     answers = REFERENCE.copy()
     answers[3, 3] = np.inf
 
-    with pytest.raises(SamplesInvalid, match="infinite on some held-out samples"):
+    with raises(SamplesInvalid, "infinite"):
         Gate.of(_gate().conditions, {1: answers}, None)
     gate = Gate.of(_gate(metric="top1_agreement").conditions, {1: answers}, None)
 

@@ -15,6 +15,7 @@ from onnxlift.compress.gate import metrics
 from onnxlift.compress.gate.metrics import DRAWS, METRICS, classes, draw, estimate, find_metric
 from onnxlift.config import ERROR_METRICS
 from onnxlift_runtime.errors import ConfigInvalid, SamplesInvalid
+from tests.support.errors import raises
 
 scores = arrays(np.float32, (6, 4), elements=st.floats(-100, 100, width=32), unique=True)
 names = st.sampled_from([*METRICS, "top1_agreement", "top2_agreement"])
@@ -151,30 +152,35 @@ def test_nearest_neighbours_are_compared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "answers", "labels", "words"),
+    ("name", "answers", "labels", "data"),
     [
         (
             "accuracy",
             np.ones((2, 3)),
             np.zeros((2, 1)),
-            r"labels have shape \[2, 1\], the model's classes \[2\]",
+            ("[2, 1]", "[2]"),
         ),
-        ("accuracy", np.ones((2, 3)), None, r"quality\.labels"),
-        ("f1", np.ones((2, 3)), None, r"quality\.labels"),
-        ("accuracy", np.ones((4, 1)), np.zeros(4), "no classes"),
-        ("top1_agreement", np.ones((4, 1)), None, "no classes"),
-        ("top5_agreement", np.ones((4, 5)), None, "more than 5 scores"),
-        ("cosine", np.ones((4, 1)), None, "at least two values"),
-        ("spearman", np.ones((4, 2)), None, "answers differently"),
-        ("spearman", np.ones((2, 2)), None, "at least three samples"),
-        ("nearest_neighbour_agreement", np.ones((2, 2)), None, "at least three samples"),
-        ("cosine", np.array([b"a", b"b"]), None, "compares numbers"),
+        ("accuracy", np.ones((2, 3)), None, ("quality.labels",)),
+        ("f1", np.ones((2, 3)), None, ("quality.labels",)),
+        ("accuracy", np.ones((4, 1)), np.zeros(4), ("no classes",)),
+        ("top1_agreement", np.ones((4, 1)), None, ("no classes",)),
+        ("top5_agreement", np.ones((4, 5)), None, ("'top5_agreement'", 5)),
+        ("cosine", np.ones((4, 1)), None, ("'cosine'", "values")),
+        ("spearman", np.ones((4, 2)), None, ("'spearman'", "differently")),
+        ("spearman", np.ones((2, 2)), None, ("'spearman'", "three")),
+        (
+            "nearest_neighbour_agreement",
+            np.ones((2, 2)),
+            None,
+            ("'nearest_neighbour_agreement'", "three"),
+        ),
+        ("cosine", np.array([b"a", b"b"]), None, ("text",)),
     ],
 )
 def test_answers_that_do_not_fit_a_metric_are_refused(
-    name: str, answers: Any, labels: Any, words: str
+    name: str, answers: Any, labels: Any, data: tuple[object, ...]
 ) -> None:
-    with pytest.raises(SamplesInvalid, match=words):
+    with raises(SamplesInvalid, *data):
         estimate(name, answers, answers, labels, 0.95)
 
 
@@ -197,17 +203,17 @@ def test_a_function_of_the_user_is_a_metric() -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "words"),
-    [("wrong_shape", "one number for each sample"), ("no_number", "no number")],
+    ("function", "word"),
+    [("wrong_shape", "each sample"), ("no_number", "no number")],
 )
-def test_a_function_that_gives_no_scores_is_refused(function: str, words: str) -> None:
-    with pytest.raises(SamplesInvalid, match=words):
+def test_a_function_that_gives_no_scores_is_refused(function: str, word: str) -> None:
+    with raises(SamplesInvalid, function, word):
         _figure(f"{__name__}:{function}", np.zeros((4, 2)), np.ones((4, 2)))
 
 
 @pytest.mark.parametrize("name", ["nowhere_at_all:f", f"{__name__}:nothing"])
 def test_a_function_that_is_not_there_is_named(name: str) -> None:
-    with pytest.raises(ConfigInvalid, match="cannot be imported"):
+    with raises(ConfigInvalid, name):
         find_metric(name)
 
 

@@ -13,6 +13,7 @@ from onnxlift.compress.graph.editing import Graph
 from onnxlift_runtime.errors import RecipeInvalid
 from tests.support import builders
 from tests.support.compress.closeness import run
+from tests.support.errors import raises
 
 ROWS = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
 
@@ -126,7 +127,7 @@ def test_finish_puts_appended_nodes_where_they_are_needed_and_drops_unread_const
 def test_asking_for_a_node_that_is_not_there_says_so() -> None:
     graph = Graph(builders.mlp())
 
-    with pytest.raises(RecipeInvalid, match="no node named 'gone'"):
+    with raises(RecipeInvalid, "'gone'"):
         graph.node("gone")
 
 

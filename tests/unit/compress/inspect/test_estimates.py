@@ -18,6 +18,7 @@ from onnxlift.compress.steps.weight_blocks import WeightBlocks
 from onnxlift_runtime.errors import ModelRefused
 from tests.support import builders
 from tests.support.compress.transformer import transformer
+from tests.support.errors import raises
 
 _NEAREST = WeightBlocks(4, block=32, symmetric=False, method="nearest")
 
@@ -114,7 +115,7 @@ def test_weights_whose_bytes_do_not_fit_their_shape_are_refused() -> None:
     model = builders.linear()
     model.graph.initializer[0].raw_data = bytes(8)
 
-    with pytest.raises(ModelRefused, match="'weight' cannot be read"):
+    with raises(ModelRefused, "'weight'"):
         _estimated(model)
 
 

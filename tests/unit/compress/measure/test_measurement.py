@@ -3,7 +3,6 @@ none.
 """
 
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from onnxlift.compress.measure.probe import peak_memory_mb
 from onnxlift.compress.model.samples import Samples
 from onnxlift_runtime.errors import ModelRefused
 from tests.support import builders
+from tests.support.errors import raises
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +61,7 @@ def test_memory_is_the_fresh_process_s_own(tmp_path: Path) -> None:
 def test_a_model_that_fails_is_refused_with_its_words(tmp_path: Path) -> None:
     manifest = builders.write_artifact(tmp_path, builders.failing(), name="m")
 
-    with pytest.raises(ModelRefused, match=r"cannot be measured: .*refuses this input"):
+    with raises(ModelRefused, "'m'"):
         measure(tmp_path / "m" / "1", manifest, Samples({"x": np.ones((1, 4), np.float32)}), (1,))
 
 
@@ -74,7 +74,7 @@ def test_a_killed_process_is_told_from_a_failed_one(
     monkeypatch.setattr(sys, "executable", os.fspath(killed))
     manifest = builders.write_artifact(tmp_path, builders.linear(), name="m")
 
-    with pytest.raises(ModelRefused, match=r"killed by signal 9"):
+    with raises(ModelRefused, "signal 9"):
         measure(tmp_path / "m" / "1", manifest, Samples({"x": np.ones((1, 4), np.float32)}), (1,))
 
 
@@ -88,5 +88,5 @@ def test_a_process_that_does_not_end_is_given_up(
     monkeypatch.setattr(measuring, "TIMEOUT_S", 0.1)
     manifest = builders.write_artifact(tmp_path, builders.linear(), name="m")
 
-    with pytest.raises(ModelRefused, match=re.escape("took more than 0.1 s")):
+    with raises(ModelRefused, "0.1 s"):
         measure(tmp_path / "m" / "1", manifest, Samples({"x": np.ones((1, 4), np.float32)}), (1,))

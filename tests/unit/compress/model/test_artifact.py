@@ -14,6 +14,7 @@ from onnxlift.compress.model.artifact import file_entries, write_artifact
 from onnxlift_runtime.errors import ArtifactCorrupt, ArtifactError
 from onnxlift_runtime.manifest import Manifest, read_manifest, read_manifests, verify_files
 from tests.support import builders
+from tests.support.errors import raises
 
 Fail = Callable[[BaseException], None]
 
@@ -190,7 +191,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     files, manifest = _files(tmp_path / "made")
     (tmp_path / "artifacts").write_text("a file where a folder should be")
 
-    with pytest.raises(ArtifactError, match=r"artifacts/tiny/1 cannot be written: Not a directory"):
+    with raises(ArtifactError, "artifacts/tiny/1", "Not a directory"):
         write_artifact(tmp_path / "artifacts" / "tiny" / "1", files, manifest)
 
 

@@ -10,6 +10,7 @@ from onnxlift.compress.results import LayerSize
 from onnxlift.compress.steps import Context
 from onnxlift.compress.steps.matmul_int8 import MatMulInt8
 from tests.support import builders
+from tests.support.errors import raises
 
 
 @pytest.mark.parametrize(
@@ -58,15 +59,15 @@ def test_text_takes_its_bytes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tensor", "words"),
+    ("tensor", "data"),
     [
-        (TensorProto(data_type=99, dims=[1]), "datatype is 99"),
-        (TensorProto(data_type=TensorProto.FLOAT, dims=[2, -1]), r"shape \[2, -1\]"),
+        (TensorProto(data_type=99, dims=[1]), 99),
+        (TensorProto(data_type=TensorProto.FLOAT, dims=[2, -1]), "[2, -1]"),
         (TensorProto(), "UNDEFINED"),
     ],
 )
-def test_a_tensor_whose_size_nobody_knows_is_an_error(tensor: TensorProto, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+def test_a_tensor_whose_size_nobody_knows_is_an_error(tensor: TensorProto, data: object) -> None:
+    with raises(ValueError, data):
         data_bytes(tensor)
 
 

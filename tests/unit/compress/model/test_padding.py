@@ -19,6 +19,7 @@ from onnxlift_runtime.errors import ConfigInvalid
 from onnxlift_runtime.manifest import Padding, read_manifest
 from tests.support import builders
 from tests.support.compress.bench import silent
+from tests.support.errors import raises
 from tests.support.runtime import lengths
 
 WHERE = "models.m.padding"
@@ -68,39 +69,39 @@ def test_what_is_asked_for_becomes_the_manifests(signature: Signature) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("asked", "data"),
     [
-        ({"inputs": {"words": 0}}, r"padding\.inputs: the model has no 'words'; it has ids, mask"),
+        ({"inputs": {"words": 0}}, ("padding.inputs", "'words'", "ids, mask")),
         (
             {"inputs": {"ids": 0}, "outputs": ["logits"]},
-            r"padding\.outputs: the model has no 'logits'",
+            ("padding.outputs", "'logits'"),
         ),
         (
             {"inputs": {"ids": 0}, "axis": 2},
-            r"'ids' has shape \[-1, -1\], dimension 2 must be variable",
+            ("'ids'", "[-1, -1]", "dimension 2"),
         ),
         (
             {"inputs": {"ids": 0}, "outputs": ["pooled"]},
-            r"'pooled' has shape \[-1, 8\], dimension 1 must be variable",
+            ("'pooled'", "[-1, 8]", "dimension 1"),
         ),
         (
             {"inputs": {"ids": 0}},
-            r"output 'tokens' has a variable dimension 1 as well; name it here",
+            ("'tokens'", "dimension 1"),
         ),
         (
             {"inputs": {"ids": 0.5}, "outputs": ["tokens"]},
-            "'ids' is INT64, which cannot be filled with 0.5",
+            ("'ids'", "INT64", "0.5"),
         ),
         (
             {"inputs": {"ids": 1e30}, "outputs": ["tokens"]},
-            r"'ids' is INT64, which cannot be filled with 1e\+30",
+            ("'ids'", "INT64", "1e+30"),
         ),
     ],
 )
 def test_what_does_not_fit_the_signature_is_refused(
-    asked: dict[str, Any], told: str, signature: Signature
+    asked: dict[str, Any], data: tuple[object, ...], signature: Signature
 ) -> None:
-    with pytest.raises(ConfigInvalid, match=told):
+    with raises(ConfigInvalid, *data):
         padding_of(Asked.model_validate(asked), signature, WHERE)
 
 
@@ -126,14 +127,14 @@ def test_the_filling_must_be_a_value_of_the_datatype(
     if fits:
         assert padding_of(asked, Signature(inputs, (), 0), WHERE) is not None
     else:
-        with pytest.raises(ConfigInvalid, match="cannot be filled with"):
+        with raises(ConfigInvalid, "'x'", datatype, "filled"):
             padding_of(asked, Signature(inputs, (), 0), WHERE)
 
 
 def test_a_model_with_a_fixed_batch_has_nothing_to_pad() -> None:
     inputs = (builders.spec("ids", "INT64", (4, -1)),)
 
-    with pytest.raises(ConfigInvalid, match="takes 4 rows at a time"):
+    with raises(ConfigInvalid, 4):
         padding_of(Asked(inputs={"ids": 0}), Signature(inputs, (), 4), WHERE)
 
 
@@ -146,26 +147,22 @@ def test_a_model_that_does_not_look_at_the_filling_passes(model: Any, tmp_path: 
     )  # what a model that is not told to look away does see
 
     require(model, tmp_path)
-    with pytest.raises(ConfigInvalid, match="is not the same with padding"):
+    with raises(ConfigInvalid, "same"):
         require(model, tmp_path / "seen", seen)
 
 
 def test_a_model_that_looks_at_the_filling_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigInvalid, match=r"output 'tokens' is not the same with padding: .* off"
-    ):
+    with raises(ConfigInvalid, "'tokens'", "off"):
         require(lengths.attention(masked=False), tmp_path)
 
 
 def test_an_input_that_was_forgotten_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigInvalid, match="does not run on held-out samples that are 1 longer"):
+    with raises(ConfigInvalid, 1, "longer"):
         require(lengths.attention(), tmp_path, Padding(1, {"ids": 0}, ("tokens",)))
 
 
 def test_another_filling_than_the_models_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigInvalid, match=r"output 'total' is not the same with padding: other values"
-    ):
+    with raises(ConfigInvalid, "'total'", "other values"):
         require(lengths.masked_integers(), tmp_path, Padding(1, {"ids": 3, "mask": 1}, ("tokens",)))
 
 
@@ -208,7 +205,7 @@ def test_a_model_with_dynamic_int8_is_not_padded_and_joined_up_to_what_was_judge
 def test_compress_refuses_padding_that_changes_answers_and_writes_nothing(tmp_path: Path) -> None:
     config = configure(tmp_path, lengths.attention(masked=False), ASKED.model_dump())
 
-    with pytest.raises(ConfigInvalid, match=r"models\.m\.padding: output 'tokens' is not the same"):
+    with raises(ConfigInvalid, "models.m.padding", "'tokens'"):
         compress(config, "m", silent, "fp32")
 
     assert not (tmp_path / "artifacts").exists()

@@ -18,6 +18,7 @@ from onnxlift_runtime.errors import ConfigInvalid, ModelRefused
 from onnxlift_runtime.tensors.datatypes import DATATYPES
 from tests.support import builders
 from tests.support.builders import spec, value
+from tests.support.errors import raises
 
 
 def _read(folder: Path, model: onnx.ModelProto) -> Signature:
@@ -48,12 +49,12 @@ def test_a_free_first_dimension_is_a_batch_and_a_fixed_one_is_not(
 def test_first_dimensions_that_disagree_are_refused(tmp_path: Path) -> None:
     model = builders.identities({"a": ("FP32", (1, 2)), "b": ("FP32", (2, 2))})
 
-    with pytest.raises(ModelRefused, match=r"must be the batch.*'a' \[1, 2\], 'b' \[2, 2\]"):
+    with raises(ModelRefused, "'a' [1, 2]", "'b' [2, 2]"):
         _read(tmp_path, model)
 
 
 def test_a_scalar_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelRefused, match="input 'x' has no dimensions"):
+    with raises(ModelRefused, "'x'", "dimensions"):
         _read(tmp_path, builders.identity("FP32", ()))
 
 
@@ -63,11 +64,10 @@ def test_an_output_that_is_no_tensor_is_refused(tmp_path: Path) -> None:
         [helper.make_node("SequenceConstruct", ["x"], ["y"])], [value("x", "FP32", (-1,))], [output]
     )
 
-    with pytest.raises(
-        ModelRefused,
-        match=r"output 'y' is a seq\(tensor\(float\)\); inputs and outputs must be tensors$",
-    ):
+    with raises(ModelRefused, "'y'", "seq(tensor(float))") as caught:
         _read(tmp_path, model)
+
+    assert "zipmap" not in str(caught.value)
 
 
 def test_a_map_from_scikit_learn_is_refused_with_the_option_that_avoids_it(tmp_path: Path) -> None:
@@ -78,21 +78,19 @@ def test_a_map_from_scikit_learn_is_refused_with_the_option_that_avoids_it(tmp_p
     output = helper.make_value_info("y", helper.make_sequence_type_proto(scores))
     model = builders.build([node], [value("x", "FP32", (-1, 2))], [output])
 
-    with pytest.raises(
-        ModelRefused, match=r"must be tensors; convert .* options=\{'zipmap': False\}$"
-    ):
+    with raises(ModelRefused, "{'zipmap': False}"):
         _read(tmp_path, model)
 
 
 def test_a_model_without_inputs_is_refused(tmp_path: Path) -> None:
     constant = helper.make_node("Constant", [], ["y"], value_floats=[1.0])
 
-    with pytest.raises(ModelRefused, match="has no input"):
+    with raises(ModelRefused, "no input"):
         _read(tmp_path, builders.build([constant], [], [value("y", "FP32", (1,))]))
 
 
 def test_a_model_onnxruntime_does_not_load_is_refused_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ModelRefused, match=r"onnxruntime [\d.]+ cannot load the model") as caught:
+    with raises(ModelRefused, "onnxruntime") as caught:
         _read(
             tmp_path,
             builders.build(
@@ -113,9 +111,7 @@ def test_an_opset_that_is_too_new_is_told_with_those_that_are_not(
         [helper.make_opsetid(name, 99 if name == domain else 1) for name in {"", domain}]
     )
 
-    with pytest.raises(
-        ModelRefused, match=rf"has opset 99 of {told}, supported are those up to \d+; export it"
-    ):
+    with raises(ModelRefused, 99, told):
         _read(tmp_path, model)
 
 
@@ -128,7 +124,7 @@ def test_class_names_go_to_the_outputs_with_as_many_columns() -> None:
 
 
 def test_class_names_no_output_can_carry_are_refused() -> None:
-    with pytest.raises(ConfigInvalid, match=r"models\.m\.classes: has 2 names, .*'b' \[-1, 3\]"):
+    with raises(ConfigInvalid, "models.m.classes", 2, "'b' [-1, 3]"):
         with_classes((spec("b", "FP32", (-1, 3)),), ("no", "yes"), "models.m.classes")
 
 

@@ -19,6 +19,7 @@ from onnxlift.compress.steps.weight_blocks import WeightBlocks
 from onnxlift_runtime.errors import RecipeInvalid, SamplesInvalid
 from tests.support import builders
 from tests.support.compress.transformer import transformer
+from tests.support.errors import raises
 
 
 @pytest.mark.parametrize("target", sorted(PRESETS))
@@ -165,40 +166,38 @@ def _everywhere(steps: tuple[Step, ...]) -> tuple[Step, ...]:
 
 
 def test_an_unknown_name_names_the_legal_ones() -> None:
-    with pytest.raises(
-        RecipeInvalid, match=r"no recipe 'int4' for arm64; legal: auto, int8-static, .*fp32"
-    ):
+    with raises(RecipeInvalid, "'int4'", "arm64", "auto", "int8-static", "fp32"):
         recipe("int4", "arm64")
 
 
 def test_an_unknown_target_names_the_legal_ones() -> None:
-    with pytest.raises(
-        RecipeInvalid, match=r"no recipes for 'riscv'; there are for x86_64, arm64, gpu"
-    ):
+    with raises(RecipeInvalid, "'riscv'", "x86_64", "arm64", "gpu"):
         recipes("riscv")
 
 
 @pytest.mark.parametrize(
-    ("steps", "words"),
+    ("steps", "data"),
     [
         (
             (Clean(), Int8Dynamic(), Int8Static()),
-            r"quantizes twice .*; legal: one of MatMulInt8, Int8Dynamic or Int8St",
+            ("MatMulInt8", "Int8Dynamic", "Int8Static"),
         ),
-        ((Clean(), Clean()), "repeats Clean.*; legal: each step once"),
+        ((Clean(), Clean()), ("repeats", "Clean")),
         (
             (MatMulInt8(), SmoothQuant()),
-            "has SmoothQuant after MatMulInt8; legal: SmoothQuant before MatMulInt8",
+            ("SmoothQuant before MatMulInt8",),
         ),
-        ((SmoothQuant(), Clean()), "legal: Clean before SmoothQuant"),
+        ((SmoothQuant(), Clean()), ("Clean before SmoothQuant",)),
         (
             (WeightBlocks(8), MatMulInt8()),
-            r"leaves nothing to MatMulInt8 .*; legal: WeightBlocks\(only=\.\.\.\) before",
+            ("MatMulInt8", "WeightBlocks(only=...)"),
         ),
     ],
 )
-def test_an_illegal_combination_names_the_legal_one(steps: tuple[Step, ...], words: str) -> None:
-    with pytest.raises(RecipeInvalid, match=words):
+def test_an_illegal_combination_names_the_legal_one(
+    steps: tuple[Step, ...], data: tuple[object, ...]
+) -> None:
+    with raises(RecipeInvalid, *data):
         Recipe("wrong", steps)
 
 

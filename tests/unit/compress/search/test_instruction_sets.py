@@ -17,6 +17,7 @@ from onnxlift.compress.search.trial_pool import Ground
 from onnxlift_runtime.errors import InferenceFailed
 from tests.support import builders
 from tests.support.compress.bench import Make, offer, silent
+from tests.support.errors import raises
 
 RECIPES = ("int8-nearest", "int8-smooth-vnni", "blocks8-nearest")
 
@@ -71,7 +72,7 @@ def test_a_target_on_which_fp32_fails_later_ends_the_search(
 
     elsewhere(fail)
 
-    with pytest.raises(InferenceFailed, match="killed"):
+    with raises(InferenceFailed, "killed"):
         _compress(make, monkeypatch)
 
     assert seen[0].startswith("fp32-")

@@ -19,6 +19,7 @@ from onnxlift.compress.steps.smooth_quant import SmoothQuant
 from onnxlift.compress.steps.weight_blocks import WeightBlocks
 from tests.support.compress.bench import Fail
 from tests.support.compress.transformer import samples, transformer
+from tests.support.errors import raises
 
 MATRIX = NodeSensitivity("m", "MatMul", "l", 4_000, ())
 TABLE = NodeSensitivity("t", "Gather", "l", 70_000, ())
@@ -52,7 +53,7 @@ def test_a_step_that_says_nothing_more_stands_anywhere_and_stores_nothing() -> N
 def test_only_what_stores_weights_one_by_one_restores_them() -> None:
     model = transformer()
 
-    with pytest.raises(NotImplementedError, match="Fail stores no weights"):
+    with raises(NotImplementedError, "Fail"):
         Fail().restored(
             Graph(model), "query", Moments(model, (), {}, int8_noise=False), Context().stock
         )

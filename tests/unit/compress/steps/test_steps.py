@@ -18,6 +18,7 @@ from onnxlift.compress.steps.int8_dynamic import Int8Dynamic
 from onnxlift.compress.steps.int8_static import LEGAL_TYPES, METHODS, Int8Static
 from onnxlift_runtime.errors import RecipeInvalid, SamplesInvalid
 from tests.support import builders
+from tests.support.errors import raises
 
 PIXELS = np.random.default_rng(1).normal(size=(70, 1, 8, 8)).astype(np.float32)
 ROWS = np.random.default_rng(2).normal(size=(70, 16)).astype(np.float32)
@@ -138,14 +139,12 @@ def _largest(model: onnx.ModelProto) -> int:
 
 @pytest.mark.parametrize("step", [Int8Dynamic(), Int8Static()], ids=repr)
 def test_a_model_without_weights_is_refused_with_its_operators(step: Step) -> None:
-    with pytest.raises(
-        RecipeInvalid, match=r"no constant weights to quantize; the model's operators are Identity"
-    ):
+    with raises(RecipeInvalid, "Identity"):
         step.apply(builders.identity(), Context({"x": ROWS[:, :2]}))
 
 
 def test_int8_dynamic_refuses_another_weight_type() -> None:
-    with pytest.raises(RecipeInvalid, match="weight_type int8 or uint8, got 'int4'"):
+    with raises(RecipeInvalid, "weight_type", "int8", "uint8", "'int4'"):
         Int8Dynamic(weight_type="int4")  # type: ignore[arg-type]
 
 
@@ -168,7 +167,7 @@ def test_int8_static_leaves_excluded_nodes_alone() -> None:
 
 
 def test_int8_static_needs_samples() -> None:
-    with pytest.raises(SamplesInvalid, match="needs calibration samples"):
+    with raises(SamplesInvalid, "calibration"):
         Int8Static().apply(builders.mlp(), Context())
 
 
@@ -190,14 +189,12 @@ def test_int8_static_says_nothing_on_stdout(capfd: pytest.CaptureFixture[str]) -
 
 
 def test_int8_static_refuses_another_method_and_names_the_legal_ones() -> None:
-    with pytest.raises(RecipeInvalid, match="minmax, entropy, percentile; got 'magic'"):
+    with raises(RecipeInvalid, "minmax", "entropy", "percentile", "'magic'"):
         Int8Static("magic")  # type: ignore[arg-type]
 
 
 def test_int8_static_refuses_types_no_kernel_computes_and_names_the_legal_pairs() -> None:
-    with pytest.raises(
-        RecipeInvalid, match="'int8' with weights 'uint8'; legal: uint8 with int8; int8 with int8"
-    ):
+    with raises(RecipeInvalid, "'int8'", "'uint8'", "uint8 with int8", "int8 with int8"):
         Int8Static(activation_type="int8", weight_type="uint8")
 
 

@@ -13,6 +13,7 @@ from onnxlift_runtime.errors import RecipeInvalid, SamplesInvalid
 from tests.support import builders
 from tests.support.compress.closeness import constants, cosine, run
 from tests.support.compress.transformer import samples, transformer
+from tests.support.errors import raises
 
 RANDOM = np.random.default_rng(5)
 ROWS = (RANDOM.normal(size=(300, 12)) @ RANDOM.normal(size=(12, 96))).astype(np.float32)
@@ -105,15 +106,15 @@ def test_the_file_shrinks_to_its_bits() -> None:
 
 
 def test_nothing_to_store_is_refused() -> None:
-    with pytest.raises(RecipeInvalid, match="none left"):
+    with raises(RecipeInvalid, "MatMul", "Gemm"):
         WeightBlocks(method="nearest", exclude=("matmul",)).apply(builders.linear(), Context())
 
 
 def test_a_format_nobody_runs_is_refused_with_the_legal_ones() -> None:
-    with pytest.raises(RecipeInvalid, match=r"block \(16, 32, 64, 128, 256\)"):
+    with raises(RecipeInvalid, "(16, 32, 64, 128, 256)"):
         WeightBlocks(block=48)
 
 
 def test_compensation_without_samples_says_which_input_it_needs() -> None:
-    with pytest.raises(SamplesInvalid, match="'x'"):
+    with raises(SamplesInvalid, "'x'"):
         WeightBlocks().apply(_model(), Context())

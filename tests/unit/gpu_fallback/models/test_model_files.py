@@ -16,6 +16,7 @@ from onnxlift_runtime.aws.files import Ranges
 from onnxlift_runtime.errors import ArtifactCorrupt, ArtifactError, ArtifactMissing, ModelTooLarge
 from onnxlift_runtime.manifest import MANIFEST_NAME, FileEntry, Manifest, file_sha256, verify_files
 from tests.support import builders
+from tests.support.errors import raises
 from tests.support.gpu.buckets import BUCKET, INDEX, URL, Client, assets, upload
 
 __all__ = ["assets"]
@@ -91,7 +92,7 @@ def test_an_object_with_other_bytes_is_corrupt_and_never_takes_the_files_place(
         Bucket=BUCKET, Key=found.files["model.onnx"].key, Body=b"\0" * artifact.files[0].size_bytes
     )
 
-    with pytest.raises(ArtifactCorrupt, match=r"has SHA-256 .*, its manifest says"):
+    with raises(ArtifactCorrupt, "SHA-256"):
         fetch(assets, found, tmp_path)
 
     assert files_below(tmp_path / "tiny") == []
@@ -101,7 +102,7 @@ def test_an_object_that_is_gone_is_missing(assets: Any, artifact: Manifest, tmp_
     (found,) = read_index(assets, URL)
     assets.delete_object(Bucket=BUCKET, Key=found.files["model.onnx"].key)
 
-    with pytest.raises(ArtifactMissing, match="does not exist; deploy again"):
+    with raises(ArtifactMissing, found.files["model.onnx"].key):
         fetch(assets, found, tmp_path)
 
 
@@ -115,7 +116,7 @@ def test_a_disk_without_room_is_told_before_anything_is_read(
     client = Client(assets)
     monkeypatch.setattr(shutil, "disk_usage", lambda _folder: Usage(100))
 
-    with pytest.raises(ModelTooLarge, match="give the worker a larger disk"):
+    with raises(ModelTooLarge, "disk"):
         fetch(client, found, tmp_path)  # type: ignore[arg-type]
 
     assert client.reads == []
@@ -127,7 +128,7 @@ def test_a_folder_that_cannot_be_written_is_told(
     (found,) = read_index(assets, URL)
     (tmp_path / "tiny").write_text("a file")
 
-    with pytest.raises(ArtifactError, match=r"cannot be written: Not a directory") as raised:
+    with raises(ArtifactError, "Not a directory") as raised:
         fetch(assets, found, tmp_path)
 
     assert type(raised.value) is ArtifactError
@@ -157,7 +158,7 @@ def test_a_file_whose_name_leads_elsewhere_is_refused(
     found["models"][0]["files"][name] = "key"
     put_index(assets, found)
 
-    with pytest.raises(ArtifactCorrupt, match="is no name that a file of a model may have"):
+    with raises(ArtifactCorrupt, "name"):
         read_index(assets, URL)
 
 
@@ -171,7 +172,7 @@ def test_a_model_whose_name_leads_elsewhere_is_refused(
     found["models"][0]["manifest"][key] = name
     put_index(assets, found)
 
-    with pytest.raises(ArtifactCorrupt, match="is no name that a file of a model may have"):
+    with raises(ArtifactCorrupt, "name"):
         read_index(assets, URL)
 
 
@@ -192,12 +193,12 @@ def test_an_index_that_lacks_a_files_object_is_corrupt(assets: Any, artifact: Ma
     found["models"][0]["files"] = {}
     put_index(assets, found)
 
-    with pytest.raises(ArtifactCorrupt, match=r"has no object for 'model\.onnx' of model 'tiny'"):
+    with raises(ArtifactCorrupt, "'model.onnx'", "'tiny'"):
         read_index(assets, URL)
 
 
 def test_an_index_that_is_not_there_is_missing(assets: Any) -> None:
-    with pytest.raises(ArtifactMissing, match=r"s3://assets/index\.json does not exist"):
+    with raises(ArtifactMissing, "s3://assets/index.json"):
         read_index(assets, URL)
 
 

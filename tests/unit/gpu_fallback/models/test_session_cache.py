@@ -4,11 +4,11 @@ import threading
 from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_fallback.models.session_cache import Loaded
+from tests.support.errors import raises
 
 WAIT_S = 10
 
@@ -147,7 +147,7 @@ def test_what_cannot_be_opened_takes_no_room_and_is_tried_again() -> None:
     def fail() -> str:
         raise ValueError("no")
 
-    with pytest.raises(ValueError, match="no"), loaded.borrow("a", 1, fail):
+    with raises(ValueError, "no"), loaded.borrow("a", 1, fail):
         pass
 
     assert loaded.keys == ()

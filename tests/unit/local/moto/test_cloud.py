@@ -9,6 +9,7 @@ import pytest
 
 from onnxlift.local.moto.cloud import keep, open_cloud
 from onnxlift_runtime.errors import ConfigInvalid
+from tests.support.errors import raises
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def test_a_folder_that_another_service_keeps_its_jobs_in_is_refused(config_path:
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with (
-            pytest.raises(ConfigInvalid, match="another service that runs"),
+            raises(ConfigInvalid, folder, "--persist"),
             open_cloud(config_path, folder),
         ):
             pass

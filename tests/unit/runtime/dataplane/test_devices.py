@@ -28,6 +28,7 @@ from onnxlift_runtime.errors import (
 from onnxlift_runtime.manifest import Manifest
 from onnxlift_runtime.tensors.datatypes import DATATYPES, Datatype
 from tests.support import builders
+from tests.support.errors import raises
 from tests.support.runtime import serving
 from tests.unit.runtime.dataplane.test_session import open_on, sample
 
@@ -99,7 +100,7 @@ def test_an_input_that_the_graph_refuses_is_the_callers_error_when_bound(
 ) -> None:
     session = open_on(BOUND, tmp_path, model)
 
-    with pytest.raises(InputMismatch, match="'tiny' refuses this input"):
+    with raises(InputMismatch, "'tiny'"):
         session.run({"x": array}, ["y"])
 
 
@@ -110,7 +111,7 @@ def test_memory_that_runs_out_is_told_as_such_when_bound(tmp_path: Path) -> None
         BOUND, tmp_path, builders.build([node], inputs, [builders.value("y", "FP32", (-1,))])
     )
 
-    with pytest.raises(MemoryExhausted, match="'tiny' failed"):
+    with raises(MemoryExhausted, "'tiny'"):
         session.run({"x": np.zeros(1, np.float32), "size": np.array([2**50])}, ["y"])
 
 
@@ -143,7 +144,7 @@ def test_a_model_that_cannot_be_opened_is_told_by_what_onnxruntime_says(
 
     monkeypatch.setattr(ort, "InferenceSession", refuse)
 
-    with pytest.raises(expected, match=r"model\.onnx"):
+    with raises(expected, "model.onnx"):
         open_on(CPU, tmp_path, builders.linear())
 
 
@@ -156,7 +157,7 @@ def test_a_session_that_silently_runs_elsewhere_is_refused(tmp_path: Path) -> No
         "cuda", (("CUDAExecutionProvider", {"device_id": "0"}), *CPU.providers), "cuda", bound=True
     )
 
-    with pytest.raises(DeviceMissing, match="should run on CUDAExecutionProvider"):
+    with raises(DeviceMissing, "CUDAExecutionProvider"):
         open_on(device, tmp_path, builders.linear())
 
 

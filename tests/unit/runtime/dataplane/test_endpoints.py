@@ -22,6 +22,7 @@ from onnxlift_runtime.errors import (
 )
 from onnxlift_runtime.http.message import JSON, OCTET_STREAM, Request, Response, dispatch
 from onnxlift_runtime.protocols.oip import HEADER_LENGTH
+from tests.support.errors import raises
 from tests.support.runtime.serving import LABELS, Service, announced, tensor
 
 ROW = [0.5] * 16
@@ -188,14 +189,14 @@ def test_binary_and_json_mix_in_both_directions(service: Service) -> None:
 def test_bytes_that_are_no_utf8_are_refused_by_name(service: Service) -> None:
     document = {"inputs": [announced("x", "BYTES", [1, 1], 6)]}
 
-    with pytest.raises(DatatypeMismatch, match="input 'x' has bytes that are not UTF-8"):
+    with raises(DatatypeMismatch, "'x'", "UTF-8"):
         service.infer_binary("bytes", document, b"\x02\x00\x00\x00\xff\xfe")
 
 
 def test_an_input_given_twice_is_refused(service: Service) -> None:
     entry = tensor("x", "FP32", [1, 1], [1])
 
-    with pytest.raises(InputMismatch, match="input 'x' is given 2 times"):
+    with raises(InputMismatch, "'x'", 2):
         service.infer("fp32", entry, entry)
 
 
@@ -247,12 +248,12 @@ def test_a_scalar_is_a_column_without_brackets(service: Service, name: str, valu
 
 
 def test_no_instances_are_refused(service: Service) -> None:
-    with pytest.raises(MalformedRequest, match="'instances' is empty"):
+    with raises(MalformedRequest, "'instances'", "empty"):
         service.call("/v1/models/fp32:predict", {"instances": []})
 
 
 def test_rows_of_unequal_batches_are_refused_and_columns_are_not(service: Service) -> None:
-    with pytest.raises(ShapeMismatch, match="Tensor name: twice has inconsistent batch size: 2"):
+    with raises(ShapeMismatch, "Tensor name: twice has inconsistent batch size: 2"):
         service.call("/v1/models/uneven:predict", {"instances": [[1, 2]]})
 
     columns = service.call("/v1/models/uneven:predict", {"inputs": [[1, 2]]})["outputs"]
@@ -344,5 +345,5 @@ def test_classification_of_an_empty_batch_is_empty(service: Service) -> None:
 
 
 def test_an_index_out_of_range_inside_the_graph_is_the_callers_error(service: Service) -> None:
-    with pytest.raises(InputMismatch, match="idx=3 must be within"):
+    with raises(InputMismatch, "idx=3"):
         service.infer("gather", tensor("x", "INT64", [1], [3]))

@@ -24,6 +24,7 @@ from onnxlift_runtime.jobs.preferences import Preference
 from onnxlift_runtime.manifest import Latency, Manifest
 from onnxlift_runtime.names import GPU, LAMBDA
 from tests.support import builders
+from tests.support.errors import raises
 
 NOBODY = Preference()
 BOTH = (LAMBDA, GPU)
@@ -114,18 +115,12 @@ def test_rows_that_take_longer_than_a_job_on_lambda_go_to_the_gpu() -> None:
 
 
 def test_rows_that_fit_nowhere_are_refused_with_how_many_do() -> None:
-    with pytest.raises(
-        PayloadTooLarge,
-        match=r"640 s, a job on Lambda has 300 s.* no GPU workers; send at most 328 rows",
-    ):
+    with raises(PayloadTooLarge, "640 s", "300 s", "GPU", 328):
         choose(Load(1_000), model(), NOBODY, Hosting())
 
 
 def test_a_service_without_jobs_refuses_what_the_api_would_not_wait_for() -> None:
-    with pytest.raises(
-        PayloadTooLarge,
-        match=r"41 s, the API waits 29 s, and this service has no jobs; send at most 31",
-    ):
+    with raises(PayloadTooLarge, "41 s", "29 s", "no jobs", 31):
         choose(Load(64), model(), NOBODY, Hosting(jobs=False))
 
 
@@ -157,7 +152,7 @@ def test_a_model_on_the_gpu_alone_is_never_answered_at_once() -> None:
 
 
 def test_a_model_on_the_gpu_alone_cannot_be_asked_where_there_are_no_jobs() -> None:
-    with pytest.raises(ModelUnavailable, match="no jobs"):
+    with raises(ModelUnavailable, "'tiny'", "no jobs"):
         choose(Load(), model(), NOBODY, Hosting((GPU,), jobs=False))
 
 
@@ -178,10 +173,7 @@ def test_a_model_that_was_not_measured_is_answered_at_once() -> None:
 
 
 def test_a_protocol_without_jobs_is_told_how_to_ask_for_one() -> None:
-    with pytest.raises(
-        PayloadTooLarge,
-        match=r"send at most 31 rows at a time; POST /v2/models/tiny/infer answers it",
-    ):
+    with raises(PayloadTooLarge, 31, "POST /v2/models/tiny/infer"):
         check_at_once(Load(64), model(), Hosting())
 
 

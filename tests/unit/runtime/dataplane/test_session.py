@@ -15,6 +15,7 @@ from onnxlift_runtime.errors import (
 )
 from onnxlift_runtime.tensors.datatypes import DATATYPES, Datatype
 from tests.support import builders
+from tests.support.errors import raises
 from tests.support.runtime import serving
 from tests.support.runtime.strategies import object_array
 
@@ -97,21 +98,21 @@ def test_text_goes_in_beside_bfloat16(tmp_path: Path) -> None:
 def test_bytes_that_are_no_utf8_are_the_callers_error(tmp_path: Path) -> None:
     session = open_session(tmp_path, builders.identity("BYTES", (-1,)))
 
-    with pytest.raises(DatatypeMismatch, match="input 'x' has bytes that are not UTF-8"):
+    with raises(DatatypeMismatch, "'x'", "UTF-8"):
         session.run({"x": object_array([b"\xff"], (1,))}, ["y"])
 
 
 def test_an_index_out_of_range_is_the_callers_error(tmp_path: Path) -> None:
     session = open_session(tmp_path, serving.gather())
 
-    with pytest.raises(InputMismatch, match=r"'tiny' refuses this input: .*idx=7 must be within"):
+    with raises(InputMismatch, "'tiny'", "idx=7"):
         session.run({"x": np.array([7])}, ["y"])
 
 
 def test_dimensions_that_do_not_go_together_are_the_callers_error(tmp_path: Path) -> None:
     session = open_session(tmp_path, builders.failing())
 
-    with pytest.raises(InputMismatch, match=r"'tiny' refuses this input: .*Reshape"):
+    with raises(InputMismatch, "'tiny'", "Reshape"):
         session.run({"x": np.zeros((1, 5), np.float32)}, ["y"])
 
 
@@ -124,7 +125,7 @@ def test_memory_that_runs_out_is_not_the_callers_error(tmp_path: Path) -> None:
     )
     session = open_session(tmp_path, model)
 
-    with pytest.raises(MemoryExhausted, match=r"'tiny' failed: .*Failed to allocate memory"):
+    with raises(MemoryExhausted, "'tiny'", "Failed to allocate memory"):
         session.run({"x": np.zeros(1, np.float32), "size": np.array([2**50])}, ["y"])
 
 
@@ -146,7 +147,7 @@ def test_a_changed_file_is_corrupt(tmp_path: Path) -> None:
     content[-1] ^= 1
     (folder / "model.onnx").write_bytes(content)
 
-    with pytest.raises(ArtifactCorrupt, match="is not the file that was compressed"):
+    with raises(ArtifactCorrupt, "model.onnx", "compressed"):
         Session(folder, manifest, threads=1, verify=True)
 
 
@@ -154,7 +155,7 @@ def test_a_file_that_is_no_model_is_corrupt(tmp_path: Path) -> None:
     manifest = builders.write_artifact(tmp_path, builders.linear())
     (tmp_path / "tiny" / "1" / "model.onnx").write_bytes(b"no model")
 
-    with pytest.raises(ArtifactCorrupt, match="cannot be opened"):
+    with raises(ArtifactCorrupt, "model.onnx", "opened"):
         Session(tmp_path / "tiny" / "1", manifest, threads=1, verify=False)
 
 
@@ -162,13 +163,13 @@ def test_a_missing_file_is_missing(tmp_path: Path) -> None:
     manifest = builders.write_artifact(tmp_path, builders.linear())
     (tmp_path / "tiny" / "1" / "model.onnx").unlink()
 
-    with pytest.raises(ArtifactMissing, match="its manifest names it"):
+    with raises(ArtifactMissing, "model.onnx"):
         Session(tmp_path / "tiny" / "1", manifest, threads=1, verify=True)
 
 
 @pytest.mark.parametrize("spec", [("other", "FP32", (-1, 4)), ("x", "FP64", (-1, 4))])
 def test_the_manifest_of_another_model_is_corrupt(spec: Any, tmp_path: Path) -> None:
-    with pytest.raises(ArtifactCorrupt, match="its manifest says"):
+    with raises(ArtifactCorrupt, "manifest"):
         open_session(tmp_path, builders.linear(), inputs=[builders.spec(*spec)])
 
 

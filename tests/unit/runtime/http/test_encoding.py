@@ -16,6 +16,7 @@ from onnxlift_runtime.errors import (
     UnsupportedEncoding,
 )
 from onnxlift_runtime.http import encoding as payload
+from tests.support.errors import raises
 
 LARGE = b'{"outputs":[' + b"1.0," * 500 + b"1.0]}"
 
@@ -40,7 +41,7 @@ def test_a_body_inflates_up_to_the_limit_and_no_further(
     if size <= limit:
         assert len(payload.decompress(packed, encoding, limit)) == size
     else:
-        with pytest.raises(PayloadTooLarge, match=f"more than {limit} bytes"):
+        with raises(PayloadTooLarge, limit):
             payload.decompress(packed, encoding, limit)
 
 
@@ -59,14 +60,14 @@ def test_members_of_a_gzip_stream_are_joined() -> None:
 def test_members_share_one_limit() -> None:
     packed = gzip.compress(b"a" * 600) * 2
 
-    with pytest.raises(PayloadTooLarge, match="more than 1000 bytes"):
+    with raises(PayloadTooLarge, 1000):
         payload.decompress(packed, "gzip", 1_000)
 
 
 def test_a_stream_of_very_many_members_is_refused() -> None:
     packed = gzip.compress(b"") * 100_000
 
-    with pytest.raises(MalformedRequest, match="follow the compressed body"):
+    with raises(MalformedRequest, "parts"):
         payload.decompress(packed, "gzip", 1_000)
 
 
@@ -87,7 +88,7 @@ def test_a_body_that_is_not_what_its_encoding_says_is_refused(body: bytes, encod
 
 
 def test_an_unknown_encoding_tells_the_known_ones() -> None:
-    with pytest.raises(UnsupportedEncoding, match="'br' is not read here") as caught:
+    with raises(UnsupportedEncoding, "'br'") as caught:
         payload.decompress(b"", "br", 1)
 
     assert caught.value.headers == {"Accept-Encoding": "gzip, deflate"}
@@ -133,7 +134,7 @@ def test_small_answers_are_left_alone() -> None:
     "text", ["", "{", "NaN", "[1e999]", '"\\ud800"', "'a'", "[1,]", "\xff", "{}{}"]
 )
 def test_strict_json_refuses_everything_else(text: str) -> None:
-    with pytest.raises(MalformedRequest, match="not JSON"):
+    with raises(MalformedRequest, "JSON"):
         payload.decode_json(text.encode("latin-1"))
 
 
@@ -156,7 +157,7 @@ def test_bare_nan_and_infinity_are_read_where_allowed() -> None:
     ],
 )
 def test_the_tolerant_reader_refuses_what_breaks_later(text: str) -> None:
-    with pytest.raises(MalformedRequest, match="not JSON"):
+    with raises(MalformedRequest, "JSON"):
         payload.decode_json(text.encode(), allow_nan=True)
 
 
@@ -195,5 +196,5 @@ def test_json_without_the_fast_parser_refuses_the_same(
     monkeypatch.setattr("onnxlift_runtime.http.encoding.orjson", None)
 
     assert payload.decode_json(b'{"a":[1.5]}') == {"a": [1.5]}
-    with pytest.raises(MalformedRequest, match="not JSON"):
+    with raises(MalformedRequest, "JSON"):
         payload.decode_json(text, allow_nan=bool(allowed))

@@ -1,11 +1,11 @@
 """Cutting lines: nothing is lost, whatever the pieces are and however long the lines."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from onnxlift_runtime.errors import PayloadTooLarge
 from onnxlift_runtime.jobs.lines import cut_lines
+from tests.support.errors import raises
 
 TEXT = st.lists(st.sampled_from([b"", b" ", b"a", b"bb" * 9, b"c" * 40])).map(b"\n".join)
 
@@ -45,7 +45,7 @@ def test_a_line_above_the_limit_is_refused_by_its_number(
 ) -> None:
     text = b"a\nb\n" + b"c" * 101 + (b"\nd" if ended else b"")
 
-    with pytest.raises(PayloadTooLarge, match="line 3 has more than 100 bytes"):
+    with raises(PayloadTooLarge, "line 3", 100):
         list(cut_lines(_pieces(text, sizes), part_bytes, 5, 100))
 
 

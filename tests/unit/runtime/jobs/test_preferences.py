@@ -73,5 +73,7 @@ def test_terms_are_read_from_their_headers() -> None:
     ],
 )
 def test_terms_that_make_no_sense_are_refused(name: str, value: str) -> None:
-    with pytest.raises(MalformedRequest, match="(?i)" + name):
+    with pytest.raises(MalformedRequest) as caught:
         decode_terms({name: value})
+
+    assert name in str(caught.value).lower()

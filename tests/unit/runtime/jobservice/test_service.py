@@ -16,6 +16,7 @@ from onnxlift_runtime.jobs import lifecycle
 from onnxlift_runtime.jobs.lifecycle import Delivery, JobStatus, Payload
 from onnxlift_runtime.jobservice.service import JobService, Submission, describe
 from onnxlift_runtime.names import queue_name
+from tests.support.errors import raises
 from tests.support.runtime.job_service import CALLER, MODEL, SERVICE
 
 
@@ -59,7 +60,7 @@ def test_a_payload_that_was_changed_in_the_bucket_is_refused(service: JobService
     job = service.submit(asked(b"x" * (INLINE_MAX_BYTES + 1)))
     forged = Payload(job.payload.headers, "0" * 64, 1, None, job.payload.bucket, job.payload.key)
 
-    with pytest.raises(MalformedRequest, match="SHA-256 differs"):
+    with raises(MalformedRequest, "SHA-256"):
         service.store.fetch(forged, 10**6)
     with pytest.raises(NotFound):
         service.store.fetch(Payload({}, "", 0, None, "data", "payloads/none"), 10)
@@ -86,7 +87,7 @@ def test_an_idempotency_key_with_another_payload_conflicts_and_spoils_nothing(
 ) -> None:
     first = service.submit(asked(b"a" * size, key="k"))
 
-    with pytest.raises(JobConflict, match="'k' was used for another request"):
+    with raises(JobConflict, "'k'"):
         service.submit(asked(b"b" * size, key="k"))
 
     assert service.store.fetch(service.get(first.id, CALLER).payload, size) == b"a" * size
@@ -180,9 +181,9 @@ def test_a_cursor_leads_into_nobody_elses_list(service: JobService) -> None:
     ],
 )
 def test_a_foreign_cursor_is_refused(service: JobService, place: bytes) -> None:
-    with pytest.raises(MalformedRequest, match="'cursor'"):
+    with raises(MalformedRequest, "'cursor'"):
         service.table.list(CALLER, cursor=base64.urlsafe_b64encode(place).decode())
-    with pytest.raises(MalformedRequest, match="'cursor'"):
+    with raises(MalformedRequest, "'cursor'"):
         service.table.list(CALLER, cursor=place.decode())
 
 

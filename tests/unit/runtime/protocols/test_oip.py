@@ -19,6 +19,7 @@ from onnxlift_runtime.tensors import arrays
 from onnxlift_runtime.tensors.datatypes import Datatype
 from onnxlift_runtime.tensors.wire import WireTensor
 from tests.support import builders
+from tests.support.errors import raises
 from tests.support.runtime import strategies
 from tests.support.runtime.serving import announced, tensor
 
@@ -92,18 +93,18 @@ def test_an_output_decides_over_the_request_whether_it_is_binary(
 
 
 @pytest.mark.parametrize(
-    ("header", "why"),
+    ("header", "data"),
     [
-        ("abc", "Unable to parse Inference-Header-Content-Length, got: abc"),
-        ("", "Unable to parse"),
-        ("1.0", "Unable to parse"),
-        ("9" * 30, "Unable to parse"),
-        ("-1", r"should be in range \(0, 7\), got: -1"),
-        ("8", r"should be in range \(0, 7\), got: 8"),
+        ("abc", ("Inference-Header-Content-Length", "abc")),
+        ("", ("Inference-Header-Content-Length",)),
+        ("1.0", ("Inference-Header-Content-Length", "1.0")),
+        ("9" * 30, ("Inference-Header-Content-Length", "9" * 30)),
+        ("-1", ("(0, 7)", -1)),
+        ("8", ("(0, 7)", 8)),
     ],
 )
-def test_a_wrong_header_length_is_refused(header: str, why: str) -> None:
-    with pytest.raises(MalformedRequest, match=why):
+def test_a_wrong_header_length_is_refused(header: str, data: tuple[object, ...]) -> None:
+    with raises(MalformedRequest, *data):
         oip.decode_infer(b'{"a":1}', header, MODEL, LIMITS)
 
 
@@ -139,58 +140,62 @@ def test_the_shape_of_a_raw_request_follows_from_its_size(
 
 
 @pytest.mark.parametrize(
-    ("specs", "body", "why"),
+    ("specs", "body", "data"),
     [
-        ([("FP32", (-1, 2)), ("FP32", (-1, 2))], b"", "needs a model with one input, 'tiny' has 2"),
-        ([("FP32", (-1, -1, -1))], bytes(4), "2 variable dimensions, a raw request can fill one"),
-        ([("FP32", (-1, -1))], bytes(5), "5 bytes of data, expected a multiple of 4"),
+        ([("FP32", (-1, 2)), ("FP32", (-1, 2))], b"", ("'tiny'", "one input", 2)),
+        ([("FP32", (-1, -1, -1))], bytes(4), (2, "variable")),
+        ([("FP32", (-1, -1))], bytes(5), (5, 4)),
         (
             [("FP32", (-1, 2))],
             bytes(12),
-            r"12 bytes of data, shape \[1,2\] and datatype FP32 need 8",
+            (12, "[1,2]", "FP32", 8),
         ),
-        ([("BYTES", (-1, 2))], b"a", "to hold one BYTES element"),
+        ([("BYTES", (-1, 2))], b"a", ("'x0'", "one BYTES element")),
     ],
 )
-def test_a_raw_request_that_cannot_be_shaped_is_refused(specs: Any, body: bytes, why: str) -> None:
+def test_a_raw_request_that_cannot_be_shaped_is_refused(
+    specs: Any, body: bytes, data: tuple[object, ...]
+) -> None:
     manifest = builders.manifest(
         [builders.spec(f"x{index}", *spec) for index, spec in enumerate(specs)]
     )
 
-    with pytest.raises((MalformedRequest, ShapeMismatch), match=why):
+    with raises((MalformedRequest, ShapeMismatch), *data):
         oip.decode_infer(body, "0", manifest, LIMITS)
 
 
 @pytest.mark.parametrize(
-    ("size", "blob", "why"),
+    ("size", "blob", "data"),
     [
-        (8, bytes(5), "unexpected size for input 'x', expecting 3 additional bytes for model 'm'"),
-        (8, bytes(9), "unexpected additional input data for model 'm': 1 bytes"),
-        (2**63, bytes(8), "expecting 9223372036854775800 additional bytes"),
-        (-1, bytes(8), "'binary_data_size' of input 'x' is -1, expected 0 or more"),
-        ("8", bytes(8), "is a string, expected a whole number"),
-        (True, bytes(8), "is a boolean, expected a whole number"),
+        (8, bytes(5), ("unexpected size for input 'x'", 3, "'m'")),
+        (8, bytes(9), ("unexpected additional input data", "'m'", 1)),
+        (2**63, bytes(8), ("9223372036854775800",)),
+        (-1, bytes(8), ("'binary_data_size'", "'x'", -1)),
+        ("8", bytes(8), ("string", "whole number")),
+        (True, bytes(8), ("boolean", "whole number")),
     ],
 )
-def test_a_blob_of_another_size_is_refused(size: Any, blob: bytes, why: str) -> None:
-    with pytest.raises(MalformedRequest, match=why):
+def test_a_blob_of_another_size_is_refused(
+    size: Any, blob: bytes, data: tuple[object, ...]
+) -> None:
+    with raises(MalformedRequest, *data):
         decode({"inputs": [announced("x", "FP32", [1, 2], size)]}, blob)
 
 
 @pytest.mark.parametrize(
-    ("entry", "error", "why"),
+    ("entry", "error", "data"),
     [
         (
             {**X, "parameters": {"binary_data_size": 8}},
             MalformedRequest,
-            "only one of .* 'x' set 2 of them",
+            ("only one of", "'x'", 2),
         ),
         (
             {"name": "x", "shape": [1, 2], "datatype": "FP32"},
             MalformedRequest,
-            "only one of .* set 0 of them",
+            ("only one of", 0),
         ),
-        ({**X, "data": None}, MalformedRequest, "set 0 of them"),
+        ({**X, "data": None}, MalformedRequest, ("only one of", 0)),
         (
             {
                 "name": "x",
@@ -199,64 +204,72 @@ def test_a_blob_of_another_size_is_refused(size: Any, blob: bytes, why: str) -> 
                 "parameters": {"shared_memory_region": "r"},
             },
             MalformedRequest,
-            "shared memory, which this server does not have",
+            ("shared memory",),
         ),
         (
             {**X, "parameters": {"a": []}},
             MalformedRequest,
-            "parameter 'a' of input 'x' is an array",
+            ("'a'", "'x'", "array"),
         ),
         (
             {**X, "data": 1},
             MalformedRequest,
-            "'data' of input 'x' is a whole number, expected an array",
+            ("'data'", "'x'", "array"),
         ),
         (
             {**X, "shape": [1, -1]},
             MalformedRequest,
-            "a dimension of input 'x' is -1, expected 0 or more",
+            ("dimension", "'x'", -1),
         ),
-        ({**X, "shape": [1, 2.0]}, MalformedRequest, "a dimension of input 'x' is a number"),
-        ({**X, "shape": [True, 2]}, MalformedRequest, "a dimension of input 'x' is a boolean"),
-        ({**X, "shape": "[1,2]"}, MalformedRequest, "'shape' of input 'x' is a string"),
-        ({**X, "datatype": "fp32"}, DatatypeMismatch, "datatype 'fp32' is unknown; known: BOOL, "),
-        ({**X, "datatype": None}, MalformedRequest, "'datatype' of input 'x' is null"),
-        ({**X, "name": 1}, MalformedRequest, "an input's 'name' is a whole number"),
-        (7, MalformedRequest, "an input is a whole number, expected an object"),
+        ({**X, "shape": [1, 2.0]}, MalformedRequest, ("dimension", "'x'", "number")),
+        ({**X, "shape": [True, 2]}, MalformedRequest, ("dimension", "'x'", "boolean")),
+        ({**X, "shape": "[1,2]"}, MalformedRequest, ("'shape'", "'x'", "string")),
+        ({**X, "datatype": "fp32"}, DatatypeMismatch, ("'fp32'", "BOOL")),
+        ({**X, "datatype": None}, MalformedRequest, ("'datatype'", "'x'", "null")),
+        ({**X, "name": 1}, MalformedRequest, ("'name'", "whole number")),
+        (7, MalformedRequest, ("object", "whole number")),
     ],
 )
-def test_a_wrong_input_is_refused(entry: Any, error: type[Exception], why: str) -> None:
-    with pytest.raises(error, match=why):
+def test_a_wrong_input_is_refused(
+    entry: Any, error: type[Exception], data: tuple[object, ...]
+) -> None:
+    with raises(error, *data):
         decode({"inputs": [entry]})
 
 
 @pytest.mark.parametrize(
-    ("more", "why"),
+    ("more", "data"),
     [
-        ({"id": 7}, "'id' is a whole number, expected a string"),
-        ({"parameters": []}, "'parameters' of the request is an array"),
+        ({"id": 7}, ("'id'", "whole number", "string")),
+        ({"parameters": []}, ("'parameters'", "array")),
         (
             {"parameters": {"binary_data_output": "false"}},
-            "'binary_data_output' is a string, expected a boolean",
+            ("'binary_data_output'", "string", "boolean"),
         ),
-        ({"outputs": {}}, "'outputs' is an object, expected an array"),
-        ({"outputs": ["y"]}, "an output is a string, expected an object"),
-        ({"outputs": [{"name": "w"}]}, "has no output 'w'; its outputs: y, z"),
-        ({"outputs": [{"name": "y"}, {"name": "y"}]}, "output 'y' is asked for 2 times"),
+        ({"outputs": {}}, ("'outputs'", "object", "array")),
+        ({"outputs": ["y"]}, ("output", "string", "object")),
+        ({"outputs": [{"name": "w"}]}, ("'w'", "y, z")),
+        ({"outputs": [{"name": "y"}, {"name": "y"}]}, ("'y'", 2)),
         (
             {"outputs": [{"name": "y", "parameters": {"classification": -1}}]},
-            "is -1, expected 0 or more",
+            ("'classification'", -1),
         ),
-        ({"outputs": [{"name": "y", "parameters": {"classification": 1.5}}]}, "is a number"),
-        ({"outputs": [{"name": "y", "parameters": {"binary_data": 1}}]}, "expected a boolean"),
+        (
+            {"outputs": [{"name": "y", "parameters": {"classification": 1.5}}]},
+            ("'classification'", "number"),
+        ),
+        (
+            {"outputs": [{"name": "y", "parameters": {"binary_data": 1}}]},
+            ("'binary_data'", "boolean"),
+        ),
         (
             {"outputs": [{"name": "y", "parameters": {"shared_memory_region": "r"}}]},
-            "shared memory",
+            ("shared memory",),
         ),
     ],
 )
-def test_a_wrong_member_is_refused(more: dict[str, Any], why: str) -> None:
-    with pytest.raises((MalformedRequest, InputMismatch), match=why):
+def test_a_wrong_member_is_refused(more: dict[str, Any], data: tuple[object, ...]) -> None:
+    with raises((MalformedRequest, InputMismatch), *data):
         decode({"inputs": [X], **more})
 
 

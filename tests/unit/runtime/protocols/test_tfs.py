@@ -22,6 +22,7 @@ from onnxlift_runtime.settings import Limits
 from onnxlift_runtime.tensors import arrays as tensors
 from onnxlift_runtime.tensors.wire import WireTensor
 from tests.support import builders
+from tests.support.errors import raises
 from tests.support.runtime import strategies
 
 LIMITS = Limits()
@@ -76,7 +77,7 @@ def test_a_path_names_model_version_label_and_verb(
     ],
 )
 def test_any_other_path_is_a_malformed_request(method: str, path: str) -> None:
-    with pytest.raises(MalformedRequest, match=f"Malformed request: {method} {path}"):
+    with raises(MalformedRequest, f"Malformed request: {method} {path}"):
         tfs.decode_path(method, path)
 
 
@@ -84,7 +85,7 @@ def test_any_other_path_is_a_malformed_request(method: str, path: str) -> None:
     ("method", "path"), [("POST", "/v1/models/:predict"), ("GET", "/v1/models//metadata")]
 )
 def test_a_path_without_a_model_says_so(method: str, path: str) -> None:
-    with pytest.raises(MalformedRequest, match=r"Missing model name in request\."):
+    with raises(MalformedRequest, "Missing model name in request."):
         tfs.decode_path(method, path)
 
 
@@ -92,7 +93,7 @@ def test_a_path_without_a_model_says_so(method: str, path: str) -> None:
     "document", [{}, {"instances": [[1, 2]], "inputs": [[1, 2]]}, {"signature_name": ""}]
 )
 def test_a_request_has_exactly_one_of_the_two_layouts(document: Any) -> None:
-    with pytest.raises(MalformedRequest, match="expecting only one of 'inputs' or 'instances'"):
+    with raises(MalformedRequest, "expecting only one of 'inputs' or 'instances'"):
         predict(document)
 
 
@@ -107,15 +108,17 @@ def test_the_one_signature_may_be_named(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["other", None, 1])
 def test_another_signature_is_refused(name: Any) -> None:
-    with pytest.raises(MalformedRequest, match="signature"):
+    with pytest.raises(MalformedRequest) as caught:
         predict({"signature_name": name, "instances": [[1, 2]]})
+
+    assert "signature" in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "document", [{"instances": []}, {"instances": {}}, {"instances": 1}, {"instances": None}]
 )
 def test_instances_that_are_no_filled_list_are_refused(document: Any) -> None:
-    with pytest.raises(MalformedRequest, match="'instances' is"):
+    with raises(MalformedRequest, "'instances'"):
         predict(document)
 
 
@@ -144,21 +147,21 @@ def test_several_inputs_go_by_their_names(document: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "why"),
+    ("document", "data"),
     [
         (
             {"instances": [[1, 2]]},
-            "model 'pair' has several inputs, expected an object with: 'a', 'b'",
+            ("'pair'", "'a', 'b'"),
         ),
-        ({"instances": [{"a": [1, 2]}]}, "input 'b' is missing"),
-        ({"instances": [{"a": [1, 2], "b": "t", "c": 1}]}, "has no input 'c'"),
-        ({"instances": [{"a": [1, 2], "b": "t"}, 7]}, "mixes named and plain values"),
-        ({"inputs": {"a": [[1, 2]]}}, "input 'b' is missing"),
-        ({"inputs": {"a": [[1, 2]], "b": ["t", "u"]}}, "different batch sizes"),
+        ({"instances": [{"a": [1, 2]}]}, ("'b'",)),
+        ({"instances": [{"a": [1, 2], "b": "t", "c": 1}]}, ("'c'",)),
+        ({"instances": [{"a": [1, 2], "b": "t"}, 7]}, ("'instances'", "mixes")),
+        ({"inputs": {"a": [[1, 2]]}}, ("'b'",)),
+        ({"inputs": {"a": [[1, 2]], "b": ["t", "u"]}}, ("batch sizes",)),
     ],
 )
-def test_names_that_do_not_fit_are_refused(document: Any, why: str) -> None:
-    with pytest.raises((InputMismatch, MalformedRequest), match=why):
+def test_names_that_do_not_fit_are_refused(document: Any, data: tuple[object, ...]) -> None:
+    with raises((InputMismatch, MalformedRequest), *data):
         predict(document, PAIR)
 
 
@@ -246,8 +249,9 @@ def test_rows_of_unequal_batches_are_refused_and_columns_are_not() -> None:
     found = outputs(y=np.zeros(2, np.float32), z=np.zeros(3, np.float32))
 
     assert len(tfs.encode_predict(found, row=False)["outputs"]) == 2
-    with pytest.raises(
-        ShapeMismatch, match="Tensor name: z has inconsistent batch size: 3 expecting batch size: 2"
+    with raises(
+        ShapeMismatch,
+        "Tensor name: z has inconsistent batch size: 3 expecting batch size: 2",
     ):
         tfs.encode_predict(found, row=True)
 
@@ -256,7 +260,7 @@ def test_a_scalar_has_no_rows_and_goes_back_as_a_column() -> None:
     found = outputs(y=np.float32(7).reshape(()))
 
     assert tfs.encode_predict(found, row=False) == {"outputs": 7}
-    with pytest.raises(ShapeMismatch, match="Tensor name: y has no shape information"):
+    with raises(ShapeMismatch, "Tensor name: y has no shape information"):
         tfs.encode_predict(found, row=True)
 
 

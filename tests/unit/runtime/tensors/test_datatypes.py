@@ -2,6 +2,7 @@ import pytest
 
 from onnxlift_runtime.errors import DatatypeMismatch
 from onnxlift_runtime.tensors.datatypes import DATATYPES, datatype, datatype_from_onnx
+from tests.support.errors import raises
 
 # Open Inference Protocol, "Tensor Data Types", and BF16 of its extensions.
 SIZES = {
@@ -26,12 +27,12 @@ def test_a_datatype_is_found_by_its_names() -> None:
 
 @pytest.mark.parametrize("name", ["fp32", "FLOAT", "", "STRING"])
 def test_any_other_name_tells_the_known_ones(name: str) -> None:
-    with pytest.raises(DatatypeMismatch, match=f"'{name}' is unknown; known: BOOL"):
+    with raises(DatatypeMismatch, f"'{name}'", "BOOL"):
         datatype(name)
 
 
 def test_an_onnx_type_that_is_no_tensor_of_ours_is_refused() -> None:
-    with pytest.raises(DatatypeMismatch, match="no datatype for 'seq"):
+    with raises(DatatypeMismatch, "'seq(map(int64,tensor(float)))'"):
         datatype_from_onnx("seq(map(int64,tensor(float)))")
 
 

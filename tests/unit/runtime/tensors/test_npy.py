@@ -26,6 +26,7 @@ from onnxlift_runtime.tensors.arrays import float32_to_bfloat16
 from onnxlift_runtime.tensors.datatypes import DATATYPES
 from onnxlift_runtime.tensors.npy import decode_npy, decode_npz, encode_npz
 from tests.support.builders import manifest, spec
+from tests.support.errors import raises
 
 LIMITS = Limits(max_tensor_bytes=100_000)
 NUMBERS = [found for found in DATATYPES if found.name not in {"BF16", "BYTES"}]
@@ -78,7 +79,7 @@ def test_text_of_codes_that_are_no_characters_is_refused(order: str, code: int) 
         struct.pack(f"{order}I", code),
     )
 
-    with pytest.raises(MalformedRequest, match="input 'x' holds what is no text"):
+    with raises(MalformedRequest, "'x'", "text"):
         decode_npy(body, model("BYTES"), LIMITS)
 
 
@@ -244,12 +245,12 @@ def test_an_archive_of_outputs_is_read_back_by_numpy() -> None:
 def test_text_that_an_archive_cannot_hold_is_told() -> None:
     outputs = (spec("t", "BYTES", (-1,)),)
 
-    with pytest.raises(DatatypeMismatch, match="ends in a zero byte"):
+    with raises(DatatypeMismatch, "'t'", "zero byte"):
         encode_npz({"t": np.array([b"a\0"], dtype=object)}, manifest(outputs=outputs))
 
 
 def test_a_single_array_needs_a_model_of_one_input() -> None:
     pair = manifest((spec("a", "FP32", (-1,)), spec("b", "FP32", (-1,))))
 
-    with pytest.raises(MalformedRequest, match=r"the inputs 'a', 'b'; send an .npz"):
+    with raises(MalformedRequest, "'a', 'b'", ".npz"):
         decode_npy(npy(np.ones(1)), pair, LIMITS)

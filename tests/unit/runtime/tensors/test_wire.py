@@ -17,6 +17,7 @@ from onnxlift_runtime.settings import Limits
 from onnxlift_runtime.tensors import wire
 from onnxlift_runtime.tensors.wire import WireTensor
 from tests.support import builders
+from tests.support.errors import raises
 from tests.support.runtime import strategies
 
 MODEL = builders.manifest(
@@ -33,16 +34,18 @@ def tensor(*shape: int, data: Any = (), name: str = "x", datatype: str = "FP32")
 
 
 @pytest.mark.parametrize(
-    ("names", "why"),
+    ("names", "data"),
     [
-        (["x", "ids", "y"], "has no input 'y'; its inputs: 'x', 'ids'"),
-        (["x", "x", "ids"], "input 'x' is given 2 times, expected once"),
-        (["x"], "input 'ids' is missing; model 'm' takes: 'x', 'ids'"),
-        ([], "input 'x' is missing"),
+        (["x", "ids", "y"], ("'y'", "'x', 'ids'")),
+        (["x", "x", "ids"], ("'x'", 2)),
+        (["x"], ("'ids'", "'m'", "'x', 'ids'")),
+        ([], ("'x'",)),
     ],
 )
-def test_names_that_are_not_each_input_once_are_refused(names: list[str], why: str) -> None:
-    with pytest.raises(InputMismatch, match=why):
+def test_names_that_are_not_each_input_once_are_refused(
+    names: list[str], data: tuple[object, ...]
+) -> None:
+    with raises(InputMismatch, *data):
         wire.check_names(names, MODEL)
 
 
@@ -53,37 +56,37 @@ def test_names_may_come_in_any_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "error", "why"),
+    ("found", "error", "data"),
     [
-        (tensor(1, 4, datatype="FP64"), DatatypeMismatch, "datatype FP64, the model takes FP32"),
-        (tensor(4), ShapeMismatch, r"shape \[4\], the model takes \[-1,4\]"),
-        (tensor(), ShapeMismatch, r"shape \[\], the model takes \[-1,4\]"),
-        (tensor(1, 5), ShapeMismatch, r"shape \[1,5\]"),
-        (tensor(9, 4), ShapeMismatch, "a batch of 9, the model takes at most 8"),
+        (tensor(1, 4, datatype="FP64"), DatatypeMismatch, ("FP64", "FP32")),
+        (tensor(4), ShapeMismatch, ("[4]", "[-1,4]")),
+        (tensor(), ShapeMismatch, ("[]", "[-1,4]")),
+        (tensor(1, 5), ShapeMismatch, ("[1,5]",)),
+        (tensor(9, 4), ShapeMismatch, (9, 8)),
         (
             tensor(1, 4, data=b"123"),
             ShapeMismatch,
-            r"3 bytes of data, shape \[1,4\] and datatype FP32 need 16",
+            (3, "[1,4]", "FP32", 16),
         ),
-        (tensor(*[1] * 17), ShapeMismatch, "has 17 dimensions"),
+        (tensor(*[1] * 17), ShapeMismatch, (17,)),
     ],
 )
 def test_a_tensor_that_does_not_fit_is_refused(
-    found: WireTensor, error: type[Exception], why: str
+    found: WireTensor, error: type[Exception], data: tuple[object, ...]
 ) -> None:
-    with pytest.raises(error, match=why):
+    with raises(error, *data):
         wire.check_input(found, X, MODEL, LIMITS)
 
 
 def test_a_shape_that_fits_and_needs_too_much_memory_is_refused() -> None:
     free = builders.manifest((builders.spec("x", "FP64", (-1, -1)),), max_batch_size=0)
 
-    with pytest.raises(PayloadTooLarge, match="takes 8796093022208 bytes"):
+    with raises(PayloadTooLarge, 8796093022208):
         wire.check_input(tensor(2**20, 2**20, datatype="FP64"), free.inputs[0], free, LIMITS)
 
 
 def test_inputs_with_different_batches_are_refused() -> None:
-    with pytest.raises(ShapeMismatch, match=r"\('x' 2, 'ids' 3\)"):
+    with raises(ShapeMismatch, "'x' 2", "'ids' 3"):
         wire.check_batch([tensor(2, 4), tensor(3, name="ids")], MODEL)
 
 
@@ -119,7 +122,7 @@ def test_flat_and_nested_data_are_the_same(shape: tuple[int, ...]) -> None:
     ],
 )
 def test_uneven_data_are_refused(shape: tuple[int, ...], data: list[Any]) -> None:
-    with pytest.raises(ShapeMismatch, match="data that is not"):
+    with raises(ShapeMismatch, "'x'", "data"):
         wire.flatten(tensor(*shape, data=data))
 
 
@@ -150,16 +153,18 @@ def test_the_shape_of_nested_lists_is_read_along_the_first_elements(
 
 
 @pytest.mark.parametrize(
-    ("value", "kind", "why"),
+    ("value", "kind", "data"),
     [
-        (True, int, "it is a boolean, expected a whole number"),
-        (None, dict, "it is null, expected an object"),
-        (1.5, int, "it is a number, expected a whole number"),
-        ([], (str, int), "it is an array, expected a string or a whole number"),
+        (True, int, ("boolean", "whole number")),
+        (None, dict, ("null", "object")),
+        (1.5, int, ("number", "whole number")),
+        ([], (str, int), ("array", "string", "whole number")),
     ],
 )
-def test_a_value_of_another_kind_is_told_in_json_words(value: Any, kind: Any, why: str) -> None:
-    with pytest.raises(MalformedRequest, match=why):
+def test_a_value_of_another_kind_is_told_in_json_words(
+    value: Any, kind: Any, data: tuple[object, ...]
+) -> None:
+    with raises(MalformedRequest, *data):
         wire.expect(value, kind, "it")
 
 
