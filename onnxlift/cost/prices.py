@@ -4,7 +4,7 @@ module.
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -62,9 +62,7 @@ class Prices:
         """What a reader must know before relying on them: how many are old, and how many
         recalled.
         """
-        all_prices = list(self.each.values())
-        for machine in self.machines.values():
-            all_prices += [machine.on_demand, machine.spot]
+        all_prices = list(self._all())
         old = [price.date for price in all_prices if (today - price.date).days > OLD_AFTER_DAYS]
         recalled = sum(price.recalled for price in all_prices)
         told = []
@@ -80,6 +78,11 @@ class Prices:
                 f"them"
             )
         return tuple(told)
+
+    def _all(self) -> Iterator[Price]:
+        yield from self.each.values()
+        for machine in self.machines.values():
+            yield from (machine.on_demand, machine.spot)
 
 
 @functools.cache
