@@ -69,8 +69,11 @@ def resource_count(paths: Iterable[str]) -> int:
     """How many of API Gateway's resources the paths take: one for each part of a path that no other
     shares.
     """
-    split = ([part for part in path.split("/") if part] for path in paths)
-    return len({tuple(parts[:length]) for parts in split for length in range(len(parts) + 1)})
+    resources: set[tuple[str, ...]] = set()
+    for path in paths:
+        parts = tuple(filter(None, path.split("/")))
+        resources |= {parts[:length] for length in range(len(parts) + 1)}
+    return len(resources)
 
 
 def gateway_responses(throttle: Throttle, limits: Limits) -> Document:

@@ -95,7 +95,9 @@ def _pick(name: str, sentences: set[str]) -> tuple[str, ...]:
 
 def _split_of(path: str) -> str:
     share = int(_hash(path)[:8], 16) / 2**32
-    return "calibration" if share < 0.2 else "gate" if share < 0.5 else "fresh"
+    if share < 0.2:
+        return "calibration"
+    return "gate" if share < 0.5 else "fresh"
 
 
 def _hash(text: str) -> str:

@@ -2,13 +2,14 @@
 deploys.
 """
 
+import operator
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from onnxlift.hosting import Gpu
-from onnxlift.scaling import PERIOD_S, Minute, Rule, rules
+from onnxlift.scaling import PERIOD_S, Minute, rules
 
 POLL_S: Final = 20  # an idle worker's long poll
 COLD_QUEUE_S: Final = 6 * 3600  # after so long without use, SQS stops to tell anything of a queue,
@@ -90,13 +91,15 @@ class Day:
 
     def _submit(self, now: int) -> None:
         while self._arrivals and self._arrivals[0][1] <= now:
-            job, _ = self._arrivals.popleft()
-            self._visible.append(job)
-            if not any(task.ready_s <= now for task in self._tasks):
-                self.outcome.asleep.add(job)
-            if self._world.wakes and not self._desired:
-                self._set(1, now)
-            self._use(now)
+            self._enqueue(self._arrivals.popleft()[0], now)
+
+    def _enqueue(self, job: int, now: int) -> None:
+        self._visible.append(job)
+        if not any(task.ready_s <= now for task in self._tasks):
+            self.outcome.asleep.add(job)
+        if self._world.wakes and not self._desired:
+            self._set(1, now)
+        self._use(now)
 
     def _use(self, now: int) -> None:
         """SQS notices that the queue is used; one that was not for hours is slow to tell of
@@ -156,7 +159,7 @@ class Day:
         ]
         if not asked:
             return
-        most, rule = max(asked, key=_most)
+        most, rule = max(asked, key=operator.itemgetter(0))
         if most > self._desired or (
             most < self._desired and now - self._scaled_s >= rule.cooldown_s
         ):
@@ -183,7 +186,3 @@ class Day:
         self.outcome.ended_while_working += bool(task.held)
         self.outcome.paid_s += now - task.asked_s + self._world.linger_s
         self._tasks.remove(task)
-
-
-def _most(asked: tuple[int, Rule]) -> int:
-    return asked[0]

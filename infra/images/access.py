@@ -23,37 +23,38 @@ def build_secrets(folder: Path, environ: Mapping[str, str] | None = None) -> dic
     """Files by the name of their secret, written to ``folder`` or read where they lie; none on a
     plain machine.
     """
-    found = pip_settings(_pip_list())
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+    )
+    found = pip_settings(listed.stdout)
     certificates = _certificates(found, os.environ if environ is None else environ)
     lines = [f"{key} = {value}" for key, value in found.items() if key in SETTINGS]
-    lines += [f"cert = {MOUNTED}"] if certificates else []
+    if certificates:
+        lines.append(f"cert = {MOUNTED}")
     if not lines:
         return {}
     path = folder / "pip.conf"
-    path.touch(mode=0o600)
+    path.touch(mode=0o600)  # before there are passwords in it
     path.write_text("\n".join(["[global]", *lines, ""]))
-    return {"pip": path, **({"certificates": certificates} if certificates else {})}
+    secrets = {"pip": path}
+    if certificates:
+        secrets["certificates"] = certificates
+    return secrets
 
 
 def pip_settings(listed: str) -> dict[str, str]:
     """The settings that ``pip config list`` shows, of which the last holds; addresses of local
     folders are left out.
     """
-    found = {}
-    for line in listed.splitlines():
-        if matched := _LINE.fullmatch(line.strip()):
-            addresses = [word for word in matched["value"].split() if not word.startswith("file:")]
-            found[matched["key"]] = " ".join(addresses)
+    matches = filter(None, (_LINE.fullmatch(line.strip()) for line in listed.splitlines()))
+    found = {match["key"]: _without_folders(match["value"]) for match in matches}
     return {key: value for key, value in found.items() if value}
+
+
+def _without_folders(addresses: str) -> str:
+    return " ".join(address for address in addresses.split() if not address.startswith("file:"))
 
 
 def _certificates(found: Mapping[str, str], environ: Mapping[str, str]) -> Path | None:
     named = [found.get("cert", ""), *(environ.get(name, "") for name in CERTIFICATE_VARIABLES)]
     return next((path for name in named if name and (path := Path(name)).is_file()), None)
-
-
-def _pip_list() -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
-    )
-    return done.stdout

@@ -8,7 +8,7 @@ be left out may now be in.
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -84,15 +84,14 @@ def _found(folder: Path, pattern: str) -> list[Path]:
     return found
 
 
-def _other_services(data: Path) -> Iterator[Path]:
-    if unknown := [name for name in SERVICES if not (data / name).is_dir()]:
-        raise FileNotFoundError(f"botocore does not describe {', '.join(unknown)}")
-    yield from (
-        path for path in sorted(data.iterdir()) if path.is_dir() and path.name not in SERVICES
-    )
+def _other_services(data: Path) -> list[Path]:
+    folders = {path.name: path for path in data.iterdir() if path.is_dir()}
+    if unknown := set(SERVICES) - folders.keys():
+        raise FileNotFoundError(f"botocore does not describe {', '.join(sorted(unknown))}")
+    return [folders[name] for name in sorted(folders.keys() - set(SERVICES))]
 
 
-def _remove(paths: Iterator[Path] | list[Path]) -> int:
+def _remove(paths: Iterable[Path]) -> int:
     total = 0
     for path in paths:
         total += size_bytes(path)

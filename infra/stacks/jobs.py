@@ -142,14 +142,19 @@ class JobsStack(NestedStack):
             )
 
     def _allow_escalating(self, escalate: ZipFunction, dead: Sequence[Source]) -> None:
-        bigger = [model.name for model in self._models if model.on_lambda and model.on_gpu]
-        queues = [names.queue_name(self._config.service, model, names.GPU) for model in bigger]
+        on_both = self._models_on_both()
+        queues = [names.queue_name(self._config.service, model, names.GPU) for model in on_both]
+        sending = [self._permissions.queues(SEND, *queues)] if queues else []
         escalate.allow(
             *self._permissions.telling(),
             self._permissions.queues(CONSUME, *(source.queue for source in dead)),
-            *([self._permissions.queues(SEND, *queues)] if queues else ()),
-            *self._permissions.waking(self._settings, *bigger),
+            *sending,
+            *self._permissions.waking(self._settings, *on_both),
         )
+
+    def _models_on_both(self) -> list[str]:
+        """The models with workers on a GPU for what Lambda could not do."""
+        return [model.name for model in self._models if model.on_lambda and model.on_gpu]
 
     def _add_rule(self, dropped: FeedingQueue) -> None:
         pattern = created_objects(bucket_name(self._config.service))

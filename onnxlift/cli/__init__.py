@@ -77,9 +77,8 @@ class CommandLine(click.Group):
 @click.version_option(__version__, prog_name="onnxlift")
 def main() -> None:
     """Compress a trained model, put it behind one HTTPS API on AWS, run no servers."""
-    if isinstance(
-        sys.stdout, io.TextIOWrapper
-    ):  # not every terminal has arrows, and not every file name is text
+    # Not every terminal has arrows, and not every file name is text.
+    if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)

@@ -8,8 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from onnxlift.compress.inspect.estimates import Estimate
-from onnxlift.compress.inspect.inspection import Inspection, Share, Value
+from onnxlift.compress.inspect.inspection import Inspection, Share
 from onnxlift.units import ratio, size
 
 _MOST_ROWS: Final = 12
@@ -48,17 +47,14 @@ def _values(found: Inspection) -> Table:
     table = _table("", "name", "datatype", "shape")
     for role, values in (("input", found.inputs), ("output", found.outputs)):
         for value in values:
+            shape = ", ".join(_plain(str(size)) for size in value.shape)
             table.add_row(
                 role,
                 _name(value.name),
                 value.datatype.lower(),
-                Text(_shape(value), overflow="fold"),
+                Text(f"[{shape}]", overflow="fold"),
             )
     return table
-
-
-def _shape(value: Value) -> str:
-    return f"[{', '.join(_plain(str(size)) for size in value.shape)}]"
 
 
 def _shares(shares: Sequence[Share], head: str, counted: str, whole: int) -> Table:
@@ -69,14 +65,10 @@ def _shares(shares: Sequence[Share], head: str, counted: str, whole: int) -> Tab
             _name(share.name), str(share.count), size(share.size_bytes), _bar(part), f"{part:.0%}"
         )
     if rest := shares[_MOST_ROWS:]:
-        count, size_bytes = (
-            sum(share.count for share in rest),
-            sum(share.size_bytes for share in rest),
-        )
-        label = Text(f"… {len(rest)} more", "dim")
-        table.add_row(
-            label, str(count), size(size_bytes), _bar(size_bytes / whole if whole else 0.0), ""
-        )
+        count = sum(share.count for share in rest)
+        size_bytes = sum(share.size_bytes for share in rest)
+        bar = _bar(size_bytes / whole if whole else 0.0)
+        table.add_row(Text(f"… {len(rest)} more", "dim"), str(count), size(size_bytes), bar, "")
     return table
 
 
@@ -87,19 +79,15 @@ def _estimates(found: Inspection) -> RenderableType:
         )
     table = _table("stored as", ">weights", ">now", ">model", ">", ">weight error")
     for item in found.estimates:
-        table.add_row(*_estimate(item, found.size_bytes))
+        table.add_row(
+            item.family,
+            str(item.weights),
+            size(item.touched_bytes),
+            size(item.size_bytes),
+            ratio(item.size_bytes, found.size_bytes),
+            f"{item.error:.2%}",
+        )
     return table
-
-
-def _estimate(item: Estimate, size_bytes: int) -> tuple[str, ...]:
-    return (
-        item.family,
-        str(item.weights),
-        size(item.touched_bytes),
-        size(item.size_bytes),
-        ratio(item.size_bytes, size_bytes),
-        f"{item.error:.2%}",
-    )
 
 
 def _titled(title: str, body: RenderableType) -> RenderableType:

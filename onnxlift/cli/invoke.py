@@ -97,11 +97,8 @@ def command(
     as_json: bool,
 ) -> None:
     """Run MODEL once and show its outputs."""
-    from onnxlift.client import (
-        Client,
-        Jobs,
-        read_input,
-    )  # `--help` loads no numpy and no HTTP client
+    # Here, so that `--help` loads no numpy and no HTTP client.
+    from onnxlift.client import Client, Jobs, read_input
 
     if top and files:
         raise click.UsageError(

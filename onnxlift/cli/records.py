@@ -35,7 +35,8 @@ def show_one(record: JobRecord) -> None:
     """Print what is known of one job, one fact on each line."""
     console = Console(highlight=False, soft_wrap=True)
     for name, value in _plain(record).items():
-        console.print(f"{name.removesuffix('_ms'):16} {_fact(name, value)}", markup=False)
+        fact = f"{_time(int(str(value)))} UTC" if name.endswith("_ms") else str(value)
+        console.print(f"{name.removesuffix('_ms'):16} {fact}", markup=False)
 
 
 def as_json(records: Iterable[JobRecord]) -> str:
@@ -85,10 +86,6 @@ def _plain(record: JobRecord) -> dict[str, object]:
         for item in fields(record)
         if (value := getattr(record, item.name)) != item.default
     }
-
-
-def _fact(name: str, value: object) -> str:
-    return f"{_time(int(str(value)))} UTC" if name.endswith("_ms") else str(value)
 
 
 def _time(milliseconds: int) -> str:

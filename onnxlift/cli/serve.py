@@ -79,9 +79,8 @@ def command(
     from onnxlift.local.workers.queue_worker import Workers
 
     config = load_config(config_path)
-    read_placements(
-        config
-    )  # what cannot be placed is told before there are processes that stumble over it too
+    # What cannot be placed is reported before there are processes that stumble over it too.
+    read_placements(config)
     _log_to_stderr(quiet)
     with (
         tempfile.TemporaryDirectory(prefix="onnxlift-") as scratch,

@@ -15,7 +15,6 @@ from onnxlift.compress.pipeline import Comparison, Outcome
 from onnxlift.compress.results import CandidateRow, Limit, plain
 from onnxlift.placement import Placement
 from onnxlift.units import NOTHING, size
-from onnxlift_runtime.manifest import Measurements, Quality
 
 _SMALL_BYTES: Final = 2**20
 
@@ -106,14 +105,14 @@ def _before_and_after(outcome: Outcome) -> Table:
         "size", size(manifest.source.size_bytes), size(manifest.size_bytes), f"× {ratio:.2f}"
     )
     for quality in (manifest.quality, *manifest.further_quality):
-        table.add_row(
-            quality.metric, f"{quality.reference:.4f}", f"{quality.measured:.4f}", _change(quality)
-        )
+        change = f"{quality.measured - quality.reference:+.4f}"
+        table.add_row(quality.metric, f"{quality.reference:.4f}", f"{quality.measured:.4f}", change)
+    old, new = before.latency[0], after.latency[0]
     table.add_row(
-        f"p50, batch {before.latency[0].batch_size}",
-        _p50(before),
-        _p50(after),
-        _times(before, after),
+        f"p50, batch {old.batch_size}",
+        f"{old.p50_ms:.3f} ms",
+        f"{new.p50_ms:.3f} ms",
+        f"× {new.p50_ms / old.p50_ms:.2f}",
     )
     table.add_row("load", f"{before.load_ms:.1f} ms", f"{after.load_ms:.1f} ms", "")
     table.add_row(
@@ -198,19 +197,7 @@ def _number(value: float | None, form: str) -> str:
     return NOTHING if value is None else form.format(value)
 
 
-def _change(quality: Quality) -> str:
-    return f"{quality.measured - quality.reference:+.4f}"
-
-
-def _p50(measured: Measurements) -> str:
-    return f"{measured.latency[0].p50_ms:.3f} ms"
-
-
 def _p50_at(row: CandidateRow, batch: int) -> str:
     return _number(
         next((item.p50_ms for item in row.latency if item.batch_size == batch), None), "{:.3f} ms"
     )
-
-
-def _times(before: Measurements, after: Measurements) -> str:
-    return f"× {after.latency[0].p50_ms / before.latency[0].p50_ms:.2f}"

@@ -33,12 +33,10 @@ def listen(host: str, port: int) -> socket.socket:
             isinstance(error, socket.gaierror | UnicodeError)
             or getattr(error, "errno", 0) == errno.EADDRNOTAVAIL
         )
-        told = (
-            "--host takes an address of this machine"
-            if foreign
-            else "choose another --port, or 0 for any free one"
-        )
-        raise ConfigInvalid(f"cannot listen on {host} port {port}: {why}; {told}") from error
+        advice = "choose another --port, or 0 for any free one"
+        if foreign:
+            advice = "--host takes an address of this machine"
+        raise ConfigInvalid(f"cannot listen on {host} port {port}: {why}; {advice}") from error
 
 
 def _bind(host: str, port: int) -> socket.socket:

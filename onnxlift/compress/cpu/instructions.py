@@ -51,12 +51,14 @@ def available(instructions: InstructionSet) -> Availability:
     """Find the fastest road to ``instructions``; nothing is run or made."""
     if native() is instructions:
         return Availability(instructions, "native", "this CPU has exactly these instructions")
-    finder = {
-        InstructionSet.AVX2: _avx2,
-        InstructionSet.VNNI: _vnni,
-        InstructionSet.NEOVERSE_N1: _neoverse,
-    }
-    return finder[instructions]()
+    match instructions:
+        case InstructionSet.AVX2:
+            return _avx2()
+        case InstructionSet.NEOVERSE_N1:
+            return _neoverse()
+        case InstructionSet.VNNI:
+            reason = "this CPU has no avx512_vnni, and qemu emulates no AVX-512"
+            return Availability(instructions, None, f"not available because {reason}")
 
 
 def _avx2() -> Availability:
@@ -76,11 +78,6 @@ def _avx2() -> Availability:
         f"qemu-user)"
     )
     return Availability(InstructionSet.AVX2, None, reason)
-
-
-def _vnni() -> Availability:
-    reason = "not available because this CPU has no avx512_vnni, and qemu emulates no AVX-512"
-    return Availability(InstructionSet.VNNI, None, reason)
 
 
 def _neoverse() -> Availability:

@@ -61,11 +61,9 @@ def run_on(
 def _python(road: Availability) -> list[str]:
     if road.instructions is InstructionSet.NEOVERSE_N1 and road.road == "emulated":
         return sysroot.python_command()
-    return (
-        ["qemu-x86_64", "-cpu", "Haswell", sys.executable]
-        if road.road == "emulated"
-        else [sys.executable]
-    )
+    if road.road == "emulated":
+        return ["qemu-x86_64", "-cpu", "Haswell", sys.executable]
+    return [sys.executable]
 
 
 def _environment(road: Availability) -> dict[str, str]:

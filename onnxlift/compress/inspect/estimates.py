@@ -62,7 +62,11 @@ class _Totals:
 
     def __add__(self, other: "_Totals") -> "_Totals":
         return _Totals(
-            *(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__)
+            self.weights + other.weights,
+            self.before + other.before,
+            self.after + other.after,
+            self.noise + other.noise,
+            self.signal + other.signal,
         )
 
 
@@ -75,11 +79,10 @@ def kind(weight: Weight) -> Kind | None:
         return "matrix" if _is_plain(node) else None
     if node.op_type == "Conv" and weight.position == 1:
         return "kernel"
-    large = len(tensor.dims) == 2 and weight.size_bytes >= _SMALLEST_TABLE_BYTES
-    along_rows = (
-        node.op_type == "Gather" and weight.position == 0 and attributes(node).get("axis", 0) == 0
-    )
-    return "table" if large and along_rows and tensor.dims[1] % _TABLE_BLOCKS[-1] == 0 else None
+    if node.op_type == "Gather" and weight.position == 0 and attributes(node).get("axis", 0) == 0:
+        large = len(tensor.dims) == 2 and weight.size_bytes >= _SMALLEST_TABLE_BYTES
+        return "table" if large and tensor.dims[1] % _TABLE_BLOCKS[-1] == 0 else None
+    return None
 
 
 def estimates(found: Iterable[Weight], size_bytes: int, folder: Path) -> tuple[Estimate, ...]:
@@ -95,20 +98,11 @@ def estimates(found: Iterable[Weight], size_bytes: int, folder: Path) -> tuple[E
         for part, form in forms.items():
             totals[part] = totals.get(part, _Totals()) + _measure(weight, sample, form)
     made = [
-        _estimate(name, [totals[part] for part in parts if part in totals], size_bytes)
+        _estimate(name, [totals[part] for part in parts], size_bytes)
         for name, parts in FAMILIES
+        if totals.keys() >= set(parts)
     ]
-    several = {
-        name
-        for name, parts in FAMILIES
-        if len(parts) > 1 and not all(part in totals for part in parts)
-    }
-    worth = (
-        item
-        for item in made
-        if item.family not in several and item.size_bytes < _WORTH * size_bytes
-    )
-    return tuple(worth)
+    return tuple(item for item in made if item.size_bytes < _WORTH * size_bytes)
 
 
 # Families by the parts they store, from the mildest to the hardest.
@@ -127,22 +121,21 @@ FAMILIES: Final = (
 
 
 def _forms(weight: Weight) -> dict[str, _Form]:
-    found = kind(weight)
+    forms: dict[str, _Form] = {}
     # A single number, such as what masks attention, may lie far beyond float16 and weighs nothing.
-    forms = (
-        {"float16": _HALF} if weight.tensor.data_type == _FLOAT and weight.size_bytes > 4 else {}
-    )
-    if found == "kernel":
-        forms["int8 kernels"] = _CHANNELS
-    elif found == "matrix":
-        forms |= {
-            "int8 matrices": _CHANNELS,
-            "4-bit matrices": _blocks(Grid(4, 32, symmetric=False)),
-        }
-    elif found == "table":
-        widest = next(block for block in _TABLE_BLOCKS[1:] if weight.tensor.dims[1] % block == 0)
-        forms["8-bit tables"] = _blocks(Grid(8, widest, True, np.float16))
-        forms["4-bit tables"] = _blocks(Grid(4, min(widest, 32), False, np.float16))
+    if weight.tensor.data_type == _FLOAT and weight.size_bytes > 4:
+        forms["float16"] = _HALF
+    match kind(weight):
+        case "kernel":
+            forms["int8 kernels"] = _CHANNELS
+        case "matrix":
+            forms["int8 matrices"] = _CHANNELS
+            forms["4-bit matrices"] = _blocks(Grid(4, 32, symmetric=False))
+        case "table":
+            columns = weight.tensor.dims[1]
+            widest = next(block for block in _TABLE_BLOCKS[1:] if columns % block == 0)
+            forms["8-bit tables"] = _blocks(Grid(8, widest, True, np.float16))
+            forms["4-bit tables"] = _blocks(Grid(4, min(widest, 32), False, np.float16))
     return forms
 
 

@@ -97,13 +97,9 @@ def _value(item: onnx.ValueInfoProto) -> Value:
         return Value(item.name, str(item.type.WhichOneof("value") or "undefined"), ())
     return Value(
         item.name,
-        _type_name(tensor.elem_type),
+        datatype(onnx.TensorProto(data_type=tensor.elem_type)),
         tuple(_dimension(size) for size in tensor.shape.dim),
     )
-
-
-def _type_name(number: int) -> str:
-    return datatype(onnx.TensorProto(data_type=number))
 
 
 def _dimension(size: onnx.TensorShapeProto.Dimension) -> int | str:

@@ -54,13 +54,13 @@ class Poller:
         )
         if messages := answer.get("Messages"):
             with self.busy:
-                self._delete(url, self._call(messages))
-
-    def _delete(self, url: str, messages: Sequence[Mapping[str, Any]]) -> None:
-        if messages:
-            handles = enumerate(message["ReceiptHandle"] for message in messages)
-            entries = [{"Id": str(index), "ReceiptHandle": handle} for index, handle in handles]
-            self.sqs.delete_message_batch(QueueUrl=url, Entries=entries)
+                done = self._call(messages)
+                entries = [
+                    {"Id": str(index), "ReceiptHandle": message["ReceiptHandle"]}
+                    for index, message in enumerate(done)
+                ]
+                if entries:
+                    self.sqs.delete_message_batch(QueueUrl=url, Entries=entries)
 
     def _call(self, messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """The messages that the function has done with: none where it failed as a whole."""

@@ -24,7 +24,7 @@ _WAIT: Final = re.compile(rb'("WaitTimeSeconds"\s*:\s*|(?:^|&)WaitTimeSeconds=)(
 _MESSAGE: Final = re.compile(rb'"Messages"|<Message>')
 _QUEUE: Final = re.compile(rb'"QueueUrl"\s*:\s*"([^"]*)"')
 _SEND: Final = re.compile(r"AmazonSQS\.(Send|ChangeMessageVisibility)")
-_MOST_AT_ONCE: Final = 10
+_MOST_AT_ONCE: Final = 10  # messages in one batch of SQS
 # Whatever is not known to bring nothing may bring a message to any queue: an object that S3
 # announces, for one.
 _BRINGS_NOTHING: Final = re.compile(r"DynamoDB_|AmazonSQS\.|AWSEvents\.PutEvents|secretsmanager\.")
@@ -134,9 +134,9 @@ def _queue(body: bytes) -> bytes:
 
 def _is_receive(environ: Environ, body: bytes) -> bool:
     target = environ.get("HTTP_X_AMZ_TARGET", "")
-    return bool(target == "AmazonSQS.ReceiveMessage") or (
-        not target and b"Action=ReceiveMessage" in body[:4096]
-    )
+    if not target:  # the query protocol, which older callers speak
+        return b"Action=ReceiveMessage" in body[:4096]
+    return bool(target == "AmazonSQS.ReceiveMessage")
 
 
 def _wait_s(environ: Environ, body: bytes) -> int:

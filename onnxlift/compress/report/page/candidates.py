@@ -12,10 +12,8 @@ from onnxlift.compress.report.page.tables import cell, number, row, table
 from onnxlift.compress.results import CandidateRow, Limit, Report
 from onnxlift.units import NOTHING, milliseconds, ratio, size, three_digits
 
-_LEAST, _MOST = (
-    1e-9,
-    1e15,
-)  # bytes or milliseconds; a cost beyond would leave no room for the others
+# Bytes or milliseconds; a cost beyond would leave no room for the others.
+_LEAST, _MOST = 1e-9, 1e15
 _LONGEST_STEP: Final = 72
 _WORDS: Final = {"chosen": "chosen", "lost": "lost", "failed": "failed", "skipped": "not tried"}
 
@@ -118,9 +116,9 @@ def _missing(report: Report, shown: set[int]) -> Element | None:
         for position, line in enumerate(report.candidates, start=1)
         if position not in shown
     ]
-    return (
-        element("div", element("h3", "Not on the plots"), element("ul", *items)) if items else None
-    )
+    if not items:
+        return None
+    return element("div", element("h3", "Not on the plots"), element("ul", *items))
 
 
 def _row(report: Report, position: int, line: CandidateRow) -> Element:
@@ -161,10 +159,10 @@ def _size(report: Report, line: CandidateRow) -> list[Element | str]:
 
 
 def _load(line: CandidateRow) -> list[Element | str]:
-    memory = (
-        [] if line.peak_memory_mb is None else [element("small", f"{line.peak_memory_mb:.0f} MiB")]
-    )
-    return [NOTHING if line.load_ms is None else milliseconds(line.load_ms), *memory]
+    shown: list[Element | str] = [NOTHING if line.load_ms is None else milliseconds(line.load_ms)]
+    if line.peak_memory_mb is not None:
+        shown.append(element("small", f"{line.peak_memory_mb:.0f} MiB"))
+    return shown
 
 
 def _quality(report: Report, line: CandidateRow) -> list[Element | str]:
@@ -172,13 +170,8 @@ def _quality(report: Report, line: CandidateRow) -> list[Element | str]:
     parts: list[Element | str] = []
     for limit, figure in found:
         over = limit.loss(figure.bound) > limit.loss(limit.allowed) + 1e-9
-        parts.append(
-            element(
-                "span",
-                f"{figure.measured:.4f} ({figure.bound:.4f})",
-                class_="over" if over else None,
-            )
-        )
+        shown = f"{figure.measured:.4f} ({figure.bound:.4f})"
+        parts.append(element("span", shown, class_="over" if over else None))
         parts.append(element("small", limit.metric))
     return parts or [NOTHING]
 

@@ -70,11 +70,9 @@ def _quality(limit: Limit, found: Figure) -> Element:
 
 def _latency(found: Latency, source: tuple[Latency, ...]) -> Element:
     before = next((item for item in source if item.batch_size == found.batch_size), None)
-    share = (
-        f"{ratio(found.p50_ms, before.p50_ms)} of fp32's {milliseconds(before.p50_ms)}; "
-        if before
-        else ""
-    )
+    share = ""
+    if before:
+        share = f"{ratio(found.p50_ms, before.p50_ms)} of fp32's {milliseconds(before.p50_ms)}; "
     return _tile(
         f"latency, batch {found.batch_size}",
         milliseconds(found.p50_ms),

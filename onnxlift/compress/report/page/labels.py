@@ -7,6 +7,7 @@ from typing import Final
 # Of the 12 px font that plots are written in, a little more than measured.
 CHARACTER_WIDTH: Final = 6.6
 LINE_HEIGHT: Final = 13.0
+# From the point to the word in pixels, the most wished for first.
 _AWAY: Final = (
     (9.0, 0.0),
     (-9.0, 0.0),
@@ -17,7 +18,7 @@ _AWAY: Final = (
     (-9.0, -12.0),
     (-9.0, 12.0),
 )
-_REACHES: Final = (1.0, 2.0, 3.2)
+_REACHES: Final = (1.0, 2.0, 3.2)  # times as far; from the second on a line leads to the point
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +95,13 @@ def _places(mark: Mark) -> list[tuple[Label, _Box]]:
 
 
 def _place(mark: Mark, dx: float, dy: float, *, led: bool) -> tuple[Label, _Box]:
-    anchor = "start" if dx > 0 else "end" if dx < 0 else "middle"
     width = len(mark.text) * CHARACTER_WIDTH
     x, y = mark.x + dx, mark.y + dy
-    left = x - {"start": 0.0, "middle": width / 2, "end": width}[anchor]
+    if dx > 0:
+        anchor, left = "start", x
+    elif dx < 0:
+        anchor, left = "end", x - width
+    else:
+        anchor, left = "middle", x - width / 2
     box = _Box(left - 2, y - LINE_HEIGHT / 2, left + width + 2, y + LINE_HEIGHT / 2)
     return Label(mark, x, y + 4, anchor, led), box

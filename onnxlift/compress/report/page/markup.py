@@ -21,9 +21,10 @@ def element(tag: str, *content: Content, **attributes: str | float | None) -> El
     """Make an element; an attribute's ``_`` becomes ``-``, a trailing one vanishes, None leaves the
     attribute out.
     """
-    made = ET.Element(
-        tag, {_name(key): _value(value) for key, value in attributes.items() if value is not None}
-    )
+    made = ET.Element(tag)
+    for key, value in attributes.items():
+        if value is not None:
+            made.set(key.rstrip("_").replace("_", "-"), _value(value))
     for item in content:
         _append(made, item)
     return made
@@ -75,10 +76,6 @@ def _write(parent: Element, text: str) -> None:
         parent[-1].tail = (parent[-1].tail or "") + text
     else:
         parent.text = (parent.text or "") + text
-
-
-def _name(key: str) -> str:
-    return key.rstrip("_").replace("_", "-")
 
 
 def _value(value: str | float) -> str:

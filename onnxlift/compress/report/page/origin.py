@@ -18,6 +18,9 @@ def origin(report: Report) -> Element:
 
 def _facts(report: Report) -> list[tuple[str, list[Content]]]:
     machine = report.machine
+    threads = "thread" if machine.threads == 1 else "threads"
+    budget = f" of {report.budget_s:g} s allowed" if report.budget_s else ""
+    search = f"{report.seconds:.0f} s{budget}, optimised for {report.optimize_for}"
     facts: list[tuple[str, list[Content]]] = [
         ("source", [code(report.source.sha256), f" {size(report.source.size_bytes)}"])
     ]
@@ -32,11 +35,11 @@ def _facts(report: Report) -> list[tuple[str, list[Content]]]:
         *facts,
         ("opset", [str(report.opset)]),
         ("limits", ["; ".join(_limit(limit) for limit in report.limits)]),
-        ("search", [_search(report)]),
+        ("search", [search]),
         ("instruction sets", [", ".join(report.targets)]),
         (
             "machine",
-            [f"{machine.cpu}, {machine.architecture}, {_count(machine.threads, 'thread')}"],
+            [f"{machine.cpu}, {machine.architecture}, {machine.threads} {threads}"],
         ),
         ("versions", [f"onnxlift {machine.onnxlift}, onnxruntime {machine.onnxruntime}"]),
         ("finished", [report.finished_at]),
@@ -52,12 +55,3 @@ def _limit(limit: Limit) -> str:
     side = "at least" if limit.larger_is_better else "at most"
     sure = f", {limit.confidence:.0%} one-sided confidence" if limit.confidence else ""
     return f"{limit.metric} {side} {limit.allowed:.6g} (fp32: {limit.reference:.6g}){sure}"
-
-
-def _search(report: Report) -> str:
-    budget = f" of {report.budget_s:g} s allowed" if report.budget_s else ""
-    return f"{report.seconds:.0f} s{budget}, optimised for {report.optimize_for}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

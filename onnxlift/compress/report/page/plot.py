@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from onnxlift.compress.report.page.frontier import Point, frontier
-from onnxlift.compress.report.page.labels import Label, Mark, place_labels
+from onnxlift.compress.report.page.labels import Mark, place_labels
 from onnxlift.compress.report.page.markup import Element, element
 from onnxlift.compress.report.page.scale import Losses, Straight
 from onnxlift.units import three_digits
@@ -36,7 +36,8 @@ class Plot:
     def draw(self) -> Element:
         """The plot as SVG, described in words for those who cannot see it."""
         across = Straight.over([point.cost for point in self.points], _LEFT, _RIGHT)
-        down = Losses.over([*self._losses(), self.allowed], _TOP + 8, _NEAR, _BOTTOM)
+        losses = [loss for point in self.points for loss in (point.loss, point.bound)]
+        down = Losses.over([*losses, self.allowed], _TOP + 8, _NEAR, _BOTTOM)
         best = frontier(self.points)
         return element(
             "svg",
@@ -51,9 +52,6 @@ class Plot:
             role="img",
             aria_labelledby=f"{self.key}-title {self.key}-desc",
         )
-
-    def _losses(self) -> list[float]:
-        return [loss for point in self.points for loss in (point.loss, point.bound)]
 
     def _description(self, best: Sequence[Point]) -> str:
         steps = "; ".join(
@@ -120,9 +118,9 @@ class Plot:
             f"{point.number}. {point.name}: {self.say(point.cost)}, {self.metric} lost "
             f"{three_digits(point.loss)}, at most {three_digits(point.bound)}"
         )
-        style = (
-            "chosen" if _is_chosen(point) else "over" if point.bound > self.allowed else "within"
-        )
+        style = "over" if point.bound > self.allowed else "within"
+        if _is_chosen(point):
+            style = "chosen"
         return element(
             "g",
             element("title", hover),
@@ -157,7 +155,9 @@ def _is_chosen(point: Point) -> bool:
 def _round(text: str) -> str:
     """Ticks are round: their zeros behind the point say nothing."""
     amount, unit = text.split(" ")
-    return f"{amount.rstrip('0').rstrip('.') if '.' in amount else amount} {unit}"
+    if "." in amount:
+        amount = amount.rstrip("0").rstrip(".")
+    return f"{amount} {unit}"
 
 
 def _loss(value: float) -> str:
@@ -189,23 +189,13 @@ def _symbol(style: str, x: float, y: float) -> Element:
 
 
 def _written(marks: Sequence[Mark]) -> list[Element]:
-    return [
-        part
-        for label in place_labels(marks, _LEFT, _TOP - 12, _RIGHT, _BOTTOM)
-        for part in (_leader(label), _word(label))
-        if part is not None
-    ]
-
-
-def _leader(label: Label) -> Element | None:
-    if not label.led:
-        return None
-    return element(
-        "line", class_="leader", x1=label.mark.x, y1=label.mark.y, x2=label.x, y2=label.y - 4
-    )
-
-
-def _word(label: Label) -> Element:
-    return element(
-        "text", label.mark.text, class_="label", x=label.x, y=label.y, text_anchor=label.anchor
-    )
+    """The words beside the points, and the lines that lead to those that stand far off."""
+    parts = []
+    for label in place_labels(marks, _LEFT, _TOP - 12, _RIGHT, _BOTTOM):
+        x, y = label.x, label.y
+        if label.led:
+            near, far = label.mark, {"x2": x, "y2": y - 4}
+            parts.append(element("line", class_="leader", x1=near.x, y1=near.y, **far))
+        word = {"class_": "label", "x": x, "y": y, "text_anchor": label.anchor}
+        parts.append(element("text", label.mark.text, **word))
+    return parts
