@@ -34,7 +34,7 @@ def test_the_kinds_are_the_steps_that_recipes_are_made_of() -> None:
 @pytest.mark.parametrize("kind", kinds())
 def test_every_kind_is_frozen_settings_under_a_title_of_its_own(kind: type[Step]) -> None:
     assert is_dataclass(kind)
-    assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    assert kind.__dataclass_params__.frozen
     assert kind.title
     assert [other for other in kinds() if other.title == kind.title] == [kind]
     assert not {"title", "stage", "trait"} & {item.name for item in fields(kind)}
