@@ -16,7 +16,7 @@ from onnxlift_runtime.http.edge import answer_event
 from onnxlift_runtime.http.message import Request, Response, Route, dispatch
 from onnxlift_runtime.manifest import read_manifests
 from onnxlift_runtime.names import JOIN, LAMBDA, SWEEP_EVENT
-from onnxlift_runtime.settings import Limits, Settings
+from onnxlift_runtime.settings import Settings
 from onnxlift_runtime.tensors.wire import expect_mapping
 
 if TYPE_CHECKING:
@@ -104,7 +104,8 @@ def desk() -> "Desk":
 
     settings = service().settings
     connected = connect(settings)
-    return Desk(connected, open_herald(settings, connected), service().models, settings, Limits())
+    herald = open_herald(settings, connected)
+    return Desk(connected, herald, service().models, settings, settings.limits)
 
 
 @functools.cache
@@ -122,7 +123,7 @@ def _remote_routes() -> tuple[Route, ...]:
 
     told = service()
     hosting = functools.partial(Hosting.of, told.settings)
-    return routes(Remote(told.models, hosting, open_intake(told.settings), Limits()))
+    return routes(Remote(told.models, hosting, open_intake(told.settings), told.settings.limits))
 
 
 def _jobs(request: Request) -> Response:

@@ -141,7 +141,8 @@ def _environment(folder: Path) -> Path:
 MEASURE = """
 import json, sys
 sys.path.insert(0, "LAYER")
-from onnxlift_runtime import metrics, telemetry
+from onnxlift_runtime import telemetry
+from onnxlift_runtime.jobs import metrics
 telemetry.measure({"service": "shop", "model": "pets"}, metrics.UNITS, {"run_ms": [12]})
 for name in ("aws_lambda_powertools", "jmespath", "typing_extensions"):
     print(json.dumps(sys.modules[name].__file__))

@@ -96,8 +96,7 @@ if __name__ == "__main__":
     apigateway_v1._media_type_matches = media_type_matches
     apigateway_v1._OPENAPI_HTTP_METHODS.add("any")
     lambda_svc._declared_docker_platform = declared_docker_platform
-    provisioners._update_resource = (
-        update_resource  # as it is called for nested stacks; others have it by name
-    )
+    # As it is called for nested stacks; others have it by name.
+    provisioners._update_resource = update_resource
     _nested_stacks["delete"] = delete_nested_stack
     main()

@@ -15,8 +15,9 @@ import onnx
 
 from onnxlift.compress.graph.editing import Graph
 from onnxlift.compress.graph.layers import Layer, layers, store
-from onnxlift.compress.pruning.channels import ChannelGroup, Channels, entries, narrow
+from onnxlift.compress.pruning.channels import Channels
 from onnxlift.compress.pruning.elimination import Reader, eliminate
+from onnxlift.compress.pruning.group import ChannelGroup, entries, narrow
 from onnxlift.compress.pruning.reconstruction import Statistics, gather, solve
 from onnxlift.compress.pruning.widths import Widths
 from onnxlift.compress.steps import Context, Step
