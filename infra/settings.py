@@ -33,6 +33,7 @@ def function_settings(
         batch_workers=config.jobs.concurrency,
         job_timeout_s=config.jobs.timeout_s,
         tiers=tell_tiers(placements),
+        keep_days=config.jobs.keep_days,
         gpu_cluster=names.gpu_cluster_name(service)
         if placements and config.gpu.backend == "ecs"
         else "",

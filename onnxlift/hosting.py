@@ -4,6 +4,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from onnxlift_runtime.settings import KEEP_DAYS
+
 QueueName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,80}$")]
 InstanceType: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9-]+\.[a-z0-9-]+$")]
 Account: TypeAlias = Annotated[str, Field(pattern=r"^[0-9]{12}$")]
@@ -144,7 +146,9 @@ class Jobs(Table):
         10, description="Workers of one model at once."
     )
     keep_days: Annotated[int, Field(ge=1, le=365)] = Field(
-        14, description="Days after which payloads and results above 64 KB are deleted."
+        KEEP_DAYS,
+        description="Days after which ended jobs, and payloads and results above 64 KB, are "
+        "deleted.",
     )
     reply_queues: tuple[QueueName, ...] = Field(
         (), description="Queues of the same account and region that callers may name in reply_to."

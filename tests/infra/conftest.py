@@ -43,6 +43,7 @@ topic = true
 
 # What all its functions are told.
 SHOP_SETTINGS = Settings(
+    keep_days=9,
     service="shop",
     api_key_required=True,
     jobs_table="shop-jobs",

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
 from typing import Any, Final, TypeAlias
@@ -16,7 +16,7 @@ from onnxlift.local.functions.context import LambdaContext
 from onnxlift.local.functions.wiring import Handler, Wiring
 from onnxlift_runtime.errors import OnnxliftError, PayloadTooLarge
 from onnxlift_runtime.http.message import ANONYMOUS, Request, Response
-from onnxlift_runtime.settings import Limits
+from onnxlift_runtime.settings import DEFAULT_LIMITS, Limits
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -41,7 +41,7 @@ class Bounds:
     header_bytes: int = 10_240
     receive_timeout_s: float = 30
     timeout_s: float = 29
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = DEFAULT_LIMITS
 
 
 class Gateway:

@@ -61,6 +61,7 @@ def settings(config: Config, models_dir: Path, *, threads: int, workers: int) ->
         batch_workers=workers,
         job_timeout_s=config.jobs.timeout_s,
         tiers=tell_tiers(gpu_placements(config)),
+        keep_days=config.jobs.keep_days,
     )
 
 

@@ -12,6 +12,8 @@ from onnxlift_runtime.names import LAMBDA
 
 PREFIX: Final = "ONNXLIFT_"
 MIB: Final = 1024 * 1024
+# Rules the records of ended jobs, payloads and results; `[jobs] keep_days` has the same default.
+KEEP_DAYS: Final = 14
 # Of a whole number; Python refuses to read very long ones in words of its own.
 MAX_DIGITS: Final = 18
 
@@ -56,7 +58,8 @@ class Settings:
     ``job_timeout_s`` is how long a job may take on Lambda. ``tiers`` says where each model's jobs
     can run, as ``model=tier+tier,…``; a model that it does not name has Lambda alone.
     ``gpu_cluster`` is the ECS cluster whose services are woken when a job comes for them; empty
-    where nobody has to be woken.
+    where nobody has to be woken. ``keep_days`` is how long a job is kept after it ended; the
+    bucket keeps payloads and results for as long.
 
     ``limits`` takes one variable for each limit; those at their default are not written.
     """
@@ -78,6 +81,7 @@ class Settings:
     job_timeout_s: int = 300
     tiers: str = ""
     gpu_cluster: str = ""
+    keep_days: int = KEEP_DAYS
     limits: Limits = DEFAULT_LIMITS
 
     def tiers_of(self, model: str) -> tuple[str, ...]:

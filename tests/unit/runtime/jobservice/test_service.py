@@ -14,6 +14,7 @@ from onnxlift_runtime.aws.queues import decode_message
 from onnxlift_runtime.errors import JobConflict, JobNotFound, LeaseLost, MalformedRequest, NotFound
 from onnxlift_runtime.jobs import lifecycle
 from onnxlift_runtime.jobs.lifecycle import Delivery, JobStatus, Payload
+from onnxlift_runtime.jobs.retention import DAY_MS, kept_until_ms
 from onnxlift_runtime.jobservice.service import JobService, Submission, describe
 from onnxlift_runtime.names import queue_name
 from tests.support.errors import raises
@@ -281,3 +282,36 @@ def test_describe_tells_only_what_is_known(service: JobService) -> None:
     assert told["status"] == "QUEUED"
     assert told["position"] == 0
     assert not {"error", "result", "started_ms"} & set(told)
+
+
+def test_a_record_is_gone_no_later_than_its_result_when_kept_for_one_day(
+    service: JobService,
+) -> None:
+    short = replace(service, table=table.JobTable(service.table._client, "jobs", keep_days=1))
+    job = short.submit(asked())
+    held = short.table.change(
+        job.id, lambda found: lifecycle.claim(found, "me", short.clock(), 60_000)
+    )
+    written_ms = short.clock()
+    result = Payload.of(b"y" * (INLINE_MAX_BYTES + 1), {})
+    short.table.change(
+        job.id, lambda found: lifecycle.succeed(found, held, result, short.clock() + 50_000)
+    )
+
+    item = short.table.read_note(job.id)
+    assert item["expire_at_s"] * 1000 <= written_ms + DAY_MS
+
+    late = replace(short, clock=lambda: written_ms + DAY_MS)
+    with pytest.raises(JobNotFound):
+        late.get(job.id, CALLER)
+    assert short.get(job.id, CALLER).status is JobStatus.SUCCEEDED
+
+
+def test_a_job_that_failed_is_kept_from_its_end(service: JobService) -> None:
+    job = service.submit(asked())
+
+    failed = service.table.change(
+        job.id, lambda found: lifecycle.abandon(found, "why", service.clock())
+    )
+
+    assert kept_until_ms(failed, 3) == failed.finished_ms + 3 * DAY_MS

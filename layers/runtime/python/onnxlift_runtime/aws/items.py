@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, Final, TypeVar
 
-from onnxlift_runtime.jobs.lifecycle import KEPT_AFTER_END_MS, Delivery, Job, JobStatus, Payload
+from onnxlift_runtime.jobs.lifecycle import Delivery, Job, JobStatus, Payload
+from onnxlift_runtime.jobs.retention import kept_until_ms
+from onnxlift_runtime.names import TABLE_TTL
 
 Part = TypeVar("Part", Job, Payload, Delivery)
 _NOT_READ: Final = Payload({}, "", 0)
@@ -23,13 +25,13 @@ def queue_of(job: Job) -> str:
     return f"{job.model}#{job.tier}"
 
 
-def encode_item(job: Job) -> dict[str, Any]:
+def encode_item(job: Job, keep_days: int) -> dict[str, Any]:
     """A job as a DynamoDB item; the queue stands in it only while the job is not final, the time to
     live only after.
     """
     item = _encode_fields(job)
     if job.final:
-        item["expire_at_s"] = encode_value((job.finished_ms + KEPT_AFTER_END_MS) // 1000)
+        item[TABLE_TTL] = encode_value(kept_until_ms(job, keep_days) // 1000)
     else:
         item["queue"] = encode_value(queue_of(job))
     return item

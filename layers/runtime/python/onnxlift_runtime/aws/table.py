@@ -26,6 +26,7 @@ from onnxlift_runtime.aws.items import (
 from onnxlift_runtime.errors import JobConflict, JobNotFound, MalformedRequest
 from onnxlift_runtime.jobs.lifecycle import Job, JobStatus
 from onnxlift_runtime.names import BY_CALLER, BY_QUEUE
+from onnxlift_runtime.settings import KEEP_DAYS
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -58,12 +59,17 @@ class Overdue:
 
 class JobTable:
     """The table of all jobs; ``watch`` is called once for each change that it took, with the job
-    before and after.
+    before and after. An ended job is kept for ``keep_days``.
     """
 
     def __init__(
-        self, client: "DynamoDBClient", name: str, watch: Watch = lambda _before, _after: None
+        self,
+        client: "DynamoDBClient",
+        name: str,
+        watch: Watch = lambda _before, _after: None,
+        keep_days: int = KEEP_DAYS,
     ) -> None:
+        self.keep_days = keep_days
         self._client = client
         self._name = name
         self._watch = watch
@@ -228,10 +234,11 @@ class JobTable:
         return query
 
     def _put(self, job: Job, condition: str, values: dict[str, Any] | None = None) -> bool:
+        item = encode_item(job, self.keep_days)
         extra: dict[str, Any] = {"ExpressionAttributeValues": values} if values else {}
         try:
             self._client.put_item(
-                TableName=self._name, Item=encode_item(job), ConditionExpression=condition, **extra
+                TableName=self._name, Item=item, ConditionExpression=condition, **extra
             )
         except ClientError as error:
             if error.response["Error"]["Code"] == "ConditionalCheckFailedException":

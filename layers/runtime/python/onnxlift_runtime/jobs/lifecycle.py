@@ -30,7 +30,6 @@ from onnxlift_runtime.errors import JobConflict, LeaseLost
 
 MAX_ATTEMPTS: Final = 3
 DEFAULT_TTL_MS: Final = 6 * 3600 * 1000  # SageMaker's RequestTTLSeconds default
-KEPT_AFTER_END_MS: Final = 7 * 24 * 3600 * 1000
 
 
 class JobStatus(StrEnum):

@@ -8,7 +8,7 @@ any line.
 import json
 
 from onnxlift_runtime.errors import JobNotFound
-from onnxlift_runtime.jobs.lifecycle import KEPT_AFTER_END_MS, Job, JobStatus, Payload
+from onnxlift_runtime.jobs.lifecycle import Job, JobStatus, Payload
 from onnxlift_runtime.jobs.objects import ERROR_SUFFIX, SUFFIXES
 from onnxlift_runtime.jobservice import split_join
 from onnxlift_runtime.jobservice.service import JobService, describe
@@ -47,7 +47,6 @@ def _register(service: JobService, job: Job) -> tuple[Job, frozenset[str]]:
     Returns the one that does, and the suffixes under which an answer may stand by now.
     """
     note_id = f"output#{job.delivery.output_key}"
-    expires_s = (service.clock() + 2 * KEPT_AFTER_END_MS) // 1000
     note = service.table.note(
         note_id,
         UpdateExpression="SET #order = :order, job = :job, expire_at_s = :expires ADD suffixes "
@@ -57,7 +56,7 @@ def _register(service: JobService, job: Job) -> tuple[Job, frozenset[str]]:
         ExpressionAttributeValues={
             ":order": {"S": job.delivery.output_order},
             ":job": {"S": job.id},
-            ":expires": {"N": str(expires_s)},
+            ":expires": {"N": str(service.note_expires_s())},
             ":suffixes": {"SS": [_suffix(job)]},
         },
     )

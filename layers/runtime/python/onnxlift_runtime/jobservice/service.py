@@ -9,10 +9,11 @@ from typing import Any
 from onnxlift_runtime.aws.objects import ObjectStore, payload_key
 from onnxlift_runtime.aws.queues import Queues
 from onnxlift_runtime.aws.table import JobTable
-from onnxlift_runtime.errors import JobConflict
+from onnxlift_runtime.errors import JobConflict, JobNotFound
 from onnxlift_runtime.jobs import lifecycle
 from onnxlift_runtime.jobs.lifecycle import DEFAULT_TTL_MS, Delivery, Job, JobStatus, Payload
 from onnxlift_runtime.jobs.metrics import Meter
+from onnxlift_runtime.jobs.retention import DAY_MS, kept_until_ms
 from onnxlift_runtime.settings import DEFAULT_LIMITS, Limits
 
 
@@ -71,8 +72,12 @@ class JobService:
     def get(self, job_id: str, caller: str | None) -> Job:
         """A caller's own job, with None anybody's, expired where its time limit has passed; raises
         ``JobNotFound``.
+
+        A caller's record is gone once its time is over, whenever DynamoDB deletes it.
         """
         job = self.table.get(job_id, caller)
+        if caller is not None and self._is_over(job):
+            raise JobNotFound(f"job {job_id!r} does not exist")
         return self.expire(job) if lifecycle.has_expired(job, self.clock()) else job
 
     def cancel(self, job_id: str, caller: str) -> Job:
@@ -103,6 +108,14 @@ class JobService:
             )
         except JobConflict:
             return self.table.get(job.id)
+
+    def note_expires_s(self) -> int:
+        """When a note that is written now is deleted: after the jobs that it tells about."""
+        return (self.clock() + 2 * self.table.keep_days * DAY_MS) // 1000
+
+    def _is_over(self, job: Job) -> bool:
+        until_ms = kept_until_ms(job, self.table.keep_days)
+        return job.final and self.clock() >= until_ms
 
     def _insert(self, job: Job, asked: Submission) -> Job:
         """Store a new job; returns the one that its idempotency key gave before, where it did."""

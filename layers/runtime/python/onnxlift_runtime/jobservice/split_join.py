@@ -26,7 +26,7 @@ from onnxlift_runtime.errors import (
     RequestError,
 )
 from onnxlift_runtime.jobs import lifecycle
-from onnxlift_runtime.jobs.lifecycle import KEPT_AFTER_END_MS, Delivery, Job, JobStatus, Payload
+from onnxlift_runtime.jobs.lifecycle import Delivery, Job, JobStatus, Payload
 from onnxlift_runtime.jobs.lines import Cut, cut_lines
 from onnxlift_runtime.jobs.objects import (
     FIRST_LINE_HEADER,
@@ -205,13 +205,12 @@ def _note(service: JobService, whole_id: str, update: str, values: dict[str, Any
     """Change the note of a whole job; where it then is complete, ask for the join, once more than
     needed at worst.
     """
-    expires_s = (service.clock() + 2 * KEPT_AFTER_END_MS) // 1000
     setting = "expire_at_s = :expires"
     expression = f"{update}, {setting}" if update.startswith("SET") else f"{update} SET {setting}"
     note = service.table.note(
         _note_id(whole_id),
         UpdateExpression=expression,
-        ExpressionAttributeValues={**values, ":expires": {"N": str(expires_s)}},
+        ExpressionAttributeValues={**values, ":expires": {"N": str(service.note_expires_s())}},
     )
     if note and _complete(note):
         try:

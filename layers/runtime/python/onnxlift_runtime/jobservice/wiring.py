@@ -17,7 +17,7 @@ def connect(settings: Settings, waker: Alarm | None = None) -> JobService:
     """
     meter = Meter(settings.service if settings.metrics else "")
     return JobService(
-        JobTable(clients.dynamodb(), settings.jobs_table, meter.watch),
+        JobTable(clients.dynamodb(), settings.jobs_table, meter.watch, settings.keep_days),
         ObjectStore(clients.s3(), settings.data_bucket),
         Queues(clients.sqs(), settings.service, (waker or alarm(settings)).wake),
         meter=meter,
