@@ -19,7 +19,8 @@ from onnxlift_runtime.errors import (
 from onnxlift_runtime.http.encoding import decode_json, encode_json
 from onnxlift_runtime.http.message import JSON, OCTET_STREAM
 from onnxlift_runtime.manifest import TensorSpec
-from onnxlift_runtime.protocols.oip import HEADER_LENGTH, encode_request
+from onnxlift_runtime.protocols.oip import HEADER_LENGTH
+from onnxlift_runtime.protocols.oip_encoding import encode_request
 from onnxlift_runtime.tensors.arrays import Array, encode
 
 FOLLOWED_S: Final = 60.0  # a job of a client that has no time limit of its own
