@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from onnxlift_runtime import telemetry
 from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.describe import docs_page, openapi, server
+from onnxlift_runtime.describe.operations import Document
 from onnxlift_runtime.describe.server import Directory, Params
 from onnxlift_runtime.errors import PathNotFound
 from onnxlift_runtime.http.edge import answer_event
@@ -16,7 +17,7 @@ from onnxlift_runtime.http.message import Request, Response, Route, dispatch
 from onnxlift_runtime.http.routes import DOCUMENTATION, bind, is_of_jobs, named_model
 from onnxlift_runtime.manifest import read_manifests
 from onnxlift_runtime.names import JOIN, LAMBDA, SWEEP_EVENT
-from onnxlift_runtime.settings import Limits, Settings
+from onnxlift_runtime.settings import Settings
 
 if TYPE_CHECKING:
     from onnxlift_runtime.jobservice.endpoints import Desk
@@ -70,7 +71,7 @@ class Service:
         )
 
     @functools.cached_property
-    def document(self) -> openapi.Document:
+    def document(self) -> Document:
         """The OpenAPI document, made when it is first asked for."""
         settings = self.settings
         return openapi.describe(
@@ -99,7 +100,8 @@ def desk() -> "Desk":
 
     settings = service().settings
     connected = connect(settings)
-    return Desk(connected, open_herald(settings, connected), service().models, settings, Limits())
+    herald = open_herald(settings, connected)
+    return Desk(connected, herald, service().models, settings, settings.limits)
 
 
 @functools.cache
@@ -118,7 +120,8 @@ def _remote_routes() -> tuple[Route, ...]:
 
     told = service()
     hosting = functools.partial(Hosting.of, told.settings)
-    return endpoints.routes(gpu_only.plane(told.models, hosting, open_intake(told.settings)))
+    directory = Directory(told.models, limits=told.settings.limits)
+    return endpoints.routes(gpu_only.plane(directory, hosting, open_intake(told.settings)))
 
 
 def _jobs(request: Request) -> Response:
@@ -146,7 +149,7 @@ def _routes() -> tuple[Route, ...]:
     """The service as a whole, ready as soon as its manifests can be read: whether a model can
     answer, its own function says.
     """
-    directory = Directory(service().models)
+    directory = Directory(service().models, limits=service().settings.limits)
     return (*server.routes(directory), *bind(DOCUMENTATION, _DOCUMENTATION, service()))
 
 

@@ -5,24 +5,34 @@ editors.
 """
 
 import json
-import re
 import sys
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    Field,
-    FiniteFloat,
-    ValidationError,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError, model_validator
 
 from onnxlift.hosting import Api, Deployment, Gpu, Jobs, Placement, Table
+from onnxlift.quality import ERROR_METRICS, METRICS, Limit, Metric, Quality
 from onnxlift_runtime.errors import ConfigInvalid
+
+__all__ = [
+    "CONFIG_NAME",
+    "ERROR_METRICS",
+    "INSTRUCTION_SETS",
+    "METRICS",
+    "Architecture",
+    "Calibration",
+    "Config",
+    "InstructionSetName",
+    "Limit",
+    "Metric",
+    "Model",
+    "Padding",
+    "Quality",
+    "json_schema",
+    "load_config",
+]
 
 CONFIG_NAME: Final = "onnxlift.toml"
 
@@ -35,35 +45,6 @@ INSTRUCTION_SETS: Final[dict[str, tuple[InstructionSetName, ...]]] = {
     "x86_64": ("x86_64-avx2", "x86_64-avx512-vnni"),
     "arm64": ("arm64-neoverse-n1",),
 }
-ERROR_METRICS: Final = ("mean_absolute_error", "max_absolute_error")
-METRICS: Final = (
-    "accuracy",
-    "f1",
-    "cosine",
-    "cosine_min",
-    "spearman",
-    "nearest_neighbour_agreement",
-    *ERROR_METRICS,
-)
-_METRIC_PATTERN: Final = r"^(top[1-9][0-9]?_agreement|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$"
-
-
-def _known_metric(name: str) -> str:
-    if name not in METRICS and not re.match(_METRIC_PATTERN, name):
-        raise ValueError(
-            f"known are {', '.join(METRICS)}, topK_agreement, or a function of yours as "
-            f"module:function"
-        )
-    return name
-
-
-Metric: TypeAlias = Annotated[
-    str,
-    AfterValidator(_known_metric),
-    WithJsonSchema(
-        {"anyOf": [{"enum": list(METRICS)}, {"type": "string", "pattern": _METRIC_PATTERN}]}
-    ),
-]
 
 
 class Calibration(Table):
@@ -89,87 +70,6 @@ class Padding(Table):
     outputs: tuple[str, ...] = Field(
         (), description="The outputs that have the length too, and are cut back to it."
     )
-
-
-class Limit(Table):
-    """One condition of the quality gate: a metric and how much of it may be lost."""
-
-    metric: Metric = Field(
-        "top1_agreement",
-        description="accuracy, f1: against the labels. topK_agreement, cosine (mean), cosine_min, "
-        "spearman, "
-        "nearest_neighbour_agreement, mean_absolute_error, max_absolute_error: against the fp32 "
-        "model's first output. "
-        "module:function: yours.",
-    )
-    max_drop: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.01, description="The largest loss of the metric allowed."
-    )
-    max_error: Annotated[float, Field(ge=0)] | None = Field(
-        None,
-        description="The largest value allowed, for metrics that are errors; in place of max_drop.",
-    )
-
-    @model_validator(mode="after")
-    def _bounded(self) -> "Limit":
-        is_error = self.metric in ERROR_METRICS
-        if is_error and self.max_error is None:
-            raise ValueError(
-                f"{self.metric} is better when it is lower; say with max_error how large it may "
-                f"become"
-            )
-        if not is_error and self.max_error is not None:
-            raise ValueError(
-                f"{self.metric} is better when it is higher; max_error is for "
-                f"{', '.join(ERROR_METRICS)}"
-            )
-        return self
-
-    @property
-    def allowed_loss(self) -> float:
-        """How much worse than the fp32 model's a figure may be; an error's is 0."""
-        return self.max_drop if self.max_error is None else self.max_error
-
-
-class Quality(Limit):
-    """The quality gate: what is measured on which held-out samples, and how much of it may be
-    lost.
-    """
-
-    samples: Path = Field(
-        description="A .npz file with one array per input, and the labels for `accuracy` and `f1`."
-    )
-    labels: str = Field(
-        "labels", description="The array in `samples` that holds the true class of each sample."
-    )
-    also: tuple[Limit, ...] = Field((), description="More conditions; a model must pass them all.")
-    confidence: Annotated[float, Field(ge=0.5, lt=1)] = Field(
-        0.95,
-        description="How surely the true loss must be within the limit (one-sided bootstrap "
-        "bound).",
-    )
-    batch_size: Annotated[int, Field(ge=1, le=256)] = Field(
-        32,
-        description="Rows that are served together; the gate judges at this batch size and one by "
-        "one.",
-    )
-    min_agreement: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.999,
-        description="How closely answers on all instruction sets must agree (mean cosine "
-        "similarity).",
-    )
-
-    @property
-    def limits(self) -> tuple[Limit, ...]:
-        """Every condition, the main one first."""
-        return (self, *self.also)
-
-    @model_validator(mode="after")
-    def _each_once(self) -> "Quality":
-        names = [limit.metric for limit in self.limits]
-        if len(set(names)) < len(names):
-            raise ValueError(f"a metric can have one limit only; they are {', '.join(names)}")
-        return self
 
 
 class Model(Table):
@@ -218,13 +118,10 @@ class Model(Table):
 
     @model_validator(mode="after")
     def _of_the_architecture(self) -> "Model":
-        foreign = [
-            name
-            for name in self.instruction_sets
-            if name not in INSTRUCTION_SETS[self.architecture]
-        ]
+        ours = INSTRUCTION_SETS[self.architecture]
+        foreign = [name for name in self.instruction_sets if name not in ours]
         if foreign:
-            legal = ", ".join(INSTRUCTION_SETS[self.architecture])
+            legal = ", ".join(ours)
             raise ValueError(
                 f"instruction_sets has {foreign[0]}, which {self.architecture} is not; legal: "
                 f"{legal}"
@@ -269,9 +166,8 @@ def load_config(path: Path) -> Config:
     wrong.
     """
     try:
-        data = tomllib.loads(
-            path.read_text("utf-8-sig")
-        )  # editors on Windows write a byte order mark
+        # Editors on Windows write a byte order mark.
+        data = tomllib.loads(path.read_text("utf-8-sig"))
         config = Config.model_validate(data)
     except FileNotFoundError as error:
         raise ConfigInvalid(
@@ -308,9 +204,8 @@ def _explain(path: Path, item: Any) -> str:
     if item["type"] == "missing":
         return f"{path}: {key}: missing"
     message = item["msg"].removeprefix("Value error, ")
-    if item["type"] == "value_error" and isinstance(
-        item["input"], dict
-    ):  # keys that contradict each other
+    # Keys that contradict each other: the value is their whole table.
+    if item["type"] == "value_error" and isinstance(item["input"], dict):
         return f"{path}: {key}: {message}"
     return f"{path}: {key}: {item['input']!r} is not allowed: {message}"
 

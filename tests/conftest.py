@@ -1,19 +1,18 @@
-"""What holds for every test: a slow machine is no failure, Ctrl-C is heard, and the log level is
-the default one.
+"""What holds for every test: a slow machine is no failure, nothing comes from the terminal
+or the shell, and the log level is the default one.
 """
 
-import signal
 from collections.abc import Iterator
 
 import hypothesis
 import pytest
 
 from onnxlift_runtime import telemetry
+from tests.support.surroundings import settle
 
 hypothesis.settings.register_profile("onnxlift", deadline=None)
 hypothesis.settings.load_profile("onnxlift")
-# A shell lets its background ignore SIGINT, and so would every process that is started from here.
-signal.signal(signal.SIGINT, signal.default_int_handler)
+settle()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

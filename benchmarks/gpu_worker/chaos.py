@@ -18,7 +18,8 @@ from benchmarks.gpu_worker.faults import Rates, Seen, faulty
 from benchmarks.gpu_worker.fleet import Fleet
 from benchmarks.gpu_worker.payload import encode_payload
 from onnxlift.client import decode_answer
-from onnxlift.local.moto.cloud import ACCOUNT, REGION, Cloud, open_cloud, queue_arn
+from onnxlift.local.account import ACCOUNT, REGION, queue_arn
+from onnxlift.local.moto.cloud import Cloud, open_cloud
 from onnxlift.local.moto.resources import client
 from onnxlift_runtime.aws.items import decode_item
 from onnxlift_runtime.aws.objects import ObjectStore

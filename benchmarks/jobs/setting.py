@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from onnxlift.local.moto.cloud import ACCOUNT, REGION
+from onnxlift.local.account import ACCOUNT, REGION
 from onnxlift.local.moto.resources import client
 from onnxlift.local.process import RunningService
 from onnxlift_runtime.names import bucket_name

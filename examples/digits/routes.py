@@ -18,8 +18,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnxlift.client import Client
 from onnxlift.client.answer import decode_answer
-from onnxlift.client.connection import read_document
 from onnxlift.client.jobs import JobRecord, Jobs
+from onnxlift.client.transport import read_document
 from onnxlift.config import Config
 from onnxlift_runtime.dataplane.routing import HEADER
 

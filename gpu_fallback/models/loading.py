@@ -63,6 +63,7 @@ class Models:
         fetch_files: Fetch,
         open_session: OpenSession,
         *,
+        limits: Limits,
         budget_mb: int = 0,
         clock: Callable[[], float] = monotonic,
     ) -> None:
@@ -71,7 +72,7 @@ class Models:
         """
         self.catalog = catalog
         self.device = device
-        self.limits = Limits()  # as everywhere: what one tier takes in, any other can work on
+        self.limits = limits
         self._fetch = fetch_files
         self._open_session = open_session
         self._budget_mb = budget_mb
@@ -116,6 +117,7 @@ class Models:
             device,
             _fetcher(settings.models_dir, weights),
             opening.open,
+            limits=settings.limits,
             budget_mb=told.device_memory_mb,
         )
 

@@ -26,7 +26,6 @@ from onnxlift.topology import CONTROL_TIMEOUT_S, SWEEP_EVERY_S
 from onnxlift_runtime import names
 from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.describe.openapi import describe
-from onnxlift_runtime.settings import Limits
 
 CONTROL_MEMORY_MB: Final = 512
 
@@ -185,4 +184,6 @@ def _document(config: Config, models: Sequence[DeployedModel], targets: Targets)
     document = describe(
         catalog, title=config.service, api_key_required=config.api.api_key_required, jobs=True
     )
-    return gateway_document(document, targets, config.api.throttle, Limits())
+    return gateway_document(
+        document, targets, config.api.throttle, function_settings(config, models).limits
+    )

@@ -22,7 +22,7 @@ def command(file: Path, as_json: bool) -> None:
     from onnxlift.compress.inspect.inspection import (
         inspect,  # `--help` loads neither onnx nor numpy
     )
-    from onnxlift.compress.report.report import plain
+    from onnxlift.compress.results import plain
 
     found = inspect(file)
     if as_json:

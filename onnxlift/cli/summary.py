@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from onnxlift.compress.pipeline import Comparison, Outcome
-from onnxlift.compress.report.report import CandidateRow, Limit, plain
+from onnxlift.compress.results import CandidateRow, Limit, plain
 from onnxlift.placement import Placement
 from onnxlift.units import NOTHING, size
 from onnxlift_runtime.manifest import Measurements, Quality

@@ -10,8 +10,9 @@ Serving's REST API.
 """
 
 from onnxlift.client.answer import Answer, ScoredClass, decode_answer
-from onnxlift.client.connection import Client, ModelMetadata, Terms
+from onnxlift.client.connection import Client, ModelMetadata
 from onnxlift.client.jobs import JobRecord, Jobs
+from onnxlift.client.requests import Terms
 from onnxlift.client.values import read_input
 
 __all__ = [

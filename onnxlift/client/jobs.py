@@ -10,13 +10,16 @@ from urllib.parse import quote, urlencode
 import httpx
 
 from onnxlift.client.answer import Answer, decode_answer
-from onnxlift.client.connection import Client, Terms, read_document
+from onnxlift.client.requests import Terms, send_inference
+from onnxlift.client.transport import Transport, read_document
 from onnxlift_runtime.errors import ServiceUnreachable
 from onnxlift_runtime.jobs.lifecycle import FINAL, JobStatus
 from onnxlift_runtime.tensors.arrays import Array
 
+# Looks become rarer each time: a short job is seen soon, and a long one costs few calls.
 FIRST_LOOK_S: Final = 0.05
 SLOWEST_LOOK_S: Final = 2.0
+_LOOKS_APART: Final = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ class Jobs:
     do.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Transport) -> None:
         self._client = client
 
     def submit(
@@ -84,7 +87,8 @@ class Jobs:
         gives the same job.
         """
         asked = {"Prefer": "respond-async", "Idempotency-Key": key or str(uuid.uuid4())}
-        return JobRecord.of(read_document(self._client.ask(model, inputs, asked, **terms)))
+        answer = send_inference(self._client, model, inputs, asked, **terms)
+        return JobRecord.of(read_document(answer))
 
     def show(self, job_id: str) -> JobRecord:
         """One job as it is now."""
@@ -130,8 +134,9 @@ class Jobs:
             return answer.content, answer.headers
         stored = self._client.fetch(answer.headers["Location"])
         # How the result divides into JSON and tensors stands in the redirect: the bucket does not
-        # know it.
-        return stored.content, httpx.Headers({**stored.headers, **answer.headers, **_type(stored)})
+        # know it. The redirect's own type is that of an empty body.
+        content_type = {"Content-Type": stored.headers.get("Content-Type", "")}
+        return stored.content, httpx.Headers({**stored.headers, **answer.headers, **content_type})
 
     def wait(
         self, job_id: str, timeout_s: float, told: Callable[[JobRecord], None] = lambda _: None
@@ -147,12 +152,8 @@ class Jobs:
             if record.final or left_s <= 0:
                 return record
             time.sleep(min(look_s, left_s))
-            look_s = min(1.5 * look_s, SLOWEST_LOOK_S)
+            look_s = min(_LOOKS_APART * look_s, SLOWEST_LOOK_S)
 
 
 def _path(job_id: str) -> str:
     return f"/v2/jobs/{quote(job_id, safe='')}"
-
-
-def _type(stored: httpx.Response) -> dict[str, str]:
-    return {"Content-Type": stored.headers.get("Content-Type", "")}

@@ -87,12 +87,13 @@ def _read_npz(path: Path, spec: TensorSpec) -> Array:
         if isinstance(arrays, np.ndarray):
             raise ValueError("it holds a single array, as .npy files do")
         names = list(arrays)
-        name = spec.name if spec.name in names else names[0] if len(names) == 1 else None
-        if name is None:
+        if len(names) == 1:
+            return _cast(arrays[names[0]], spec)
+        if spec.name not in names:
             raise ValueError(
                 f"no array is called {spec.name!r}; it has: {', '.join(names) or 'none'}"
             )
-        return _cast(arrays[name], spec)
+        return _cast(arrays[spec.name], spec)
 
 
 def _read_json(path: Path, spec: TensorSpec) -> Array:
@@ -130,12 +131,13 @@ def _take_rows(array: Array, match: re.Match[str], spec: TensorSpec) -> Array:
             f"input {spec.name!r}: {match['path']} holds one value, there are no rows to take"
         )
     start = int(match["start"] or 0)
-    stop = (int(match["stop"]) if match["stop"] else len(array)) if match["range"] else start + 1
-    if not match["range"] and start >= len(array):
+    if match["range"]:
+        return array[start : int(match["stop"]) if match["stop"] else None]
+    if start >= len(array):
         raise ShapeMismatch(
             f"input {spec.name!r}: {match['path']} has rows 0 to {len(array) - 1}, not {start}"
         )
-    return array[start:stop]
+    return array[start : start + 1]
 
 
 def _cast(array: Array, spec: TensorSpec) -> Array:
@@ -151,16 +153,15 @@ def _cast(array: Array, spec: TensorSpec) -> Array:
         if found.name == "BF16":
             return float32_to_bfloat16(array.astype(np.float32))
         cast = array.astype(found.numpy)
-    exact = np.array_equal(cast, array) if found.kind != "float" else _finite_alike(cast, array)
-    if not exact:
+    if found.kind == "float":  # may be rounded, but not become infinite
+        kept = np.array_equal(np.isfinite(cast), np.isfinite(array))
+    else:
+        kept = np.array_equal(cast, array)
+    if not kept:
         raise ValueOutOfRange(
             f"input {spec.name!r} has an array of {array.dtype} with values {spec.datatype} lacks"
         )
     return cast
-
-
-def _finite_alike(cast: Array, array: Array) -> bool:
-    return bool(np.array_equal(np.isfinite(cast), np.isfinite(array)))
 
 
 def _to_bytes(array: Array, spec: TensorSpec) -> Array:

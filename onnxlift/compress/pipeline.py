@@ -11,15 +11,15 @@ from onnxlift.compress.model.artifact import write_artifact
 from onnxlift.compress.recipes.presets import recipe, recipes
 from onnxlift.compress.recipes.recipe import FP32, Recipe
 from onnxlift.compress.recipes.traits import read_traits
-from onnxlift.compress.report.report import CandidateRow, Limit, NodeSensitivity, report_files
+from onnxlift.compress.report.report import report_files
+from onnxlift.compress.results import CandidateRow, Limit, NodeSensitivity
 from onnxlift.compress.search.choice import Goal, choose, usable
 from onnxlift.compress.search.outcome import Outcome, manifest_of, report_of
 from onnxlift.compress.search.prediction import Prediction, by_promise, predict, unpromising, worst
 from onnxlift.compress.search.preparation import Prepared, prepare
 from onnxlift.compress.search.run import Board, Heard, Progress, search
-from onnxlift.compress.search.sensitivity import rank
+from onnxlift.compress.search.sensitivity import int8_step, rank
 from onnxlift.compress.search.timing import measurements
-from onnxlift.compress.steps.matmul_int8 import MatMulInt8
 from onnxlift.config import Config, Model
 from onnxlift_runtime.errors import ConfigInvalid, RecipeInvalid
 
@@ -165,16 +165,10 @@ def _sensitivity(
         return ()
     heard(Progress("finding the sensitive nodes", 0, 3 * len(wanted), budget_s=budget))
     ground = prepared.bench.ground
-    rows, int8 = max(ground.batches), _rounded(wanted)
+    rows, int8 = max(ground.batches), int8_step(wanted)
     return rank(
         ground.workspace, prepared.source.proto, prepared.calibration, ground.output, rows, int8
     )
-
-
-def _rounded(wanted: Sequence[Recipe]) -> MatMulInt8:
-    """How most of the recipes round int8 weights: as the first that does it with compensation."""
-    found = (step for item in wanted for step in item.steps if isinstance(step, MatMulInt8))
-    return next((step for step in found if step.rounding == "compensated"), MatMulInt8())
 
 
 def _predictions(

@@ -11,7 +11,6 @@ from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
 from openapi_schema_validator import OAS30Validator
 
 from handlers import control
@@ -27,6 +26,7 @@ from onnxlift_runtime.jobs.lifecycle import Job, JobStatus, Payload, job_id
 from onnxlift_runtime.names import queue_name
 from onnxlift_runtime.settings import Settings
 from tests.support import builders
+from tests.support.runtime.cloud import one_at_a_time
 from tests.support.runtime.job_service import create_table
 from tests.support.runtime.serving import model_routes
 
@@ -70,7 +70,7 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    with mock_aws():
+    with one_at_a_time():
         dynamodb = boto3.client("dynamodb")
         create_table(dynamodb)
         for name, status in JOBS.items():

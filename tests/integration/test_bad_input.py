@@ -20,7 +20,7 @@ MIB = 2**20
 
 @pytest.fixture
 def client(service: RunningService) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service.url, timeout=30, trust_env=False) as opened:
+    with httpx.Client(base_url=service.url, timeout=120, trust_env=False) as opened:
         yield opened
 
 

@@ -53,7 +53,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 def infer(service: RunningService, model: str, rows: int) -> httpx.Response:
     tensor = {"name": "x", "datatype": "FP32", "shape": [rows, 2], "data": [7.0] * 2 * rows}
     return httpx.post(
-        f"{service.url}/v2/models/{model}/infer", json={"inputs": [tensor]}, timeout=30
+        f"{service.url}/v2/models/{model}/infer", json={"inputs": [tensor]}, timeout=120
     )
 
 
@@ -92,7 +92,7 @@ def test_an_unmodified_tritonclient_gets_its_answer_from_a_warm_worker(
 
 def test_a_model_on_the_gpu_answers_tensorflow_serving(service: RunningService) -> None:
     answer = httpx.post(
-        f"{service.url}/v1/models/large:predict", json={"instances": [[1, 2]]}, timeout=30
+        f"{service.url}/v1/models/large:predict", json={"instances": [[1, 2]]}, timeout=120
     )
 
     assert answer.json() == {"predictions": [[1, 2]]}
@@ -110,7 +110,7 @@ def test_a_request_too_large_for_lambda_is_worked_on_by_the_gpu_worker(
 ) -> None:
     answer = infer(service, "slow", 1_000)
     with Client(service.url) as client:
-        job = Jobs(client).wait(answer.json()["id"], timeout_s=30)
+        job = Jobs(client).wait(answer.json()["id"], timeout_s=120)
 
     assert answer.status_code == 202
     assert answer.headers["X-Onnxlift-Route"].startswith('gpu; reason="1,000 rows take about 640 s')

@@ -23,7 +23,7 @@ from onnxlift_runtime.jobservice.service import JobService
 from tests.integration.poisoned import POISON
 from tests.support import builders
 
-WITHIN_S = 100
+WITHIN_S = 180
 INNOCENT = 30
 SETTING = chaos.Chaos(jump_s=0, run_s=0.1, visibility_s=4, twice_every=1_000)
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from onnxlift.local import process
 from onnxlift.local.process import COMMAND, running_service, stop
 from onnxlift_runtime.errors import ServiceUnreachable
 from tests.integration.conftest import write_config
 from tests.support import builders
+from tests.support.surroundings import ignoring
 
-END_WITHIN_S = 10
+END_WITHIN_S = 60
 
 
 @pytest.fixture
@@ -70,14 +70,13 @@ def test_a_signal_ends_the_service_cleanly(
 
 
 def test_the_end_of_the_terminal_does_not_end_the_service_under_nohup(
-    config_path: Path, monkeypatch: pytest.MonkeyPatch
+    config_path: Path,
 ) -> None:
-    monkeypatch.setattr(process, "COMMAND", ("nohup", *COMMAND))
-
-    with running_service(config_path, ["--quiet"]) as service:
+    with ignoring(signal.SIGHUP), running_service(config_path, ["--quiet"]) as service:
         service.process.send_signal(signal.SIGHUP)
         answer = httpx.get(service.url + "/v2")
-        ended = stop(service.process)
+        service.process.send_signal(signal.SIGTERM)
+        ended = service.process.wait(END_WITHIN_S)
 
     assert answer.status_code == 200
     assert ended == 0
@@ -104,7 +103,7 @@ def test_a_port_in_use_is_one_clear_line(config_path: Path) -> None:
             [*COMMAND, "-c", str(config_path), "--port", port],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
 
@@ -156,7 +155,7 @@ def test_a_model_that_cannot_be_placed_is_one_line(config_path: Path) -> None:
         [*COMMAND, "-c", str(config_path), "--port", "0"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 
@@ -169,7 +168,7 @@ def test_a_configuration_that_is_not_there_is_exit_code_2(tmp_path: Path) -> Non
         [*COMMAND, "-c", str(tmp_path / "onnxlift.toml")],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 

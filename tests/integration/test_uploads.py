@@ -14,7 +14,7 @@ from onnxlift.local.process import RunningService, running_service
 from tests.integration.conftest import write_config
 from tests.support import builders
 
-WITHIN_S = 60
+WITHIN_S = 180
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import onnxruntime as ort
 from onnxlift_runtime.errors import SamplesInvalid
 
 MASK: Final = "attention_mask"
-_ROWS: Final = 32
+_ROWS: Final = 32  # a run's inner values must fit into memory
 
 
 def observe(
@@ -45,20 +45,27 @@ def feeds(
     fixed = inputs[0].type.tensor_type.shape.dim[0].dim_value
     step = fixed or rows or (1 if MASK in names else _ROWS)
     count = len(samples[names[0]])
-    for start in range(0, count - count % step if fixed else count, step):
+    if fixed:
+        count -= count % step  # a fixed batch takes no smaller run
+    for start in range(0, count, step):
         yield unpadded({name: samples[name][start : start + step] for name in names})
 
 
 def unpadded(feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Cut the columns no row attends to from every input as wide as ``attention_mask``."""
     mask = feed.get(MASK)
-    if mask is None or mask.ndim != 2 or not mask.any():
+    if mask is None or not (width := _attended_width(mask)):
         return dict(feed)
-    last = int(np.flatnonzero(mask.any(axis=0))[-1]) + 1
     return {
-        name: value[:, :last] if value.shape[:2] == mask.shape else value
+        name: value[:, :width] if value.shape[:2] == mask.shape else value
         for name, value in feed.items()
     }
+
+
+def _attended_width(mask: np.ndarray) -> int:
+    """The columns up to the last one that a row attends to; 0 where the mask tells of none."""
+    attended = np.flatnonzero(mask.any(axis=0)) if mask.ndim == 2 else np.empty(0)
+    return int(attended[-1]) + 1 if len(attended) else 0
 
 
 def _exposed(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:

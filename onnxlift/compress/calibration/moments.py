@@ -13,7 +13,7 @@ import onnx
 from onnxlift.compress.calibration.activations import observe
 from onnxlift.compress.quantization.rounding import compensation
 
-_GATHERED: Final = 2048
+_GATHERED: Final = 2048  # rows: enough for a matrix product to run at full speed
 _FACTORS: Final = 4  # are kept: weights that read the same value come one after the other
 
 
@@ -32,14 +32,12 @@ class Moments:
         *,
         int8_noise: bool,
     ) -> None:
-        self._model, self._values, self._samples, self._int8_noise = (
-            model,
-            values,
-            samples,
-            int8_noise,
-        )
+        self._model, self._values, self._samples = model, values, samples
+        self._int8_noise = int8_noise
         self._moments: dict[str, np.ndarray] = {}
         self._factors: dict[str, np.ndarray] = {}
+        # Held while a value is computed: a second thread that asks waits, and does not compute it
+        # again.
         self._lock = Lock()
 
     def of(self, value: str) -> tuple[np.ndarray, np.ndarray]:

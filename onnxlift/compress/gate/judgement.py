@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxlift.compress.gate.metrics import cosines, estimate
 from onnxlift.compress.model.samples import Array
-from onnxlift.compress.report.report import Agreement, CandidateRow, Figure, Limit
+from onnxlift.compress.results import Agreement, CandidateRow, Figure, Limit
 from onnxlift.config import ERROR_METRICS
 from onnxlift.config import Quality as Conditions
 from onnxlift_runtime.errors import QualityGateFailed

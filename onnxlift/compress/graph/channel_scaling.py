@@ -30,11 +30,11 @@ def move_channels(
     what they saw.
     """
     names = {reader.name for reader in readers}
-    move, edits = _Move(factor, shift), None
-    if {
-        node.name for node in graph.consumers.get(value, [])
-    } == names and value not in graph.outputs:
-        edits = _fold(graph, value, move)
+    move = _Move(factor, shift)
+    consumers = {node.name for node in graph.consumers.get(value, [])}
+    alone = consumers == names and value not in graph.outputs
+    # Edits are collected first and made last, so that a fold that fails halfway changes nothing.
+    edits = _fold(graph, value, move) if alone else None
     if edits is None:
         _insert(graph, value, names, move, readers[0].weight.dtype)
         return
@@ -63,22 +63,22 @@ def _fold(graph: Graph, value: str, move: _Move) -> list[_Edit] | None:
     node = graph.producers.get(value)
     if node is None:
         return None
-    if (
-        node.op_type == "LayerNormalization"
-        and attributes(node).get("axis", -1) == -1
-        and len(node.input) == 3
-    ):
-        return [
-            _edit(graph, node, 1, _Move(move.factor, move.shift * 0)),
-            _edit(graph, node, 2, move),
-        ]
-    if node.op_type == "Reshape":
-        return _fold_attention(graph, node, move)
-    if node.op_type == "Add":
-        return _fold_bias(graph, node, move)
-    if node.op_type in _HOMOGENEOUS and not move.shift.any():
-        return _fold_source(graph, node.input[0], move)
-    return _fold_projection(graph, node, move)
+    match node.op_type:
+        case "LayerNormalization" if len(node.input) == 3 and _is_over_last_axis(node):
+            scaled = _Move(move.factor, move.shift * 0)
+            return [_edit(graph, node, 1, scaled), _edit(graph, node, 2, move)]
+        case "Reshape":
+            return _fold_attention(graph, node, move)
+        case "Add":
+            return _fold_bias(graph, node, move)
+        case operator if operator in _HOMOGENEOUS and not move.shift.any():
+            return _fold_source(graph, node.input[0], move)
+        case _:
+            return _fold_projection(graph, node, move)
+
+
+def _is_over_last_axis(node: onnx.NodeProto) -> bool:
+    return bool(attributes(node).get("axis", -1) == -1)
 
 
 def _fold_source(graph: Graph, value: str, move: _Move) -> list[_Edit] | None:
@@ -99,19 +99,16 @@ def _fold_bias(graph: Graph, node: onnx.NodeProto, move: _Move) -> list[_Edit] |
 
 
 def _fold_projection(graph: Graph, node: onnx.NodeProto, move: _Move) -> list[_Edit] | None:
-    found = next((item for item in graph.projections() if item.name == node.name), None)
-    if found is None or found.weight.shape[1] != len(move.factor):
+    projection = next((item for item in graph.projections() if item.name == node.name), None)
+    if projection is None or projection.weight.shape[1] != len(move.factor):
         return None
-    projection = found
     edits: list[_Edit] = [lambda: graph.set_weight(projection, projection.weight * move.factor)]
     if projection.bias_name is None:
         return None if move.shift.any() else edits
     bias = graph.constant(projection.bias_name)
-    return (
-        [*edits, _edit(graph, node, 2, move)]
-        if bias is not None and bias.shape == move.factor.shape
-        else None
-    )
+    if bias is None or bias.shape != move.factor.shape:
+        return None
+    return [*edits, _edit(graph, node, 2, move)]
 
 
 def _fold_attention(graph: Graph, merge: onnx.NodeProto, move: _Move) -> list[_Edit] | None:
@@ -158,8 +155,7 @@ def _edit(graph: Graph, node: onnx.NodeProto, position: int, move: _Move) -> _Ed
     def edit() -> None:
         array = graph.constant(node.input[position])
         assert array is not None
-        graph.set_constant(
-            node.input[position], ((array - move.shift) * move.factor).astype(array.dtype), [node]
-        )
+        moved = ((array - move.shift) * move.factor).astype(array.dtype)
+        graph.set_constant(node.input[position], moved, [node])
 
     return edit

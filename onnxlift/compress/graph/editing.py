@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from onnxlift.compress.graph.ordering import in_topological_order, read_names
 from onnxlift_runtime.errors import RecipeInvalid
 
 MICROSOFT: Final = "com.microsoft"
@@ -73,8 +74,9 @@ class Graph:
         self.producers: dict[str, onnx.NodeProto] = {}
         self.consumers: dict[str, list[onnx.NodeProto]] = {}
         for node in self.nodes:
-            self.producers.update({name: node for name in node.output if name})
-            for name in dict.fromkeys(name for name in node.input if name):
+            self.producers |= dict.fromkeys(filter(None, node.output), node)
+            # A node that reads a value twice is one consumer; "" stands for an input left out.
+            for name in dict.fromkeys(filter(None, node.input)):
                 self.consumers.setdefault(name, []).append(node)
 
     def constant(self, name: str) -> np.ndarray | None:
@@ -122,8 +124,9 @@ class Graph:
         name = _free(outputs[0], self._node_names)
         node = helper.make_node(operator, inputs, outputs, name=name, domain=domain, **attributes)
         self.model.graph.node.append(node)
-        if domain:
-            self._import(domain, 1)
+        imported = {item.domain for item in self.model.opset_import}
+        if domain and domain not in imported:
+            self.model.opset_import.append(helper.make_opsetid(domain, 1))
         return self.model.graph.node[-1]  # type: ignore[no-any-return]
 
     def remove_node(self, name: str) -> None:
@@ -154,11 +157,8 @@ class Graph:
         if array is None or array.ndim != 2 or array.dtype != np.float32:
             return None
         found = attributes(node)
-        if (
-            found.get("alpha", 1.0) != 1.0
-            or found.get("beta", 1.0) != 1.0
-            or found.get("transA", 0)
-        ):
+        scaled = found.get("alpha", 1.0) != 1.0 or found.get("beta", 1.0) != 1.0
+        if scaled or found.get("transA", 0):
             return None
         transposed = bool(found.get("transB", 0))
         bias = node.input[2] if len(node.input) > 2 else None
@@ -205,20 +205,17 @@ class Graph:
     def _bias_after(self, projection: Projection) -> tuple[onnx.NodeProto | None, int]:
         """The Add that alone reads the projection, and which of its inputs is the constant."""
         readers = self.consumers.get(projection.output, [])
-        if (
-            len(readers) == 1
-            and readers[0].op_type == "Add"
-            and projection.output not in self.outputs
-        ):
-            return readers[0], 1 - list(readers[0].input).index(projection.output)
-        return None, 0
+        alone = len(readers) == 1 and projection.output not in self.outputs
+        if not alone or readers[0].op_type != "Add":
+            return None, 0
+        return readers[0], 1 - list(readers[0].input).index(projection.output)
 
     def finish(self) -> onnx.ModelProto:
         """Sort the nodes, drop constants nobody reads, and hand out the changed copy."""
-        ordered = _sorted(self.nodes)
+        ordered = in_topological_order(self.nodes)
         del self.model.graph.node[:]
         self.model.graph.node.extend(ordered)
-        used = set(_read_names(self.model.graph)) | self.outputs
+        used = set(read_names(self.model.graph)) | self.outputs
         kept = [tensor for tensor in self.model.graph.initializer if tensor.name in used]
         del self.model.graph.initializer[:]
         self.model.graph.initializer.extend(kept)
@@ -231,10 +228,6 @@ class Graph:
         self.model.graph.input.extend(declared)
         del self.model.graph.value_info[:]
         return self.model
-
-    def _import(self, domain: str, version: int) -> None:
-        if all(item.domain != domain for item in self.model.opset_import):
-            self.model.opset_import.append(helper.make_opsetid(domain, version))
 
 
 R = TypeVar("R", bound=Reader)
@@ -263,44 +256,3 @@ def _free(wish: str, taken: set[str]) -> str:
         name = f"{wish}_{count}"
     taken.add(name)
     return name
-
-
-def _read_names(graph: onnx.GraphProto) -> Iterator[str]:
-    """Every value name that a node of the graph or of a graph inside it reads."""
-    for node in graph.node:
-        yield from node.input
-        for item in node.attribute:
-            for inner in [item.g, *item.graphs]:
-                yield from _read_names(inner)
-                yield from (value.name for value in inner.output)
-
-
-def _sorted(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """Topological order that keeps the given order wherever it is already right (depth first from
-    each node).
-    """
-    producers = {name: index for index, node in enumerate(nodes) for name in node.output if name}
-    done: set[int] = set()
-    ordered: list[onnx.NodeProto] = []
-    for start in range(len(nodes)):
-        stack = [(start, False)]
-        while stack:
-            index, ready = stack.pop()
-            if ready:
-                ordered.append(nodes[index])
-            elif index not in done:
-                done.add(index)
-                stack.append((index, True))
-                needed = (producers[name] for name in _needs(nodes[index]) if name in producers)
-                stack.extend(
-                    (other, False) for other in reversed(list(needed)) if other not in done
-                )
-    return ordered
-
-
-def _needs(node: onnx.NodeProto) -> Iterator[str]:
-    """What a node reads itself or in a graph inside it."""
-    yield from node.input
-    for item in node.attribute:
-        for inner in [item.g, *item.graphs]:
-            yield from _read_names(inner)

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
 import onnx
 from onnx import TensorProto
 
@@ -74,40 +73,42 @@ def merge_attention(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _is_foreign(graph: Graph) -> bool:
     """The kernel knows float32 alone, and graphs inside nodes may read what would be taken away."""
-    halves = {
+    halves = frozenset(
         tensor.name
         for tensor in graph.model.graph.initializer
         if tensor.data_type == TensorProto.FLOAT16
-    }
-    computed = any(
-        halves.intersection(node.input) for node in graph.nodes if node.op_type != _LOOKUP
     )
-    return computed or any(
-        item.HasField("g") or item.graphs for node in graph.nodes for item in node.attribute
-    )
+    return any(_holds_graph(node) or _computes_with(node, halves) for node in graph.nodes)
+
+
+def _holds_graph(node: onnx.NodeProto) -> bool:
+    return any(item.HasField("g") or item.graphs for item in node.attribute)
+
+
+def _computes_with(node: onnx.NodeProto, names: frozenset[str]) -> bool:
+    return node.op_type != _LOOKUP and not names.isdisjoint(node.input)
 
 
 def _match(graph: Graph, softmax: onnx.NodeProto) -> _Attention | None:
-    mix, back = _sole_reader(graph, softmax, "MatMul"), None
-    if (
-        mix is not None
-        and mix.input[0] == softmax.output[0]
-        and attributes(softmax).get("axis", -1) in (-1, 3)
-    ):
-        back = _sole_reader(graph, mix, "Transpose")
-    merge = (
-        None if back is None or not _turns(back, _SPLIT) else _sole_reader(graph, back, "Reshape")
-    )
-    masked = graph.producers.get(softmax.input[0])
-    if mix is None or merge is None or masked is None or masked.op_type != "Add":
+    """The attention around a Softmax over the keys, where all around it is as expected."""
+    mix = _sole_reader(graph, softmax, "MatMul")
+    over_keys = attributes(softmax).get("axis", -1) in (-1, 3)
+    if mix is None or mix.input[0] != softmax.output[0] or not over_keys:
         return None
+    back = _sole_reader(graph, mix, "Transpose")
+    if back is None or not _turns(back, _SPLIT):
+        return None
+    merge = _sole_reader(graph, back, "Reshape")
+    masked = _made_by(graph, softmax.input[0], "Add")
+    if merge is None or masked is None:
+        return None
+    value = _heads(graph, mix.input[1], _SPLIT)
     for scores, mask in (masked.input, reversed(masked.input)):
         product, scale = _scaled(graph, scores)
         known = _mask(graph, mask)
         if product is None or known is None:
             continue
-        query, key = _heads(graph, product.input[0], (_SPLIT,)), _key(graph, product.input[1])
-        value = _heads(graph, mix.input[1], (_SPLIT,))
+        query, key = _heads(graph, product.input[0], _SPLIT), _key(graph, product.input[1])
         if query and key and value and _merges(graph, merge, query) and _alike(query, key, value):
             return _Attention(query, key, value, scale, known, merge.output[0])
     return None
@@ -118,34 +119,48 @@ def _scaled(graph: Graph, scores: str) -> tuple[onnx.NodeProto | None, float]:
     node = graph.producers.get(scores)
     if node is None or node.op_type == "MatMul":
         return node, 1.0
-    number = graph.constant(node.input[1]) if node.op_type in ("Mul", "Div") else None
-    product = graph.producers.get(node.input[0])
-    if number is None or number.size != 1 or product is None or product.op_type != "MatMul":
+    factor = _factor(graph, node)
+    if factor is None:
         return None, 1.0
-    return product, 1 / number.item() if node.op_type == "Div" else number.item()
+    product = _made_by(graph, node.input[0], "MatMul")
+    return product, 1.0 if product is None else factor
+
+
+def _factor(graph: Graph, node: onnx.NodeProto) -> float | None:
+    """The number by which a Mul or Div multiplies its first input; None for any other node."""
+    if node.op_type not in ("Mul", "Div"):
+        return None
+    number = _number(graph, node.input[1])
+    return 1 / number if number is not None and node.op_type == "Div" else number
 
 
 def _key(graph: Graph, value: str) -> _Heads | None:
     """Key heads come turned at once, or split like the others and then turned."""
-    node = graph.producers.get(value)
-    if node is not None and node.op_type == "Transpose" and _turns(node, _TURN):
-        return _heads(graph, node.input[0], (_SPLIT,))
-    return _heads(graph, value, (_SPLIT_KEY,))
+    split = _before_turn(graph, value, _TURN)
+    if split is not None:
+        return _heads(graph, split, _SPLIT)
+    return _heads(graph, value, _SPLIT_KEY)
 
 
-def _heads(graph: Graph, value: str, orders: Sequence[tuple[int, ...]]) -> _Heads | None:
-    node = graph.producers.get(value)
-    if (
-        node is None
-        or node.op_type != "Transpose"
-        or not any(_turns(node, order) for order in orders)
-    ):
-        return None
-    split = graph.producers.get(node.input[0])
-    if split is None or split.op_type != "Reshape":
+def _heads(graph: Graph, value: str, order: tuple[int, ...]) -> _Heads | None:
+    whole = _before_turn(graph, value, order)
+    split = None if whole is None else _made_by(graph, whole, "Reshape")
+    if split is None:
         return None
     tail = _shape_tail(graph, split.input[1], 4, 2)
     return _Heads(split.input[0], *tail) if tail is not None and min(tail) > 0 else None
+
+
+def _before_turn(graph: Graph, value: str, order: tuple[int, ...]) -> str | None:
+    """What a Transpose of this order made the value of."""
+    node = _made_by(graph, value, "Transpose")
+    return str(node.input[0]) if node is not None and _turns(node, order) else None
+
+
+def _made_by(graph: Graph, value: str, operator: str) -> onnx.NodeProto | None:
+    """The node that made the value, where it is one of this operator."""
+    node = graph.producers.get(value)
+    return node if node is not None and node.op_type == operator else None
 
 
 def _merges(graph: Graph, merge: onnx.NodeProto, heads: _Heads) -> bool:
@@ -158,31 +173,26 @@ def _alike(query: _Heads, key: _Heads, value: _Heads) -> bool:
 
 
 def _shape_tail(graph: Graph, name: str, length: int, count: int) -> tuple[int, ...] | None:
-    """The last ``count`` numbers of a shape of ``length``, which is a constant or put together from
-    numbers.
-    """
+    """The last ``count`` numbers of a shape of ``length``; None where one of them is computed."""
+    numbers = _shape_numbers(graph, name)
+    tail = [int(number) for number in numbers[-count:] if number is not None]
+    return tuple(tail) if len(numbers) == length and len(tail) == count else None
+
+
+def _shape_numbers(graph: Graph, name: str) -> Sequence[float | None]:
+    """The numbers of a constant shape, or of one that a Concat puts together."""
     shape, node = graph.constant(name), graph.producers.get(name)
-    if (
-        shape is None
-        and node is not None
-        and node.op_type == "Concat"
-        and len(node.input) == length
-    ):
-        parts = [graph.constant(item) for item in node.input[-count:]]
-        return (
-            tuple(int(part.item()) for part in parts if part is not None)
-            if all(map(_is_one, parts))
-            else None
-        )
-    return (
-        None
-        if shape is None or len(shape) != length
-        else tuple(int(number) for number in shape[-count:])
-    )
+    if shape is not None:
+        return shape.ravel().tolist()  # type: ignore[no-any-return]
+    if node is None or node.op_type != "Concat":
+        return ()
+    return [_number(graph, item) for item in node.input]
 
 
-def _is_one(part: np.ndarray | None) -> bool:
-    return part is not None and part.size == 1
+def _number(graph: Graph, name: str) -> float | None:
+    """The one number of a constant; None for what is computed or has more."""
+    array = graph.constant(name)
+    return array.item() if array is not None and array.size == 1 else None
 
 
 def _mask(graph: Graph, value: str) -> _Mask | None:
@@ -190,33 +200,29 @@ def _mask(graph: Graph, value: str) -> _Mask | None:
     spread over heads.
     """
     value, outer = _unspread(graph, value)
-    found = _with_number(graph, value, "Mul")
-    if found is None or found[1] > _FAR_BELOW:
+    absent, below = _times_number(graph, value)
+    if absent is None or absent.op_type != "Sub" or below > _FAR_BELOW:
         return None
-    absent = graph.producers.get(found[0])
-    one = (
-        graph.constant(absent.input[0]) if absent is not None and absent.op_type == "Sub" else None
-    )
-    if absent is None or one is None or one.size != 1 or one.item() != 1:
+    if _number(graph, absent.input[0]) != 1:
         return None
     source, inner = _unspread(graph, absent.input[1])
     flat = any(
         item.name == source and len(item.type.tensor_type.shape.dim) == 2
         for item in graph.model.graph.input
     )
-    return _Mask(source, found[1]) if flat and sorted(inner + outer) == [1, 2] else None
+    return _Mask(source, below) if flat and sorted(inner + outer) == [1, 2] else None
 
 
-def _with_number(graph: Graph, value: str, operator: str) -> tuple[str, float] | None:
-    """The value and the one number that ``operator`` makes ``value`` of."""
-    node = graph.producers.get(value)
-    if node is None or node.op_type != operator:
-        return None
-    for position in (0, 1):
-        number = graph.constant(node.input[position])
-        if number is not None and number.size == 1:
-            return node.input[1 - position], float(number.item())
-    return None
+def _times_number(graph: Graph, value: str) -> tuple[onnx.NodeProto | None, float]:
+    """What made the value that a Mul multiplies with one number, and that number."""
+    node = _made_by(graph, value, "Mul")
+    if node is None:
+        return None, 1.0
+    for factor, other in (node.input, reversed(node.input)):
+        number = _number(graph, factor)
+        if number is not None:
+            return graph.producers.get(other), float(number)
+    return None, 1.0
 
 
 def _unspread(graph: Graph, value: str) -> tuple[str, list[int]]:

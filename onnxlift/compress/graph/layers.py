@@ -64,17 +64,7 @@ def layers(graph: Graph, exclude: Iterable[str] = ()) -> Iterator[Layer]:
     skipped = set(exclude)
     projections = {item.name: item for item in graph.projections(skipped)}
     for node in graph.nodes:
-        if (
-            node.name in skipped
-            or node.op_type not in _OPERATORS
-            or node.domain not in ("", "ai.onnx")
-        ):
-            continue
-        if (
-            len(graph.consumers[node.input[1]]) > 1
-            or node.input[1] in graph.outputs
-            or node.input[0] == node.input[1]
-        ):
+        if node.name in skipped or not _owns_weight(graph, node):
             continue
         if node.name in projections:
             item = projections[node.name]
@@ -84,6 +74,15 @@ def layers(graph: Graph, exclude: Iterable[str] = ()) -> Iterator[Layer]:
             if array.dtype == np.float32 and array.ndim > 2:
                 weight = array.reshape(groups, len(array) // groups, -1).transpose(0, 2, 1)
                 yield _layer(graph, node, weight, kernel=array.shape[2:])
+
+
+def _owns_weight(graph: Graph, node: onnx.NodeProto) -> bool:
+    """Whether a layer's node alone reads its second input, and only there."""
+    if node.op_type not in _OPERATORS or node.domain not in ("", "ai.onnx"):
+        return False
+    value, weight = node.input[:2]
+    readers = graph.consumers[weight]
+    return len(readers) == 1 and weight not in graph.outputs and value != weight
 
 
 def _layer(
@@ -125,16 +124,13 @@ def store(
     The intercept takes the place of the layer's own bias, or is added to that of the Add behind it.
     """
     replace(graph, graph.node(layer.name), 1, layer.stored(weight))
-    if layer.bias is not None and intercept is not None:
-        holder, position = graph.node(layer.bias[0]), layer.bias[1]
-        old = graph.constant(holder.input[position])
-        assert old is not None
-        replace(
-            graph,
-            holder,
-            position,
-            (intercept + old * (holder.name != layer.name)).astype(old.dtype),
-        )
+    if layer.bias is None or intercept is None:
+        return
+    holder, position = graph.node(layer.bias[0]), layer.bias[1]
+    old = graph.constant(holder.input[position])
+    assert old is not None
+    bias = intercept if holder.name == layer.name else intercept + old
+    replace(graph, holder, position, bias.astype(old.dtype))
 
 
 def replace(graph: Graph, node: onnx.NodeProto, position: int, array: np.ndarray) -> None:
@@ -142,11 +138,9 @@ def replace(graph: Graph, node: onnx.NodeProto, position: int, array: np.ndarray
     old = node.input[position]
     graph.set_constant(old, array, [node])
     producer = graph.producers.get(old)
-    if (
-        producer is not None
-        and old not in graph.consumers
-        and old not in graph.outputs | read_inside(graph.nodes)
-    ):
+    if producer is None or old in graph.consumers:
+        return
+    if old not in graph.outputs | read_inside(graph.nodes):
         graph.remove_node(producer.name)
 
 
@@ -173,10 +167,8 @@ def expose_rows(
     dilations.
     """
     graph = Graph(model)
-    names = [
-        _input_rows(graph, layer) if side == "inputs" else _output_rows(graph, layer)
-        for layer in found
-    ]
+    rows = _input_rows if side == "inputs" else _output_rows
+    names = [rows(graph, layer) for layer in found]
     _stop_at(graph, names)
     return graph.finish(), names
 

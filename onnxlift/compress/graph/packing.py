@@ -27,6 +27,7 @@ _WORTH_MAPPING_BYTES: Final = 4 * 2**20
 # onnxruntime resolves the path of every tensor that lies beside the graph, so small ones stay
 # inside.
 _SMALLEST_MAPPED_BYTES: Final = 2**16
+# A cache line, and the widest vector of AVX-512.
 _ALIGNMENT: Final = 64
 # The layout of convolutions (NCHWc, NHWC) belongs to the CPU that serves, so it cannot be chosen
 # ahead.
@@ -35,7 +36,7 @@ _LAYOUT_OPERATORS: Final = frozenset(
 )
 # onnxruntime's fused kernel runs slower on CPUs than the Add and LayerNormalization it replaces.
 _SLOWER_FUSED: Final = ("SkipLayerNormFusion",)
-_ERRORS_ONLY: Final = 3
+_ERRORS_ONLY: Final = 3  # onnxruntime's severities: 2 is warning, 3 error
 
 
 @dataclass(frozen=True)

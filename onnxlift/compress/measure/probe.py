@@ -17,10 +17,10 @@ import numpy as np
 import onnxruntime as ort
 
 from onnxlift_runtime.dataplane.session import Session
-from onnxlift_runtime.manifest import Manifest
+from onnxlift_runtime.manifest import Manifest, TensorSpec
 from onnxlift_runtime.tensors.arrays import Array
 
-WARM_UPS: Final = 3
+WARM_UPS: Final = 3  # caches fill, and onnxruntime plans its memory on the first run
 FEWEST_RUNS: Final = 5
 MOST_RUNS: Final = 300
 
@@ -54,20 +54,21 @@ def peak_memory_mb() -> float:
     """
     try:
         status = Path("/proc/self/status").read_text("ascii", "replace")
-        return (
-            float(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
-            / 1024
-        )
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+        return float(line.split()[1]) / 1024
     except (OSError, StopIteration):
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / 2**20 if sys.platform == "darwin" else peak / 1024
+        return peak / 2**20 if sys.platform == "darwin" else peak / 1024  # bytes there, else KiB
 
 
 def _samples(path: str, manifest: Manifest) -> dict[str, Array]:
     with np.load(path, allow_pickle=False) as file:
-        arrays = {spec.name: file[spec.name] for spec in manifest.inputs}
-    text = {spec.name for spec in manifest.inputs if spec.datatype == "BYTES"}
-    return {name: array.astype(object) if name in text else array for name, array in arrays.items()}
+        return {spec.name: _restored(file[spec.name], spec) for spec in manifest.inputs}
+
+
+def _restored(array: Array, spec: TensorSpec) -> Array:
+    """Text is stored as fixed-width bytes, and a model takes objects."""
+    return array.astype(object) if spec.datatype == "BYTES" else array
 
 
 def _rows(samples: Mapping[str, Array], rows: int) -> dict[str, Array]:

@@ -15,6 +15,7 @@ from onnxlift_runtime.manifest import MANIFEST_NAME, FileEntry, Manifest, file_s
 
 # One level deeper than an artifact, so that nobody who lists artifacts finds a half-written one.
 WRITING: Final = ".writing"
+# Linux's constants for renameat2: paths from the working directory, and trade both names.
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
 
@@ -54,7 +55,7 @@ def write_artifact(
             _flush(staging / name)
         (staging / MANIFEST_NAME).write_text(manifest.to_json(), "utf-8")
         _flush(staging / MANIFEST_NAME)
-        _flush(staging)
+        _flush(staging)  # a rename may reach the disk before what it names
         _take_place(staging, target, aside)
         _flush(target.parent)
     except OSError as error:

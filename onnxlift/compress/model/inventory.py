@@ -2,6 +2,7 @@
 layer it lies.
 """
 
+import itertools
 import math
 import re
 from collections import Counter
@@ -11,7 +12,7 @@ from typing import Final
 
 import onnx
 
-from onnxlift.compress.report.report import LayerSize
+from onnxlift.compress.results import LayerSize
 
 # Names that exporters make up for weights, and what steps and quantizers add to the names they were
 # given.
@@ -57,12 +58,11 @@ def layer_sizes(before: onnx.ModelProto, after: onnx.ModelProto) -> tuple[LayerS
     """Bytes by layer and operator in two forms of one model, the largest first."""
     old, new = _sizes(before), _sizes(after)
     found = (LayerSize(*key, old[key], new[key]) for key in {**old, **new})
-    return tuple(
-        sorted(
-            found,
-            key=lambda item: (-max(item.before_bytes, item.after_bytes), item.layer, item.operator),
-        )
-    )
+
+    def largest_first(item: LayerSize) -> tuple[int, str, str]:
+        return -max(item.before_bytes, item.after_bytes), item.layer, item.operator
+
+    return tuple(sorted(found, key=largest_first))
 
 
 def layer_name(weight: str, node: str = "") -> str:
@@ -92,21 +92,17 @@ def data_bytes(tensor: onnx.TensorProto) -> int:
     or type unknown.
     """
     if tensor.data_type == onnx.TensorProto.STRING:
-        return int(sum(len(text) for text in tensor.string_data))
+        return sum(map(len, tensor.string_data))
     bits = _BITS.get(datatype(tensor))
-    if bits is None or any(size < 0 for size in tensor.dims):
+    if bits is None or min(tensor.dims, default=0) < 0:
         raise ValueError(f"its datatype is {datatype(tensor)} and its shape {list(tensor.dims)}")
-    return (math.prod(int(size) for size in tensor.dims) * bits + 7) // 8
+    return (math.prod(tensor.dims) * bits + 7) // 8
 
 
 def datatype(tensor: onnx.TensorProto) -> str:
     """ONNX's name of a tensor's datatype, or its number where it has none."""
-    kinds = onnx.TensorProto.DataType
-    return (
-        str(kinds.Name(tensor.data_type))
-        if tensor.data_type in kinds.values()
-        else str(tensor.data_type)
-    )
+    kinds, number = onnx.TensorProto.DataType, tensor.data_type
+    return str(kinds.Name(number)) if number in kinds.values() else str(number)
 
 
 def _sizes(model: onnx.ModelProto) -> Counter[tuple[str, str]]:
@@ -129,13 +125,12 @@ def _graph_weights(graph: onnx.GraphProto) -> Iterator[Weight]:
 
 def _constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
     """Tensors of Constant nodes under the names they give out."""
-    return {
-        node.output[0]: item.t
-        for node in graph.node
-        if node.op_type == "Constant" and node.output
-        for item in node.attribute
-        if item.name == "value"
-    }
+    constants: dict[str, onnx.TensorProto] = {}
+    for node in graph.node:
+        if node.op_type == "Constant":
+            tensors = [item.t for item in node.attribute if item.name == "value"]
+            constants.update(zip(node.output, tensors, strict=False))  # others hold no tensor
+    return constants
 
 
 def _readers(graph: onnx.GraphProto) -> dict[str, list[tuple[onnx.NodeProto, int]]]:
@@ -163,6 +158,4 @@ def _parts(name: str) -> list[str]:
     it.
     """
     parts = [part for part in re.split(r"[/.]", _ADDED.sub("", name)) if part]
-    return [
-        part for position, part in enumerate(parts) if not position or part != parts[position - 1]
-    ]
+    return [part for part, _ in itertools.groupby(parts)]

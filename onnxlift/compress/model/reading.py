@@ -3,7 +3,7 @@ for it.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PureWindowsPath
@@ -18,6 +18,7 @@ from onnxlift_runtime.errors import ModelRefused
 
 DOMAINS: Final = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 _EXPORT: Final = "; export it to ONNX first"
+_LFS_POINTER: Final = b"version https://git-lfs"
 # By their first bytes and where those stand.
 _FOREIGN: Final = {
     (0, b"PK\x03\x04"): f"a zip archive, such as PyTorch or Keras write{_EXPORT}",
@@ -28,12 +29,14 @@ _FOREIGN: Final = {
     (4, b"TFL3"): f"a TensorFlow Lite model{_EXPORT}",
     (0, b"GGUF"): f"a model in GGUF format{_EXPORT}",
     (6, b'\0\0{"'): f"a safetensors file: weights without a graph{_EXPORT}",
-    (
-        0,
-        b"version https://git-lfs",
-    ): "a pointer of Git LFS; fetch the file itself with `git lfs pull`",
+    (0, _LFS_POINTER): "a pointer of Git LFS; fetch the file itself with `git lfs pull`",
     (0, b"\x1f\x8b"): "compressed with gzip; unpack it first",
     (0, b"<"): "a page or an XML file, perhaps a download that failed; an ONNX model was expected",
+}
+
+_HOLDS: Final[dict[str, Callable[[Any], bool]]] = {
+    "message": lambda field: field.message_type is not None,
+    "text": lambda field: field.type == field.TYPE_STRING,
 }
 
 M = TypeVar("M")
@@ -74,11 +77,9 @@ def read_source(path: Path) -> SourceModel:
     graph = _checked(path, content)
     try:
         load_external_data_for_model(graph.proto, str(path.parent))
-        inlined = (
-            onnx.inliner.inline_local_functions(graph.proto)
-            if graph.proto.functions
-            else graph.proto
-        )
+        inlined = graph.proto
+        if graph.proto.functions:
+            inlined = onnx.inliner.inline_local_functions(graph.proto)
     except Exception as error:  # onnx's loader and inliner share no error class
         raise _invalid(path, error) from error
     digest = hashlib.sha256(content)
@@ -130,14 +131,7 @@ def _fields(descriptor: Any, kind: Literal["message", "text"]) -> tuple[str, ...
     """The fields that hold messages or text; the others may hold gigabytes, which are best not
     touched.
     """
-    fields = descriptor.fields
-    return tuple(
-        field.name
-        for field in fields
-        if (
-            field.message_type is not None if kind == "message" else field.type == field.TYPE_STRING
-        )
-    )
+    return tuple(field.name for field in descriptor.fields if _HOLDS[kind](field))
 
 
 def _content(path: Path) -> bytes:
@@ -164,27 +158,25 @@ def _checked(path: Path, content: bytes) -> GraphFile:
     messages = list(_messages(proto))
     _check_text(path, messages)
     tensors = [item for item in messages if isinstance(item, onnx.TensorProto)]
+    nodes = [item for item in messages if isinstance(item, onnx.NodeProto)]
     _check_sizes(path, tensors)
-    beside = tuple(
-        sorted({_checked_location(path, tensor) for tensor in tensors if _is_external(tensor)})
-    )
-    _check_operators(path, proto, messages)
+    external = [item for item in tensors if item.data_location == onnx.TensorProto.EXTERNAL]
+    beside = tuple(sorted({_checked_location(path, tensor) for tensor in external}))
+    _check_operators(path, proto, nodes)
     try:
         onnx.checker.check_model(str(path) if beside else content)
     except Exception as error:  # onnx's checker raises classes of its own and of others
         raise _invalid(path, error) from error
-    return GraphFile(
-        path, proto, beside, len(content) + sum(data.stat().st_size for data in beside)
-    )
+    beside_bytes = sum(data.stat().st_size for data in beside)
+    return GraphFile(path, proto, beside, len(content) + beside_bytes)
 
 
 def _parsed(path: Path, content: bytes) -> onnx.ModelProto:
     try:
         proto = onnx.ModelProto()
         proto.ParseFromString(content)
-    except (
-        Exception
-    ) as error:  # protobuf's DecodeError, whose package is onnx's dependency and not ours
+    # protobuf's DecodeError, whose package is onnx's dependency and not ours
+    except Exception as error:
         raise ModelRefused(f"{path} is not an ONNX model, or only a part of one") from error
     if not proto.graph.node or not proto.opset_import:
         raise ModelRefused(f"{path} holds no graph; an ONNX model was expected")
@@ -198,10 +190,8 @@ def _check_text(path: Path, messages: Iterable[Any]) -> None:
     for message in messages:
         for field in _fields(message.DESCRIPTOR, "text"):
             value = getattr(message, field)
-            if any(
-                isinstance(text, bytes)
-                for text in ((value,) if isinstance(value, str | bytes) else value)
-            ):
+            texts = (value,) if isinstance(value, str | bytes) else value
+            if any(isinstance(text, bytes) for text in texts):
                 raise ModelRefused(
                     f"{path} has a {field} in its {message.DESCRIPTOR.name} that is not UTF-8 text"
                 )
@@ -217,18 +207,14 @@ def _check_sizes(path: Path, tensors: Iterable[onnx.TensorProto]) -> None:
             ) from error
 
 
-def _check_operators(path: Path, proto: onnx.ModelProto, messages: Iterable[Any]) -> None:
+def _check_operators(path: Path, proto: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> None:
     own = {(function.domain, function.name) for function in proto.functions}
-    for node in (item for item in messages if isinstance(item, onnx.NodeProto)):
+    for node in nodes:
         if node.domain not in DOMAINS and (node.domain, node.op_type) not in own:
             raise ModelRefused(
                 f"{path} uses operator {node.op_type!r} of domain {node.domain!r}; "
                 "only ai.onnx, ai.onnx.ml and com.microsoft are served"
             )
-
-
-def _is_external(tensor: onnx.TensorProto) -> bool:
-    return bool(tensor.data_location == onnx.TensorProto.EXTERNAL)
 
 
 def _checked_location(path: Path, tensor: onnx.TensorProto) -> Path:
@@ -258,18 +244,15 @@ def _check_range(path: Path, tensor: onnx.TensorProto, entries: dict[str, str], 
     try:
         offset, length = int(entries.get("offset") or 0), int(entries.get("length") or 0)
     except ValueError as error:
-        raise _misplaced(
-            path, tensor, data.name, "has an offset or length that is no number"
-        ) from error
+        why = "has an offset or length that is no number"
+        raise _misplaced(path, tensor, data.name, why) from error
     needed = data_bytes(tensor)
-    if min(offset, length) < 0 or offset + max(length, needed) > data.stat().st_size:
-        raise _misplaced(
-            path, tensor, data.name, f"has no bytes {offset} to {offset + max(length, needed)}"
-        )
+    end = offset + max(length, needed)
+    if min(offset, length) < 0 or end > data.stat().st_size:
+        raise _misplaced(path, tensor, data.name, f"has no bytes {offset} to {end}")
     if length and length != needed:
-        raise _misplaced(
-            path, tensor, data.name, f"has {length} bytes for it, its shape takes {needed}"
-        )
+        why = f"has {length} bytes for it, its shape takes {needed}"
+        raise _misplaced(path, tensor, data.name, why)
 
 
 def _misplaced(path: Path, tensor: onnx.TensorProto, location: str, why: str) -> ModelRefused:

@@ -64,11 +64,11 @@ class Samples:
 def read_stored(path: Path, inputs: Sequence[TensorSpec]) -> Samples:
     """Read what ``Samples.store`` wrote."""
     with np.load(path, allow_pickle=False) as file:
-        arrays = {spec.name: file[spec.name] for spec in inputs}
-    text = {spec.name for spec in inputs if spec.datatype == "BYTES"}
-    return Samples(
-        {name: array.astype(object) if name in text else array for name, array in arrays.items()}
-    )
+        return Samples({spec.name: _restored(file[spec.name], spec) for spec in inputs})
+
+
+def _restored(array: Array, spec: TensorSpec) -> Array:
+    return array.astype(object) if spec.datatype == "BYTES" else array
 
 
 def load_samples(path: Path, inputs: Sequence[TensorSpec], labels: str | None = None) -> Samples:

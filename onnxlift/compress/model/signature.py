@@ -13,7 +13,7 @@ from onnxlift_runtime.manifest import TensorSpec
 from onnxlift_runtime.tensors.datatypes import datatype_from_onnx
 
 MAX_BATCH_SIZE: Final = 256
-_ERRORS_ONLY: Final = 3
+_ERRORS_ONLY: Final = 3  # onnxruntime's severities: 2 is warning, 3 error
 _TOO_NEW: Final = re.compile(
     r"Opset (\d+) is under development.* for domain (\S+) is till opset (\d+)"
 )
@@ -103,29 +103,28 @@ def _spec(item: Any, role: str) -> TensorSpec:
         raise ModelRefused(
             f"{role} {item.name!r} has no dimensions; the first one must be the batch"
         )
-    return TensorSpec(
-        item.name, name, tuple(size if isinstance(size, int) else -1 for size in item.shape)
-    )
+    # onnxruntime gives a variable dimension's name, or None, in place of its size.
+    shape = tuple(size if isinstance(size, int) else -1 for size in item.shape)
+    return TensorSpec(item.name, name, shape)
 
 
 def _why_not(kind: str, error: DatatypeMismatch) -> str:
     if kind.startswith("tensor("):
         return str(error)
-    maps = (
-        "; convert a scikit-learn model with options={'zipmap': False}"
-        if kind.startswith("seq(map(")
-        else ""
-    )
-    return f"inputs and outputs must be tensors{maps}"
+    tensors_only = "inputs and outputs must be tensors"
+    if kind.startswith("seq(map("):
+        return f"{tensors_only}; convert a scikit-learn model with options={{'zipmap': False}}"
+    return tensors_only
 
 
 def _batch(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> int:
     if not inputs:
         raise ModelRefused("the model has no input")
-    firsts = {spec.shape[0] for spec in (*inputs, *outputs)} - {-1}
+    specs = (*inputs, *outputs)
+    firsts = {spec.shape[0] for spec in specs} - {-1}
     if len(firsts) > 1:
-        shapes = ", ".join(f"{spec.name!r} {list(spec.shape)}" for spec in (*inputs, *outputs))
+        shapes = ", ".join(f"{spec.name!r} {list(spec.shape)}" for spec in specs)
         raise ModelRefused(
             f"the first dimension must be the batch, the same everywhere; this model has {shapes}"
         )
-    return firsts.pop() if firsts else 0
+    return next(iter(firsts), 0)

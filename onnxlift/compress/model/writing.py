@@ -10,7 +10,7 @@ import onnx
 # Protobuf holds less than 2 GiB in one message; what the graph adds to its weights fits into the
 # difference.
 _LARGEST_BYTES: Final = 2**31 - 2**26
-_INLINE_BYTES: Final = 1024
+_INLINE_BYTES: Final = 1024  # onnx's default: smaller tensors stay in the graph
 
 
 def save_model(model: onnx.ModelProto, path: Path) -> None:

@@ -16,7 +16,9 @@ from onnxlift.compress.calibration.activations import observe
 from onnxlift.compress.graph.layers import Layer, expose_rows
 from onnxlift_runtime.errors import SamplesInvalid
 
+# As GPTQ damps its Hessian, so that the inverse exists where samples are few or alike.
 DAMPING: Final = 0.01
+# Rows at a time, so that only these are copied as float64.
 _CHUNK: Final = 4096
 
 
@@ -146,15 +148,12 @@ def solve(statistics: Statistics, weight: np.ndarray, kept: np.ndarray | None = 
     ``weight`` is where it starts from: ridge regression towards it, not towards 0.
     """
     found = np.zeros(weight.shape)
+    mask = np.ones(weight.shape, bool) if kept is None else kept
     system, right = statistics.damped(), statistics.anchored(weight)
     for group in range(len(weight)):
-        for rows, columns in _supports(
-            np.ones(weight.shape[1:], bool) if kept is None else kept[group]
-        ):
-            inner = system[group][np.ix_(rows, rows)]
-            found[group][np.ix_(rows, columns)] = np.linalg.solve(
-                inner, right[group][np.ix_(rows, columns)]
-            )
+        for rows, columns in _supports(mask[group]):
+            inner, wanted = system[group][np.ix_(rows, rows)], right[group][np.ix_(rows, columns)]
+            found[group][np.ix_(rows, columns)] = np.linalg.solve(inner, wanted)
     return found
 
 

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import onnx
 
 from onnxlift.compress.graph.editing import Graph
-from onnxlift.compress.graph.layers import Layer
-from onnxlift.compress.pruning.channels import ChannelGroup
+from onnxlift.compress.pruning.group import ChannelGroup
 from onnxlift_runtime.errors import RecipeInvalid
 
 
@@ -23,14 +22,15 @@ class Widths:
         self._multiple = multiple
         self.kept = {group.name: group.size for group in groups}
         self._weights = {
-            layer.name: layer.weight.size for group in groups for layer in _layers(group)
+            layer.name: layer.weight.size
+            for group in groups
+            for layer in [group.producer, *(reader for reader, _ in group.readers)]
         }
         self._reads = {layer.name: group.name for group in groups for layer, _ in group.readers}
-        self._carried = {group.name: _carried(graph, group) for group in groups}
-        self._fixed = (
-            parameters(graph.model) - sum(self._weights.values()) - sum(self._carried.values())
-        )
+        self._carried = {group.name: _carried_entries(graph, group) for group in groups}
         self.total = parameters(graph.model)
+        narrowed = sum(self._weights.values()) + sum(self._carried.values())
+        self._fixed = self.total - narrowed
 
     def narrower(self, name: str) -> int:
         """The next smaller width of a group; 0 where there is none."""
@@ -97,11 +97,7 @@ def parameters(model: onnx.ModelProto) -> int:
     return sum(math.prod(tensor.dims) for tensor in [*model.graph.initializer, *constants])
 
 
-def _layers(group: ChannelGroup) -> list[Layer]:
-    return [group.producer, *(layer for layer, _ in group.readers)]
-
-
-def _carried(graph: Graph, group: ChannelGroup) -> int:
+def _carried_entries(graph: Graph, group: ChannelGroup) -> int:
     """The entries of the constants, other than layers' weights, that go with the channels."""
     arrays = [
         graph.constant(graph.node(item.node).input[item.position]) for item in group.constants

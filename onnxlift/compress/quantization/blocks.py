@@ -14,10 +14,15 @@ import numpy as np
 
 Fit: TypeAlias = Literal["nearest", "searched", "hqq"]
 
-_CHUNK: Final = 2048
-_SHRINKS: Final = (1.0, 0.93, 0.86, 0.79, 0.72, 0.65)
+_CHUNK: Final = 2048  # rows at a time: each try holds several copies of them
+# Shares of a block's range that are tried after the whole: cutting off a block's largest values may
+# pay where the others then lie closer together.
+_SHRINKS: Final = (0.93, 0.86, 0.79, 0.72, 0.65)
+# The authors' settings: iterations, the norm's power, the penalty and its growth.
 _HQQ_STEPS: Final = 20
 _HQQ_POWER: Final = 0.7
+_HQQ_PENALTY: Final = 10.0
+_HQQ_GROWTH: Final = 1.01
 
 _Found: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Whole numbers [rows, blocks, block], scales and zeros [rows, blocks]."""
@@ -41,6 +46,13 @@ class Grid:
     def middle(self) -> int:
         """The zero point of a symmetric grid."""
         return int(2 ** (self.bits - 1))
+
+    @property
+    def kept_share(self) -> float:
+        """The share of a float32 matrix's bytes that is left, its scales and zeros included."""
+        scale_bits = np.dtype(self.scale_type).itemsize * 8
+        zero_bits = 0 if self.symmetric else self.bits
+        return (self.bits + scale_bits / self.block + zero_bits / self.block) / 32
 
 
 @dataclass(frozen=True)
@@ -85,16 +97,13 @@ def quantize(
     """
     weights = np.ones(matrix.shape[1]) if importance is None else importance
     weights = cut(weights[None].astype(np.float32), grid.block)
+    blocks = cut(matrix.astype(np.float32), grid.block)
     parts = [
-        _quantize(part, grid, fit, weights)
-        for part in _chunks(cut(matrix.astype(np.float32), grid.block))
+        _quantize(blocks[start : start + _CHUNK], grid, fit, weights)
+        for start in range(0, len(blocks), _CHUNK)
     ]
-    return Blocks(
-        *(
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("whole", "scale", "zero")
-        )
-    )
+    arrays = zip(*(part.arrays for part in parts), strict=True)
+    return Blocks(*(np.concatenate(chunks) for chunks in arrays))
 
 
 def pack(whole: np.ndarray, bits: int) -> np.ndarray:
@@ -108,11 +117,6 @@ def pack(whole: np.ndarray, bits: int) -> np.ndarray:
         lanes << (np.arange(per_byte, dtype=np.uint8) * np.uint8(bits)), axis=-1
     )
     return packed
-
-
-def _chunks(blocks: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(blocks), _CHUNK):
-        yield blocks[start : start + _CHUNK]
 
 
 def _quantize(blocks: np.ndarray, grid: Grid, fit: Fit, weights: np.ndarray) -> Blocks:
@@ -139,9 +143,10 @@ def _better(mask: np.ndarray, new: _Found, old: _Found) -> _Found:
 def _spans(blocks: np.ndarray, grid: Grid, fit: Fit) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The ranges to try for each block."""
     low, high = np.minimum(blocks.min(axis=-1), 0), np.maximum(blocks.max(axis=-1), 0)
-    for shrink in _SHRINKS if fit == "searched" else (1.0,):
+    yield low, high
+    for shrink in _SHRINKS if fit == "searched" else ():
         yield low * shrink, high * shrink
-        if fit == "searched" and not grid.symmetric and shrink != 1:
+        if not grid.symmetric:
             yield low * shrink, high
             yield low, high * shrink
 
@@ -176,7 +181,7 @@ def _move_zero(blocks: np.ndarray, grid: Grid, found: _Found) -> _Found:
     rest.
     """
     _, scale, zero = found
-    wide, weight = scale.astype(np.float32)[..., None], np.float32(10.0)
+    wide, weight = scale.astype(np.float32)[..., None], np.float32(_HQQ_PENALTY)
     for _ in range(_HQQ_STEPS):
         whole = np.clip(np.rint(blocks / wide + zero[..., None]), 0, grid.top)
         error = blocks - (whole - zero[..., None]) * wide
@@ -184,5 +189,5 @@ def _move_zero(blocks: np.ndarray, grid: Grid, found: _Found) -> _Found:
         threshold = np.maximum(size, 1e-8) ** (_HQQ_POWER - 1) / weight
         sparse = np.sign(error) * np.maximum(size - threshold, 0)
         zero = np.mean(whole - (blocks - sparse) / wide, axis=-1)
-        weight *= np.float32(1.01)
+        weight *= np.float32(_HQQ_GROWTH)
     return _round(blocks, grid, scale, np.clip(np.rint(zero), 0, grid.top))

@@ -11,8 +11,9 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
+# Rows whose errors are passed on together: a matrix product instead of a row at a time.
 _BLOCK: Final = 64
-_DAMPING: Final = 0.01
+_DAMPING: Final = 0.01  # GPTQ's, of the mean diagonal
 
 Round: TypeAlias = Callable[[int, np.ndarray], np.ndarray]
 """Takes a row's index and its values [outputs]; returns the nearest values on the grid."""

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
-from typing import Final
 
 import onnx
 
@@ -15,11 +14,6 @@ from onnxlift.compress.model.writing import save_model
 from onnxlift.compress.recipes.recipe import Recipe
 from onnxlift.compress.steps import Context, Step
 from onnxlift.compress.steps.cache import Stock
-
-# What only prepares: exact changes, which take long and differ in nothing between recipes.
-_PREPARING: Final = ("Clean", "SmoothQuant")
-# What stores matrices and tables one by one: each is the same whatever the others are.
-_STORING: Final = ("Embeddings", "WeightBlocks", "MatMulInt8")
 
 
 @dataclass(frozen=True)
@@ -47,13 +41,13 @@ def begin(
 
     Raises what the steps raise; then nothing is kept.
     """
-    first = tuple(takewhile(lambda step: type(step).__name__ in _PREPARING, steps))
+    first = tuple(takewhile(lambda step: step.prepares, steps))
     left = tuple(steps[len(first) :])
     if not first:
         return Beginning(model, left, context)
     path = folder / f"{Recipe('beginning', first).digest}.onnx"
     begun = _begun(folder, path, model, first, context)
-    if all(type(step).__name__ in _STORING for step in left):
+    if all(step.stores for step in left):
         context = replace(context, origin=begun, stock=Stock(path.with_suffix(".stock")))
     return Beginning(begun, left, context)
 

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from onnxlift.compress.recipes.recipe import FP32, WORST, Recipe
 from onnxlift.compress.recipes.traits import LARGE_TABLE_BYTES, Traits
+from onnxlift.compress.steps import Step
 from onnxlift.compress.steps.clean import Clean
 from onnxlift.compress.steps.embeddings import Embeddings
 from onnxlift.compress.steps.float16 import Float16
@@ -107,12 +108,11 @@ def recipe(name: str, target: str, traits: Traits | None = None) -> Recipe:
 
 
 def _fitted(item: Recipe, traits: Traits) -> Recipe:
-    """A recipe of projections without its step for tables where the graph has none."""
-    if traits.tables or "large_tables" in item.needs:
+    """A recipe without the steps that find nothing in the graph, unless it is made for them."""
+    if "large_tables" in item.needs:
         return item
-    return replace(
-        item, steps=tuple(step for step in item.steps if not isinstance(step, Embeddings))
-    )
+    steps = (step for step in item.steps if not step.trait or step.trait in traits.names)
+    return replace(item, steps=tuple(steps))
 
 
 def _static(activations: Literal["int8", "uint8"], *, reduce_range: bool) -> tuple[Recipe, ...]:
@@ -220,7 +220,7 @@ def _blocks() -> tuple[Recipe, ...]:
     )
 
 
-def _of_projections(name: str, *steps: Any, with_tables: bool = False, **settings: Any) -> Recipe:
+def _of_projections(name: str, *steps: Step, with_tables: bool = False, **settings: Any) -> Recipe:
     """A recipe for graphs of projections; ``with_tables`` makes sense only where there are large
     tables.
     """

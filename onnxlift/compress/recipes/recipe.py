@@ -13,32 +13,12 @@ from typing import Any, Final
 
 import onnx
 
-from onnxlift.compress.steps import Context, Step
+from onnxlift.compress.steps import Context, Stage, Step, kinds
 from onnxlift_runtime.errors import RecipeInvalid
 
 # Stands in a step's settings for the nodes that lose most at the recipe's precision, which each
 # model has to tell.
 WORST: Final = ("<worst>",)
-_INT8: Final = ("MatMulInt8", "Int8Dynamic", "Int8Static")
-# A step of a later stage leaves nothing, or nothing it understands, to one of an earlier stage.
-_STAGES: Final[Mapping[str, int]] = {
-    "Clean": 0,
-    "SmoothQuant": 1,
-    "WeightBlocks": 2,
-    **dict.fromkeys(_INT8, 3),
-}
-# How each step is told to a reader.
-_TITLES: Final[Mapping[str, str]] = {
-    "Clean": "clean graph",
-    "Embeddings": "embeddings in {bits} bits",
-    "WeightBlocks": "weights in blocks of {bits} bits",
-    "MatMulInt8": "int8 products",
-    "Int8Dynamic": "onnxruntime's dynamic int8",
-    "Int8Static": "static int8",
-    "Float16": "half precision",
-    "Prune": "weights set to 0",
-    "PruneStructured": "narrower layers",
-}
 
 
 @dataclass(frozen=True)
@@ -78,7 +58,7 @@ class Recipe:
     @property
     def needs_samples(self) -> bool:
         """Whether one of its steps looks at calibration samples."""
-        return any(getattr(step, "needs_samples", False) for step in self.steps)
+        return any(step.needs_samples for step in self.steps)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -143,9 +123,9 @@ def _words(step: Step) -> str:
         for item in fields(step)  # type: ignore[arg-type]
         if item.default is MISSING or getattr(step, item.name) != item.default
     }
-    kind = type(step).__name__
-    title = _TITLES.get(kind, kind).format(bits=getattr(step, "bits", 8))
-    told = [_setting(name, value) for name, value in settings.items() if name != "bits"]
+    title = step.title or type(step).__name__
+    told = [_setting(name, value) for name, value in settings.items() if f"{{{name}}}" not in title]
+    title = title.format(**_settings(step))
     return ": ".join(filter(None, (title, ", ".join(told))))
 
 
@@ -164,36 +144,42 @@ def _setting(name: str, value: Any) -> str:
 def _check_kinds(recipe: str, steps: Sequence[Step]) -> None:
     if repeated := [step for step, count in Counter(steps).items() if count > 1]:
         raise RecipeInvalid(f"recipe {recipe!r} repeats {repeated[0]}; legal: each step once")
-    found = [type(step).__name__ for step in steps if type(step).__name__ in _INT8]
+    found = [type(step).__name__ for step in steps if step.stage is Stage.INT8]
     if len(found) > 1:
+        *others, last = _names_of(Stage.INT8)
         raise RecipeInvalid(
             f"recipe {recipe!r} quantizes twice ({', '.join(found)}); legal: one of "
-            f"{', '.join(_INT8[:-1])} or "
-            f"{_INT8[-1]}"
+            f"{', '.join(others)} or {last}"
         )
+
+
+def _names_of(stage: Stage) -> list[str]:
+    """The steps of a stage, the one with the fewest settings first."""
+    found = [kind for kind in kinds() if kind.stage is stage]
+    return [kind.__name__ for kind in sorted(found, key=lambda kind: len(fields(kind)))]  # type: ignore[arg-type]
 
 
 def _check_order(recipe: str, steps: Sequence[Step]) -> None:
     for step, following in pairwise(steps):
         first, second = type(step).__name__, type(following).__name__
-        if _STAGES.get(first, -1) > _STAGES.get(second, len(_STAGES)):
+        if _is_late(step, following):
             raise RecipeInvalid(
                 f"recipe {recipe!r} has {second} after {first}; legal: {second} before {first}"
             )
     for step, following in pairwise(steps):
-        takes_all = type(step).__name__ == "WeightBlocks" and not (
-            _limits(step, "only") or _limits(step, "exclude")
-        )
-        if takes_all and type(following).__name__ in ("WeightBlocks", *_INT8):
+        first, second = type(step).__name__, type(following).__name__
+        if step.takes_all and following.stage in (Stage.BLOCKS, Stage.INT8):
             raise RecipeInvalid(
-                f"recipe {recipe!r} leaves nothing to {type(following).__name__} after "
-                f"WeightBlocks on every node; "
-                "legal: WeightBlocks(only=...) before it"
+                f"recipe {recipe!r} leaves nothing to {second} after {first} on every node; "
+                f"legal: {first}(only=...) before it"
             )
 
 
-def _limits(step: Step, name: str) -> bool:
-    return bool(getattr(step, name, ()))
+def _is_late(step: Step, following: Step) -> bool:
+    """Whether a step stands before one of an earlier stage."""
+    if step.stage is None or following.stage is None:
+        return False
+    return step.stage > following.stage
 
 
 FP32: Final = Recipe("fp32")

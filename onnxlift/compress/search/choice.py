@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Literal, TypeAlias
 
-from onnxlift.compress.report.report import CandidateRow
+from onnxlift.compress.results import CandidateRow
 from onnxlift.units import size
 from onnxlift_runtime.errors import QualityGateFailed
 

@@ -14,7 +14,7 @@ from onnxlift.compress.cpu.instructions import Availability, InstructionSet, ava
 from onnxlift.compress.cpu.process import run_on
 from onnxlift.compress.gate.judgement import Gate, agreement, require_numbers
 from onnxlift.compress.model.samples import Array, Samples
-from onnxlift.compress.report.report import Agreement, Figure
+from onnxlift.compress.results import Agreement, Figure
 from onnxlift.compress.search.trial_pool import Ground, Trial
 from onnxlift.compress.search.trial_process import served_feeds
 from onnxlift_runtime.errors import InferenceFailed, ModelUnavailable, SamplesInvalid

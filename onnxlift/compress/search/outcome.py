@@ -12,7 +12,7 @@ from onnxlift.compress.model.inventory import layer_sizes
 from onnxlift.compress.model.padding import depends_on_neighbours
 from onnxlift.compress.model.reading import opset
 from onnxlift.compress.recipes.recipe import FP32
-from onnxlift.compress.report.report import (
+from onnxlift.compress.results import (
     CandidateRow,
     Machine,
     NodeSensitivity,

@@ -10,17 +10,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from onnxlift.compress.recipes.recipe import Recipe
-from onnxlift.compress.report.report import NodeSensitivity
-from onnxlift.compress.steps.embeddings import Embeddings
-from onnxlift.compress.steps.matmul_int8 import MatMulInt8
-from onnxlift.compress.steps.smooth_quant import SmoothQuant
-from onnxlift.compress.steps.weight_blocks import WeightBlocks
+from onnxlift.compress.results import NodeSensitivity
 
-INT8: Final = "int8"
 # How far a sum may be off before a recipe is given up unseen: rounding with compensation loses less
 # than predicted.
 HOPELESS: Final = 6.0
-_TABLE: Final = "Gather"
 # One recipe beats another unseen only where the sum cannot be wrong about it.
 _SMALLER: Final = 0.98
 _CLOSER: Final = 0.5
@@ -42,7 +36,7 @@ def predict(
     recipe: Recipe, nodes: Sequence[NodeSensitivity], source_bytes: int
 ) -> Prediction | None:
     """The sum over the nodes; None where a step's effect on one of them was not measured."""
-    if not nodes or not all(_is_known(recipe, step) for step in recipe.steps):
+    if not nodes or not all(step.is_predictable(recipe.steps) for step in recipe.steps):
         return None
     given = precisions(recipe, nodes)
     error, size = 0.0, float(source_bytes)
@@ -50,7 +44,7 @@ def predict(
         if node.node not in given:
             continue
         precision, share = given[node.node]
-        found = next((item.error for item in node.errors if item.precision == precision), None)
+        found = node.error(precision)
         if found is None:
             return None
         error, size = error + found, size - node.size_bytes * (1 - share)
@@ -61,24 +55,9 @@ def precisions(recipe: Recipe, nodes: Sequence[NodeSensitivity]) -> Mapping[str,
     """Each node's precision after a resolved recipe, and the share of its bytes that is left."""
     given: dict[str, tuple[str, float]] = {}
     for step in recipe.steps:
-        if isinstance(step, Embeddings):
-            reached = [node for node in nodes if _is_table(node, step)]
-            entry = (
-                f"{step.bits}-bit",
-                _share(step.bits, step.block, 16, symmetric=step.symmetric),
-            )
-        elif isinstance(step, WeightBlocks):
-            reached = [node for node in nodes if _is_open(node, step.exclude, step.only)]
-            entry = (
-                f"{step.bits}-bit",
-                _share(step.bits, step.block, 32, symmetric=step.symmetric),
-            )
-        elif isinstance(step, MatMulInt8):
-            reached, entry = [node for node in nodes if _is_open(node, step.exclude)], (INT8, 0.25)
-        else:
-            continue
-        for node in reached:
-            given.setdefault(node.node, entry)
+        for node in nodes:
+            if step.reaches(node):
+                given.setdefault(node.node, (step.precision, step.kept_share))
     return given
 
 
@@ -90,7 +69,7 @@ def worst(nodes: Sequence[NodeSensitivity], precision: str) -> tuple[str, ...]:
         (item.error / max(node.size_bytes, 1), node.node)
         for node in nodes
         for item in node.errors
-        if item.precision == precision and node.operator != _TABLE
+        if item.precision == precision and not node.is_table
     ]
     return tuple(name for _, name in sorted(found, key=lambda pair: (-pair[0], pair[1])))
 
@@ -158,33 +137,5 @@ def _beats(other: Recipe, recipe: Recipe, predictions: Mapping[str, Prediction])
     return better and tags_hold and _products(other) == _products(recipe)
 
 
-def _products(recipe: Recipe) -> frozenset[tuple[str, int]]:
-    return frozenset(
-        (type(step).__name__, step.bits if isinstance(step, WeightBlocks) else 8)
-        for step in recipe.steps
-        if isinstance(step, WeightBlocks | MatMulInt8)
-    )
-
-
-def _is_known(recipe: Recipe, step: object) -> bool:
-    """Int8 errors are those of smoothed activations."""
-    smoothed = any(isinstance(item, SmoothQuant) for item in recipe.steps)
-    return type(step).__name__ in ("Clean", "SmoothQuant", "Embeddings", "WeightBlocks") or (
-        isinstance(step, MatMulInt8) and smoothed
-    )
-
-
-def _is_table(node: NodeSensitivity, step: Embeddings) -> bool:
-    return (
-        node.operator == _TABLE
-        and node.node not in step.exclude
-        and node.size_bytes >= step.smallest_bytes
-    )
-
-
-def _is_open(node: NodeSensitivity, exclude: Sequence[str], only: Sequence[str] = ()) -> bool:
-    return node.operator != _TABLE and node.node not in exclude and (not only or node.node in only)
-
-
-def _share(bits: int, block: int, scale_bits: int, *, symmetric: bool) -> float:
-    return (bits + scale_bits / block + (0 if symmetric else bits / block)) / 32
+def _products(recipe: Recipe) -> frozenset[str]:
+    return frozenset(step.precision for step in recipe.steps if step.multiplies)

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 from onnxlift.compress.gate.judgement import Gate
 from onnxlift.compress.model.samples import Samples
 from onnxlift.compress.recipes.recipe import FP32, Recipe
-from onnxlift.compress.report.report import CandidateRow
+from onnxlift.compress.results import CandidateRow
 from onnxlift.compress.search.choice import usable
 from onnxlift.compress.search.instruction_sets import Target, cross, native_name
 from onnxlift.compress.search.timing import timed

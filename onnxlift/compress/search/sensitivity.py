@@ -18,11 +18,11 @@ from onnxlift.compress.calibration.moments import Moments
 from onnxlift.compress.graph.editing import Graph, Projection, attributes
 from onnxlift.compress.model.samples import Samples
 from onnxlift.compress.recipes.prefixes import Beginning, begin
-from onnxlift.compress.report.report import NodeSensitivity, PrecisionError
-from onnxlift.compress.search.prediction import INT8
+from onnxlift.compress.recipes.recipe import Recipe
+from onnxlift.compress.results import NodeSensitivity, PrecisionError
 from onnxlift.compress.search.what_if import Overrides
 from onnxlift.compress.search.workspace import Workspace
-from onnxlift.compress.steps import Context
+from onnxlift.compress.steps import Context, Step
 from onnxlift.compress.steps.clean import Clean
 from onnxlift.compress.steps.embeddings import Embeddings
 from onnxlift.compress.steps.matmul_int8 import MatMulInt8
@@ -34,8 +34,10 @@ _SAMPLES: Final = 12
 _MOST_SAMPLES: Final = 16
 _FILE: Final = "sensitivity.json"
 _ADAPTER: Final = TypeAdapter(tuple[NodeSensitivity, ...])
-_BLOCKS: Final = {"8-bit": WeightBlocks(8), "4-bit": WeightBlocks(4, 32, symmetric=False)}
-_TABLES: Final = {"8-bit": Embeddings(8), "4-bit": Embeddings(4, 32, symmetric=False)}
+# What nodes are looked at in.
+_BLOCKS: Final = (WeightBlocks(8), WeightBlocks(4, 32, symmetric=False))
+_TABLES: Final = (Embeddings(8), Embeddings(4, 32, symmetric=False))
+_INT8: Final = MatMulInt8()
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def rank(
     calibration: Samples,
     output: str,
     rows: int,
-    int8: MatMulInt8,
+    int8: Step,
 ) -> tuple[NodeSensitivity, ...]:
     """Bring one node after the other to int8, 8 and 4 bits, and compare the first output on a few
     samples.
@@ -82,6 +84,13 @@ def rank(
     return found
 
 
+def int8_step(recipes: Sequence[Recipe]) -> Step:
+    """How most of the recipes round int8 weights: as the first that does it by samples."""
+    steps = (step for item in recipes for step in item.steps)
+    alike = (step for step in steps if step.precision == _INT8.precision)
+    return next((step for step in alike if step.needs_samples), _INT8)
+
+
 @dataclass(frozen=True)
 class _Look:
     """What nodes are looked at by."""
@@ -89,7 +98,7 @@ class _Look:
     calibration: Samples
     output: str
     rows: int
-    int8: MatMulInt8
+    int8: Step
 
 
 def _rank(folder: Path, model: onnx.ModelProto, look: _Look) -> tuple[NodeSensitivity, ...]:
@@ -118,36 +127,29 @@ def _plain_cases(begun: Beginning, look: _Look) -> list[_Case]:
     """Every projection in 8-bit and 4-bit blocks, every table in 8 and 4 bits."""
     graph, context = Graph(begun.model), begun.context
     projections = list(graph.projections())
-    lookups = [node for node in graph.nodes if _TABLES["8-bit"].suits(graph, node)]
-    names = [*(item.name for item in projections), *(node.name for node in lookups)]
+    tables = [node.name for node in graph.nodes if _TABLES[0].suits(graph, node)]
+    names = [*(item.name for item in projections), *tables]
     session = Overrides(begun.model, names, list(_feeds(begun, look, None)), look.output)
     expected = session.answers()
     moments = _moments(begun, projections, int8_noise=False)
 
-    def in_blocks(item: Projection, step: WeightBlocks) -> np.ndarray:
-        restored = step.store(item, moments, context.stock).restore()
-        return _as_stored(item, restored[:, : len(item.weight)].T)
-
-    def table(node: onnx.NodeProto, step: Embeddings) -> np.ndarray:
-        array = graph.constant(node.input[0])
-        assert array is not None
-        return step.store(array, context.stock)[0].restore()[:, : array.shape[1]]
-
-    cases = [
-        _Case(item.name, precision, partial(in_blocks, item, step), session, expected)
-        for item in projections
-        for precision, step in _BLOCKS.items()
-    ]
-    return cases + [
-        _Case(node.name, precision, partial(table, node, step), session, expected)
-        for node in lookups
-        for precision, step in _TABLES.items()
+    cases = [(name, step) for name in names for step in (_TABLES if name in tables else _BLOCKS)]
+    return [
+        _Case(
+            name,
+            step.precision,
+            partial(step.restored, graph, name, moments, context.stock),
+            session,
+            expected,
+        )
+        for name, step in cases
     ]
 
 
 def _smooth_cases(begun: Beginning, look: _Look) -> list[_Case]:
     """Every projection in int8, its input rounded too, after activations were smoothed."""
-    projections = list(Graph(begun.model).projections())
+    graph = Graph(begun.model)
+    projections = list(graph.projections())
     runs = list(_feeds(begun, look, look.rows))
     session = Overrides(
         begun.model, [item.name for item in projections], runs, look.output, rounded=True
@@ -155,12 +157,15 @@ def _smooth_cases(begun: Beginning, look: _Look) -> list[_Case]:
     expected = session.answers()
     moments = _moments(begun, projections, int8_noise=True)
 
-    def in_int8(item: Projection) -> np.ndarray:
-        whole, scale = look.int8.store(item, moments, begun.context.stock)
-        return _as_stored(item, whole.astype(np.float32) * scale)
-
     return [
-        _Case(item.name, INT8, partial(in_int8, item), session, expected) for item in projections
+        _Case(
+            item.name,
+            look.int8.precision,
+            partial(look.int8.restored, graph, item.name, moments, begun.context.stock),
+            session,
+            expected,
+        )
+        for item in projections
     ]
 
 
@@ -172,10 +177,6 @@ def _feeds(begun: Beginning, look: _Look, rows: int | None) -> Iterator[dict[str
 def _moments(begun: Beginning, projections: Sequence[Projection], *, int8_noise: bool) -> Moments:
     values = tuple(dict.fromkeys(item.input for item in projections))
     return Moments(begun.model, values, begun.context.samples, int8_noise=int8_noise)
-
-
-def _as_stored(item: Projection, weight: np.ndarray) -> np.ndarray:
-    return weight.T if item.transposed else weight
 
 
 def _loss(expected: Sequence[np.ndarray], answers: Sequence[np.ndarray]) -> float:

@@ -8,7 +8,7 @@ from typing import Final
 
 from onnxlift.compress.measure.measurement import BATCH_SIZES, measure
 from onnxlift.compress.model.samples import Samples
-from onnxlift.compress.report.report import CandidateRow
+from onnxlift.compress.results import CandidateRow
 from onnxlift.compress.search.trial_pool import Ground, Trial
 from onnxlift.cost.estimate import request_usd
 from onnxlift.cost.prices import read_prices

@@ -7,17 +7,21 @@ import onnx
 from onnxruntime.quantization import shape_inference
 
 from onnxlift.compress.model.writing import through_files, weights_beside
-from onnxlift.compress.steps import Context
+from onnxlift.compress.steps import Context, Stage, Step
 
 
 @dataclass(frozen=True)
-class Clean:
+class Clean(Step):
     """Run onnxruntime's exact graph optimizations (constants folded, BatchNormalization into Conv)
     and infer shapes.
 
     ``optimize`` false only infers shapes. Shapes that only symbolic inference finds stay unknown:
     it needs sympy and changes nothing for the operators that are quantized here.
     """
+
+    title = "clean graph"
+    stage = Stage.CLEAN
+    prepares = True
 
     optimize: bool = True
 

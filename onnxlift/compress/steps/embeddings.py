@@ -9,9 +9,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
+from onnxlift.compress.calibration.moments import Moments
 from onnxlift.compress.graph.editing import MICROSOFT, Graph, attributes
 from onnxlift.compress.quantization.blocks import Blocks, Fit, Grid, pack, quantize
-from onnxlift.compress.steps import Context
+from onnxlift.compress.results import NodeSensitivity
+from onnxlift.compress.steps import Context, Step
 from onnxlift.compress.steps.cache import Stock
 from onnxlift_runtime.errors import RecipeInvalid
 
@@ -21,7 +23,7 @@ _FLOATS: Final = (np.float32, np.float16)
 
 
 @dataclass(frozen=True)
-class Embeddings:
+class Embeddings(Step):
     """Store the float tables that Gather reads rows of in ``bits`` bits.
 
     ``block`` columns share a float16 scale, and a zero point unless ``symmetric``; a table narrower
@@ -29,6 +31,10 @@ class Embeddings:
     names Gather nodes to leave alone. Where nothing is left to store, that is an error unless
     ``required`` is false.
     """
+
+    title = "embeddings in {bits} bits"
+    stores = True
+    trait = "tables"
 
     bits: int = 8
     block: int = 128
@@ -44,6 +50,24 @@ class Embeddings:
                 f"embeddings takes bits {_BITS} and block {_BLOCKS}, got bits {self.bits} and "
                 f"block {self.block}"
             )
+
+    @property
+    def precision(self) -> str:
+        """As sensitivity measures tables."""
+        return f"{self.bits}-bit"
+
+    @property
+    def kept_share(self) -> float:
+        """Bits, scales and zeros."""
+        return self._grid(self.block).kept_share
+
+    def reaches(self, node: NodeSensitivity) -> bool:
+        """Whether a node looks up in a table that is large enough."""
+        return (
+            node.is_table
+            and node.node not in self.exclude
+            and node.size_bytes >= self.smallest_bytes
+        )
 
     def apply(self, model: onnx.ModelProto, context: Context) -> onnx.ModelProto:
         """Return a model with packed tables; raises ``RecipeInvalid`` when it has none that is
@@ -78,14 +102,23 @@ class Embeddings:
             and table.shape[1] % min(_BLOCKS) == 0
         )
 
+    def restored(self, graph: Graph, node: str, _moments: Moments, stock: Stock) -> np.ndarray:
+        """The table of a node as its blocks give it back."""
+        table = graph.constant(graph.node(node).input[0])
+        assert table is not None
+        return self.store(table, stock)[0].restore()[:, : table.shape[1]]
+
     def store(self, table: np.ndarray, stock: Stock) -> tuple[Blocks, int]:
         """The table in blocks, from ``stock`` where it has it, and how many columns share a
         scale.
         """
         block = max(size for size in _BLOCKS if size <= self.block and table.shape[1] % size == 0)
-        grid = Grid(self.bits, block, self.symmetric, np.float16)
+        grid = self._grid(block)
         kept = stock.take((grid, self.fit, table), lambda: quantize(table, grid, self.fit).arrays)
         return Blocks(*kept), block
+
+    def _grid(self, block: int) -> Grid:
+        return Grid(self.bits, block, self.symmetric, np.float16)
 
     def _replace(
         self,

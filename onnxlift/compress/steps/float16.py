@@ -11,19 +11,21 @@ from onnx import TensorProto
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from onnxlift.compress.graph.editing import Graph
-from onnxlift.compress.steps import Context
+from onnxlift.compress.steps import Context, Step
 from onnxlift_runtime.errors import RecipeInvalid
 
 _ADVICE: Final = r"the float32 number .* will be truncated to"
 
 
 @dataclass(frozen=True)
-class Float16:
+class Float16(Step):
     """Convert to float16; inputs and outputs keep the datatypes that callers know, with a cast
     behind each.
 
     ``exclude`` names nodes that stay float32, such as a last softmax over many classes.
     """
+
+    title = "half precision"
 
     exclude: tuple[str, ...] = ()
 

@@ -10,7 +10,7 @@ import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from onnxlift.compress.model.writing import through_files, weights_beside
-from onnxlift.compress.steps import Context
+from onnxlift.compress.steps import Context, Stage, Step
 from onnxlift.compress.steps.integers import require_quantized, without_declared_weights
 from onnxlift_runtime.errors import RecipeInvalid
 
@@ -19,7 +19,7 @@ _MATMUL_OF_GEMM: Final = "_MatMul"
 
 
 @dataclass(frozen=True)
-class Int8Dynamic:
+class Int8Dynamic(Step):
     """Quantize weights ahead and activations at run time; needs no samples.
 
     ``per_channel`` gives each output channel its own scale. ``reduce_range`` keeps weights within 7
@@ -27,6 +27,9 @@ class Int8Dynamic:
     ``weight_type`` uint8 cannot saturate either and is slower where VNNI is. ``operators`` limits
     the step to these types, ``exclude`` leaves nodes out.
     """
+
+    title = "onnxruntime's dynamic int8"
+    stage = Stage.INT8
 
     per_channel: bool = True
     reduce_range: bool = True

@@ -22,7 +22,7 @@ from onnxruntime.quantization import (
 
 from onnxlift.compress.calibration.activations import feeds
 from onnxlift.compress.model.writing import through_files, weights_beside
-from onnxlift.compress.steps import Context
+from onnxlift.compress.steps import Context, Stage, Step
 from onnxlift.compress.steps.integers import require_quantized, with_opset, without_declared_weights
 from onnxlift_runtime.errors import RecipeInvalid, SamplesInvalid
 
@@ -38,7 +38,7 @@ _TYPES: Final = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
 
 
 @dataclass(frozen=True)
-class Int8Static:
+class Int8Static(Step):
     """Quantize weights and activations ahead, as pairs of QuantizeLinear and DequantizeLinear that
     onnxruntime fuses.
 
@@ -46,6 +46,9 @@ class Int8Static:
     ``reduce_range`` as in ``Int8Dynamic``. ``operators`` limits the step to these types,
     ``exclude`` leaves nodes out.
     """
+
+    title = "static int8"
+    stage = Stage.INT8
 
     method: Literal["minmax", "entropy", "percentile"] = "minmax"
     activation_type: Literal["int8", "uint8"] = "uint8"

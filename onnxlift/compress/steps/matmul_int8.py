@@ -8,6 +8,7 @@ keeps the eighth bit: few pairs are that large, and what bounding them costs is 
 rows after them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
@@ -18,7 +19,8 @@ from onnx import TensorProto
 from onnxlift.compress.calibration.moments import Moments
 from onnxlift.compress.graph.editing import Graph, Projection, by_input
 from onnxlift.compress.quantization.rounding import compensate
-from onnxlift.compress.steps import Context
+from onnxlift.compress.results import NodeSensitivity
+from onnxlift.compress.steps import Context, Stage, Step
 from onnxlift.compress.steps.cache import Stock
 from onnxlift_runtime.errors import RecipeInvalid
 
@@ -30,7 +32,7 @@ _STRETCHES: Final = (0.85, 0.92, 1.0, 1.1, 1.25, 1.5, 2.0)
 
 
 @dataclass(frozen=True)
-class MatMulInt8:
+class MatMulInt8(Step):
     """Turn MatMul and Gemm nodes with constant weights into int8 ones, one scale for each output
     column.
 
@@ -38,6 +40,11 @@ class MatMulInt8:
     without VNNI from saturating: "avoid" bounds pairs of weights, "halve" gives up a bit of all,
     "ignore" is for CPUs that cannot saturate. ``exclude`` names nodes to leave alone.
     """
+
+    title = "int8 products"
+    stage = Stage.INT8
+    stores = True
+    multiplies = True
 
     rounding: Rounding = "compensated"
     saturation: Saturation = "avoid"
@@ -47,6 +54,24 @@ class MatMulInt8:
     def needs_samples(self) -> bool:
         """Whether it looks at calibration samples."""
         return self.rounding == "compensated"
+
+    @property
+    def precision(self) -> str:
+        """As sensitivity measures projections with rounded inputs."""
+        return "int8"
+
+    @property
+    def kept_share(self) -> float:
+        """8 bits of 32; a scale for each column is little."""
+        return 0.25
+
+    def reaches(self, node: NodeSensitivity) -> bool:
+        """Whether a node is a projection that is not left out."""
+        return not node.is_table and node.node not in self.exclude
+
+    def is_predictable(self, steps: Sequence[Step]) -> bool:
+        """Errors in int8 are those of smoothed activations."""
+        return any(step.stage is Stage.SMOOTH for step in steps)
 
     def apply(self, model: onnx.ModelProto, context: Context) -> onnx.ModelProto:
         """Return the int8 model.
@@ -67,6 +92,13 @@ class MatMulInt8:
                 whole, scale = self.store(member, moments, context.stock)
                 _replace_product(graph, member, quantized, whole, scale)
         return graph.finish()
+
+    def restored(self, graph: Graph, node: str, moments: Moments, stock: Stock) -> np.ndarray:
+        """The weight of a projection as its whole numbers and scales give it back."""
+        member = graph.projection(node)
+        whole, scale = self.store(member, moments, stock)
+        weight: np.ndarray = whole.astype(np.float32) * scale
+        return weight.T if member.transposed else weight
 
     def store(
         self, member: Projection, moments: Moments, stock: Stock

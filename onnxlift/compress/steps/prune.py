@@ -16,7 +16,7 @@ import onnx
 from onnxlift.compress.graph.editing import Graph, by_input
 from onnxlift.compress.graph.layers import Layer, layers, store
 from onnxlift.compress.pruning.reconstruction import Statistics, gather, solve
-from onnxlift.compress.steps import Context
+from onnxlift.compress.steps import Context, Step
 from onnxlift_runtime.errors import RecipeInvalid
 
 _SCORES: Final = ("magnitude", "l1", "l2")
@@ -24,7 +24,7 @@ _SCOPES: Final = ("model", "layer")
 
 
 @dataclass(frozen=True)
-class Prune:
+class Prune(Step):
     """Set weights of MatMul, Gemm and Conv nodes to 0, and fit those that are left to the
     calibration samples.
 
@@ -35,6 +35,8 @@ class Prune:
     share of each. With ``reconstruct`` the weights of a layer go in ``rounds``, each chosen after
     the others have taken over for the last. ``exclude`` names nodes to leave alone.
     """
+
+    title = "weights set to 0"
 
     sparsity: float | None = None
     threshold: float | None = None

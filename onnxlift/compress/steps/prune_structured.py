@@ -15,11 +15,12 @@ import onnx
 
 from onnxlift.compress.graph.editing import Graph
 from onnxlift.compress.graph.layers import Layer, layers, store
-from onnxlift.compress.pruning.channels import ChannelGroup, Channels, entries, narrow
+from onnxlift.compress.pruning.channels import Channels
 from onnxlift.compress.pruning.elimination import Reader, eliminate
+from onnxlift.compress.pruning.group import ChannelGroup, entries, narrow
 from onnxlift.compress.pruning.reconstruction import Statistics, gather, solve
 from onnxlift.compress.pruning.widths import Widths
-from onnxlift.compress.steps import Context
+from onnxlift.compress.steps import Context, Step
 from onnxlift_runtime.errors import RecipeInvalid
 
 _SCORES: Final = ("saliency", "l1", "l2")
@@ -27,7 +28,7 @@ _SCOPES: Final = ("model", "layer")
 
 
 @dataclass(frozen=True)
-class PruneStructured:
+class PruneStructured(Step):
     """Remove channels between layers until ``share`` of the model's parameters has gone.
 
     ``score`` "saliency" removes the channels whose loss the layers behind them can best make up
@@ -37,6 +38,8 @@ class PruneStructured:
     (8 without AVX-512) and are slower with 24 than with 32. Without ``reconstruct`` readers are
     only cut. ``exclude`` names nodes whose weights stay as they are.
     """
+
+    title = "narrower layers"
 
     share: float = 0.33
     score: Literal["saliency", "l1", "l2"] = "saliency"

@@ -19,19 +19,23 @@ from onnxlift.compress.calibration.activations import observe
 from onnxlift.compress.graph.channel_scaling import move_channels
 from onnxlift.compress.graph.editing import Graph, Projection, by_input
 from onnxlift.compress.quantization.smoothing import Ranges, Smoothing, fit, formula
-from onnxlift.compress.steps import Context
+from onnxlift.compress.steps import Context, Stage, Step
 from onnxlift_runtime.errors import RecipeInvalid
 
 _SHIFT_PAYS: Final = 0.85
 
 
 @dataclass(frozen=True)
-class SmoothQuant:
+class SmoothQuant(Step):
     """Even out channel ranges before activations are quantized.
 
     ``alpha`` from 0 (leave the activations) to 1 (all channels equally wide), or None to fit scales
     and shifts. ``exclude`` names MatMul and Gemm nodes whose input keeps its ranges.
     """
+
+    title = "SmoothQuant"
+    stage = Stage.SMOOTH
+    prepares = True
 
     alpha: float | None = None
     exclude: tuple[str, ...] = ()

@@ -17,7 +17,8 @@ from onnxlift.compress.calibration.moments import Moments
 from onnxlift.compress.graph.editing import MICROSOFT, Graph, Projection, by_input
 from onnxlift.compress.quantization.blocks import Blocks, Grid, pack, quantize
 from onnxlift.compress.quantization.rounding import compensate
-from onnxlift.compress.steps import Context
+from onnxlift.compress.results import NodeSensitivity
+from onnxlift.compress.steps import Context, Stage, Step
 from onnxlift.compress.steps.cache import Stock
 from onnxlift_runtime.errors import RecipeInvalid
 
@@ -31,7 +32,7 @@ _KNOWN: Final[Mapping[Method, int]] = {"nearest": 0, "hqq": 0, "k_quant": 1, "gp
 
 
 @dataclass(frozen=True)
-class WeightBlocks:
+class WeightBlocks(Step):
     """Store the weights of MatMul and Gemm nodes in ``bits`` bits, ``block`` inputs of one output
     sharing a scale.
 
@@ -40,6 +41,11 @@ class WeightBlocks:
     rounding in the inputs after it. ``accuracy_level`` 4 lets the kernel compute in int8, which is
     what makes it fast. ``only`` limits the step to the named nodes, ``exclude`` leaves nodes out.
     """
+
+    title = "weights in blocks of {bits} bits"
+    stage = Stage.BLOCKS
+    stores = True
+    multiplies = True
 
     bits: int = 8
     block: int = 128
@@ -60,6 +66,26 @@ class WeightBlocks:
     def needs_samples(self) -> bool:
         """Whether it looks at calibration samples."""
         return _KNOWN[self.method] > 0
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether no node is left out."""
+        return not (self.only or self.exclude)
+
+    @property
+    def precision(self) -> str:
+        """As sensitivity measures projections."""
+        return f"{self.bits}-bit"
+
+    @property
+    def kept_share(self) -> float:
+        """Bits, scales and zeros."""
+        return self._grid.kept_share
+
+    def reaches(self, node: NodeSensitivity) -> bool:
+        """Whether a node is one of those that it is limited to."""
+        named = not self.only or node.node in self.only
+        return named and not node.is_table and node.node not in self.exclude
 
     def apply(self, model: onnx.ModelProto, context: Context) -> onnx.ModelProto:
         """Return a model with MatMulNBits nodes.
@@ -85,6 +111,12 @@ class WeightBlocks:
                 self._replace(graph, member, self.store(member, moments, context.stock))
         return graph.finish()
 
+    def restored(self, graph: Graph, node: str, moments: Moments, stock: Stock) -> np.ndarray:
+        """The weight of a projection as its blocks give it back."""
+        member = graph.projection(node)
+        weight = self.store(member, moments, stock).restore()[:, : len(member.weight)]
+        return weight if member.transposed else weight.T
+
     def store(self, member: Projection, moments: Moments, stock: Stock) -> Blocks:
         """``quantize`` of one projection by the moments of its input, or what ``stock`` has of
         it.
@@ -105,13 +137,17 @@ class WeightBlocks:
         ``moment`` [inputs, inputs] is the inputs' second moment, ``factor`` its ``compensation``
         for "gptq".
         """
-        grid = Grid(self.bits, self.block, self.symmetric)
+        grid = self._grid
         importance = (
             None if moment is None else np.diag(moment) / max(np.diag(moment).mean(), 1e-30)
         )
         fit = {"nearest": "nearest", "hqq": "hqq"}.get(self.method, "searched")
         blocks = quantize(weight.T, grid, fit, importance)  # type: ignore[arg-type]
         return blocks if factor is None else _compensated(weight, blocks, grid, factor)
+
+    @property
+    def _grid(self) -> Grid:
+        return Grid(self.bits, self.block, self.symmetric)
 
     def _replace(self, graph: Graph, member: Projection, blocks: Blocks) -> None:
         outputs, count = blocks.scale.shape

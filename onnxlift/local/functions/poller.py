@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from onnxlift.local.account import queue_arn
 from onnxlift.local.functions.context import LambdaContext
 from onnxlift.local.functions.gateway import MEMORY_MB
 from onnxlift.local.functions.wiring import Handler
-from onnxlift.local.moto.cloud import queue_arn
 from onnxlift.topology import Source
 
 LONG_POLL_S: Final = 20

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from onnxlift.artifact import gpu_placements, read_tiers
 from onnxlift.config import Config
+from onnxlift.local.account import ACCOUNT, REGION
 from onnxlift.local.functions.inventory import Inventory, take_inventory
 from onnxlift.local.functions.wiring import API_FUNCTIONS, Wiring, load_handlers
-from onnxlift.local.moto.cloud import ACCOUNT, REGION, Cloud
+from onnxlift.local.moto.cloud import Cloud
 from onnxlift.placement import tell_tiers
 from onnxlift_runtime import names
 from onnxlift_runtime.names import LAMBDA

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from onnxlift.config import Config, load_config
 from onnxlift.local import child
+from onnxlift.local.account import ACCOUNT, REGION
 from onnxlift_runtime import names
 from onnxlift_runtime.errors import ConfigInvalid
 
@@ -26,9 +27,7 @@ if TYPE_CHECKING:
     from werkzeug.serving import BaseWSGIServer
 
 HOST: Final = "127.0.0.1"
-BACKLOG: Final = 256
-ACCOUNT: Final = "123456789012"  # moto's
-REGION: Final = "us-east-1"
+BACKLOG: Final = 256  # requests that wait while moto loads
 _CREDENTIALS: Final = {
     "AWS_ACCESS_KEY_ID": "local",
     "AWS_SECRET_ACCESS_KEY": "local",
@@ -61,11 +60,6 @@ class Cloud:
             f"table {names.table_name(service)}",
             f"AWS endpoint {self.url} (for any access key, region {REGION})",
         )
-
-
-def queue_arn(name: str) -> str:
-    """The ARN of a queue."""
-    return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
 
 
 @contextlib.contextmanager
@@ -134,6 +128,8 @@ def serve(
     )
 
     application = _application()
+    # In this order, so that no caller finds a service without its resources: the public socket is
+    # answered only once all is made, and what is kept is read before anything can change it.
     with _serving(application, None) as private:
         url = f"http://{HOST}:{private.server_port}"
         resources.create(config, url)

@@ -12,7 +12,7 @@ from botocore.config import Config as Connection
 
 from onnxlift.artifact import read_tiers
 from onnxlift.config import Config
-from onnxlift.local.moto.cloud import ACCOUNT, REGION, queue_arn
+from onnxlift.local.account import ACCOUNT, REGION, queue_arn
 from onnxlift.topology import (
     DEAD_RETENTION_S,
     DEAD_VISIBILITY_S,

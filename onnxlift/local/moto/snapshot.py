@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from onnxlift.local.moto.cloud import ACCOUNT, REGION
+from onnxlift.local.account import ACCOUNT, REGION
 from onnxlift.local.moto.resources import client
 from onnxlift_runtime import names
 
-EVERY_S: Final = 5.0
+EVERY_S: Final = 5.0  # what a run that is killed loses at most
 Versions = dict[tuple[str, str], str]
 
 
@@ -32,7 +32,7 @@ def save(service: str, endpoint_url: str, folder: Path) -> None:
     ]
     _replace(folder / "objects.json", entries)
     items = _items(client("dynamodb", endpoint_url), names.table_name(service))
-    _replace(folder / "jobs.json", [_to_json(item) for item in items])
+    _replace(folder / "jobs.json", list(items))
     kept = {entry["file"] for entry in entries}
     for path in (folder / "objects").iterdir():
         if path.name not in kept:
@@ -47,9 +47,8 @@ def restore(service: str, endpoint_url: str, folder: Path) -> None:
     if not (folder / "jobs.json").exists():
         return
     s3, bucket = client("s3", endpoint_url), names.bucket_name(service, ACCOUNT, REGION)
-    s3.put_bucket_notification_configuration(
-        Bucket=bucket, NotificationConfiguration={}
-    )  # these are not new
+    # These objects are not new: nobody is to be told of them.
+    s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={})
     renamed: Versions = {}
     for entry in json.loads((folder / "objects.json").read_text("utf-8")):
         body = (folder / "objects" / entry["file"]).read_bytes()
@@ -63,8 +62,9 @@ def restore(service: str, endpoint_url: str, folder: Path) -> None:
         SkipDestinationValidation=True,
     )
     dynamodb, table = client("dynamodb", endpoint_url), names.table_name(service)
-    for item in json.loads((folder / "jobs.json").read_text("utf-8")):
-        dynamodb.put_item(TableName=table, Item=_with_versions(_from_json(item), renamed))
+    items = json.loads((folder / "jobs.json").read_text("utf-8"), object_hook=_decode_bytes)
+    for item in items:
+        dynamodb.put_item(TableName=table, Item=_with_versions(item, renamed))
 
 
 def _versions(s3: Any, bucket: str) -> list[Mapping[str, Any]]:
@@ -103,25 +103,16 @@ def _with_versions(item: dict[str, Any], renamed: Versions) -> dict[str, Any]:
     return item
 
 
-def _to_json(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _to_json(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_to_json(item) for item in value]
-    return (
-        {"base64": base64.b64encode(value).decode("ascii")} if isinstance(value, bytes) else value
-    )
+def _encode_bytes(value: bytes) -> dict[str, str]:
+    """JSON's form of what it does not know, which in DynamoDB's items are bytes alone."""
+    return {"base64": base64.b64encode(value).decode("ascii")}
 
 
-def _from_json(value: Any) -> Any:
-    if isinstance(value, dict):
-        if set(value) == {"base64"}:
-            return base64.b64decode(value["base64"])
-        return {name: _from_json(item) for name, item in value.items()}
-    return [_from_json(item) for item in value] if isinstance(value, list) else value
+def _decode_bytes(value: dict[str, Any]) -> Any:
+    return base64.b64decode(value["base64"]) if set(value) == {"base64"} else value
 
 
 def _replace(path: Path, document: Any) -> None:
     unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(document), "utf-8")
+    unfinished.write_text(json.dumps(document, default=_encode_bytes), "utf-8")
     os.replace(unfinished, path)  # noqa: PTH105 - one step, or none

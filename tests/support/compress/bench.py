@@ -17,7 +17,7 @@ from onnx import helper
 from onnxlift.compress.recipes.presets import PRESETS
 from onnxlift.compress.recipes.recipe import Recipe
 from onnxlift.compress.search.run import Progress
-from onnxlift.compress.steps import Context
+from onnxlift.compress.steps import Context, Step
 from onnxlift.config import Config
 from onnxlift_runtime.manifest import Latency, Measurements
 from tests.support import builders
@@ -35,7 +35,7 @@ def offer(monkeypatch: pytest.MonkeyPatch, *recipes: Recipe) -> None:
 
 
 @dataclass(frozen=True)
-class Fail:
+class Fail(Step):
     """A step that raises."""
 
     words: str = "no"
@@ -45,7 +45,7 @@ class Fail:
 
 
 @dataclass(frozen=True)
-class Rename:
+class Rename(Step):
     """A step that gives the model's first input another name."""
 
     def apply(self, model: onnx.ModelProto, _context: Context) -> onnx.ModelProto:
@@ -57,7 +57,7 @@ class Rename:
 
 
 @dataclass(frozen=True)
-class Break:
+class Break(Step):
     """A step that leaves a graph nobody can open."""
 
     def apply(self, model: onnx.ModelProto, _context: Context) -> onnx.ModelProto:
@@ -67,7 +67,7 @@ class Break:
 
 
 @dataclass(frozen=True)
-class Die:
+class Die(Step):
     """A step whose process is killed, as by a kernel that is out of memory."""
 
     number: int = 9
@@ -78,7 +78,7 @@ class Die:
 
 
 @dataclass(frozen=True)
-class Hang:
+class Hang(Step):
     """A step that does not end."""
 
     seconds: float = 600.0

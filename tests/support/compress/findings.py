@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
-from onnxlift.compress.report.report import (
+from onnxlift.compress.results import (
     Agreement,
     CandidateRow,
     Figure,

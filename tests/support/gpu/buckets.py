@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from onnxlift_runtime.manifest import MANIFEST_NAME, Manifest
+from tests.support.runtime.cloud import one_at_a_time
 
 BUCKET: Final = "assets"
 INDEX: Final = "index.json"
@@ -24,7 +24,7 @@ def assets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    with mock_aws():
+    with one_at_a_time():
         client = boto3.client("s3")
         client.create_bucket(Bucket=BUCKET)
         yield client

@@ -15,6 +15,7 @@ from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.dataplane.session import CPU, Device
 from onnxlift_runtime.errors import MemoryExhausted, ModelTooLarge
 from onnxlift_runtime.manifest import Latency, Manifest, Measurements
+from onnxlift_runtime.settings import Limits
 from onnxlift_runtime.tensors.arrays import Array
 from tests.support import builders
 
@@ -57,6 +58,7 @@ class Source:
 
 
 def models_of(memory: Memory, source: Source, *manifests: Manifest, **changes: Any) -> Models:
+    changes = {"limits": Limits(), **changes}
     return Models(Catalog.of(manifests), CPU, source.fetch, memory.open, **changes)
 
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from onnxlift_runtime.aws.objects import ObjectStore
 from onnxlift_runtime.aws.queues import Queues
 from onnxlift_runtime.aws.table import JobTable
 from onnxlift_runtime.jobservice.service import JobService
 from onnxlift_runtime.names import TABLE_INCLUDES, TABLE_INDEXES, TABLE_KEY, TABLE_SORT, queue_name
+from tests.support.runtime.cloud import one_at_a_time
 
 SERVICE, MODEL, CALLER = "test", "tiny", "me"
 
@@ -25,7 +25,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[JobService]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    with mock_aws():
+    with one_at_a_time():
         dynamodb, s3, sqs = (boto3.client(name) for name in ("dynamodb", "s3", "sqs"))
         create_table(dynamodb)
         s3.create_bucket(Bucket="data")

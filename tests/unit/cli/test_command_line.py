@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from onnxlift import cli
 from onnxlift_runtime.errors import ConfigInvalid, OnnxliftError, QualityGateFailed
+from tests.support.surroundings import ignoring
 
 HEAVY = ("numpy", "onnx", "onnxruntime", "pydantic", "boto3", "uvicorn", "httpx", "rich")
 
@@ -114,12 +115,9 @@ def test_what_the_system_refuses_is_one_line_but_for_a_pipe_that_nobody_reads(
 
 
 def test_the_end_of_the_terminal_stays_ignored_under_nohup() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
+    with ignoring(signal.SIGHUP):
         CliRunner().invoke(cli.main, ["jobs", "--help"])
         after = signal.getsignal(signal.SIGHUP)
-    finally:
-        signal.signal(signal.SIGHUP, before)
 
     assert after is signal.SIG_IGN
 

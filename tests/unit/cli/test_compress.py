@@ -1,54 +1,21 @@
-"""``onnxlift compress``: what it prints, its exit codes, and Ctrl-C."""
+"""``onnxlift compress``: what it prints, and its exit codes."""
 
 import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click import unstyle
 from click.testing import CliRunner, Result
 
 from onnxlift.cli import main
 from onnxlift.compress.cpu.instructions import Availability, InstructionSet
-from onnxlift.compress.measure import measurement as measuring
 from onnxlift.compress.search import instruction_sets
 from onnxlift_runtime.manifest import read_manifest
-from tests.support import builders
-
-
-@pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A configuration of two models, ``conv`` and ``tiny``; the second is too small to gain
-    anything.
-    """
-    monkeypatch.setattr(measuring, "SECONDS", 0.01)
-    random = np.random.default_rng(1)
-    text = 'service = "demo"\n'
-    for name, model, shape in [
-        ("conv", builders.convolution(), (1, 8, 8)),
-        ("tiny", builders.mlp(4, 2, 2), (4,)),
-    ]:
-        (tmp_path / f"{name}.onnx").write_bytes(model.SerializeToString())
-        for role in ("calibration", "heldout"):
-            arrays = {
-                model.graph.input[0].name: random.normal(size=(40, *shape)).astype(np.float32)
-            }
-            np.savez(tmp_path / f"{name}-{role}.npz", **arrays)  # type: ignore[arg-type]
-        text += (
-            f'[models.{name}]\nsource = "{name}.onnx"\n'
-            f'calibration.samples = "{name}-calibration.npz"\n'
-            f'quality = {{ samples = "{name}-heldout.npz", metric = "cosine", max_drop = 0.05 }}\n'
-        )
-    path = tmp_path / "onnxlift.toml"
-    path.write_text(text)
-    return path
 
 
 def _compress(config: Path, *arguments: str) -> Result:
@@ -256,32 +223,6 @@ def test_an_instruction_set_that_cannot_be_reached_is_said(
     manifest = read_manifest(config.parent / "artifacts/conv/1")
     assert "x86_64-avx2" not in manifest.verified_on
     assert manifest.not_verified_on["x86_64-avx2"] == "not available because it is a test"
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interruption_cleans_up_and_exits_130(config: Path, number: signal.Signals) -> None:
-    scratch = config.parent / "scratch"
-    scratch.mkdir()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "onnxlift", "compress", "-c", str(config)],
-        env={**os.environ, "TMPDIR": str(scratch)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 60
-    while (
-        not any((config.parent / ".onnxlift").glob("**/trial.json")) and time.monotonic() < deadline
-    ):
-        time.sleep(0.005)
-
-    process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=60)
-
-    assert (process.returncode, stdout, stderr) == (130, "", "stopped\n")
-    assert not list((config.parent / ".onnxlift").glob("**/tmp"))
-    assert list(scratch.iterdir()) == []
-    assert not (config.parent / "artifacts").exists()
 
 
 def test_two_processes_write_the_same_model(config: Path) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from onnxlift.cli import outputs, screen, summary
 from onnxlift.client import Answer
 from onnxlift.compress.pipeline import Comparison
-from onnxlift.compress.report.report import CandidateRow
+from onnxlift.compress.results import CandidateRow
 from onnxlift.compress.search.outcome import Outcome
 from onnxlift.placement import Placement
 from tests.support import builders

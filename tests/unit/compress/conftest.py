@@ -1,16 +1,21 @@
 """Fixtures of the tests of ``compress``."""
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 
-from onnxlift.compress.search import timing
+from onnxlift.compress.cpu.instructions import Availability, InstructionSet
+from onnxlift.compress.search import instruction_sets, timing
 from onnxlift.config import Config
 from tests.support import builders
 from tests.support.compress.bench import FIGURES, Make
+
+Feeds = Sequence[Mapping[str, np.ndarray]]
 
 
 @pytest.fixture
@@ -48,3 +53,26 @@ def make(tmp_path: Path) -> Make:
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the fresh processes where figures do not matter."""
     monkeypatch.setattr(timing, "measure", lambda *_: FIGURES)
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Path], None]], None]:
+    """Take this machine for one that reaches AVX2 in this process; a function hears of each model
+    before it runs.
+    """
+
+    def install(heard: Callable[[Path], None]) -> None:
+        def run_on(
+            _: InstructionSet, model: Path, feeds: Feeds, *_rest: Any, **_options: Any
+        ) -> list[dict[str, Any]]:
+            heard(model)
+            session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+            names = [output.name for output in session.get_outputs()]
+            return [dict(zip(names, session.run(names, dict(feed)), strict=True)) for feed in feeds]
+
+        monkeypatch.setattr(
+            instruction_sets, "available", lambda wanted: Availability(wanted, "masked", "a test")
+        )
+        monkeypatch.setattr(instruction_sets, "run_on", run_on)
+
+    return install

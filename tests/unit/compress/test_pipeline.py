@@ -11,7 +11,7 @@ from onnxlift.compress.measure import measurement as measuring
 from onnxlift.compress.pipeline import compare, compress
 from onnxlift.compress.recipes.presets import recipes
 from onnxlift.compress.recipes.traits import read_traits
-from onnxlift.compress.report.report import Report
+from onnxlift.compress.results import Report
 from onnxlift.compress.search.preparation import MODEL_FILE
 from onnxlift.compress.search.run import Progress
 from onnxlift_runtime.dataplane.session import Session

@@ -25,7 +25,7 @@ from onnxlift_runtime.tensors.arrays import Array
 from tests.support.builders import manifest, spec
 from tests.support.memory import SERVICE, Memory
 
-MODEL, CALLER, WITHIN_S = "tiny", "me", 20.0
+MODEL, CALLER, WITHIN_S = "tiny", "me", 120.0
 Act = Callable[[Mapping[str, Array]], None]
 
 

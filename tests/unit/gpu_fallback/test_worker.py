@@ -143,13 +143,13 @@ def test_what_takes_long_is_kept_hidden_and_its_lease_alive(make: Make) -> None:
 
     def wait(_feeds: Mapping[str, Array]) -> None:
         began.set()
-        go_on.wait(10)
+        go_on.wait(60)
 
     runner = Doubler(wait)
     bench = make(runner, visibility_s=2)
     job = bench.submit(1)
     bench.start()
-    began.wait(10)
+    began.wait(60)
     first_until_ms = bench.job(job).lease_until_ms
 
     assert eventually(lambda: bench.memory.queues.extended > 3)
@@ -166,12 +166,12 @@ def test_a_canceled_jobs_answer_is_dropped(make: Make) -> None:
 
     def wait(_feeds: Mapping[str, Array]) -> None:
         began.set()
-        go_on.wait(10)
+        go_on.wait(60)
 
     bench = make(Doubler(wait))
     job = bench.submit(1)
     bench.start()
-    began.wait(10)
+    began.wait(60)
     bench.memory.service.cancel(job.id, "me")
     go_on.set()
 

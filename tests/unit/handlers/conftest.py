@@ -11,7 +11,6 @@ from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from handlers import batch, control, escalate, notify, predict
 from onnxlift_runtime.aws import clients
@@ -21,6 +20,7 @@ from onnxlift_runtime.jobs.lifecycle import Job
 from onnxlift_runtime.names import SWEEP_EVENT, queue_name, webhook_queue_name
 from onnxlift_runtime.settings import Settings
 from tests.support import builders
+from tests.support.runtime.cloud import one_at_a_time
 from tests.support.runtime.job_service import create_table
 
 SERVICE, MODEL, ME = "test", "tiny", "key:me"
@@ -153,7 +153,7 @@ def deployed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deploy
         data_bucket="data",
         batch_workers=2,
     )
-    with mock_aws():
+    with one_at_a_time():
         _set_environment(
             monkeypatch, {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
         )

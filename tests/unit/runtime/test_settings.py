@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onnxlift_runtime.errors import ConfigInvalid
-from onnxlift_runtime.settings import PREFIX, Settings, WorkerSettings
+from onnxlift_runtime.settings import PREFIX, Limits, Settings, WorkerSettings
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20)
 SETTINGS = st.builds(
@@ -23,12 +23,29 @@ SETTINGS = st.builds(
     webhook_secret=TEXTS,
     private_webhooks=st.booleans(),
     batch_workers=st.integers(0, 1000),
+    limits=st.builds(
+        Limits,
+        max_body_bytes=st.integers(0, 2**40),
+        max_json_bytes=st.integers(0, 2**40),
+        max_dimensions=st.integers(0, 64),
+    ),
 )
 
 
 @given(SETTINGS)
 def test_settings_survive_the_environment(settings: Settings) -> None:
     assert Settings.from_env(settings.to_env()) == settings
+
+
+def test_limits_are_read_from_variables_of_their_own() -> None:
+    settings = Settings.from_env({"ONNXLIFT_MAX_JSON_BYTES": "5"})
+
+    assert settings.limits == Limits(max_json_bytes=5)
+    assert settings.to_env()["ONNXLIFT_MAX_JSON_BYTES"] == "5"
+
+
+def test_limits_at_their_defaults_take_no_variable() -> None:
+    assert not any(name.startswith(f"{PREFIX}MAX_") for name in Settings().to_env())
 
 
 def test_what_is_absent_keeps_its_default() -> None:

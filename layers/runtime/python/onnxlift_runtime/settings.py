@@ -15,7 +15,7 @@ MIB: Final = 1024 * 1024
 # Of a whole number; Python refuses to read very long ones in words of its own.
 MAX_DIGITS: Final = 18
 
-T = TypeVar("T", "Settings", "WorkerSettings")
+T = TypeVar("T", "Limits", "Settings", "WorkerSettings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,9 @@ class Limits:
     max_tensor_bytes: int = 64 * MIB
     max_answer_bytes: int = 6_291_556
     max_dimensions: int = 16
+
+
+DEFAULT_LIMITS: Final = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,8 @@ class Settings:
     can run, as ``model=tier+tier,…``; a model that it does not name has Lambda alone.
     ``gpu_cluster`` is the ECS cluster whose services are woken when a job comes for them; empty
     where nobody has to be woken.
+
+    ``limits`` takes one variable for each limit; those at their default are not written.
     """
 
     service: str = "onnxlift"
@@ -73,6 +78,7 @@ class Settings:
     job_timeout_s: int = 300
     tiers: str = ""
     gpu_cluster: str = ""
+    limits: Limits = DEFAULT_LIMITS
 
     def tiers_of(self, model: str) -> tuple[str, ...]:
         """Where jobs of a model can run; the first is where they go by default."""
@@ -122,23 +128,35 @@ class WorkerSettings:
 
 
 def _to_env(settings: Settings | WorkerSettings) -> dict[str, str]:
-    return {
-        PREFIX + item.name.upper(): _encode(getattr(settings, item.name))
-        for item in fields(settings)
-    }
+    environ: dict[str, str] = {}
+    for item in fields(settings):
+        value = getattr(settings, item.name)
+        environ |= _limits_to_env(value) if isinstance(value, Limits) else _encode(item.name, value)
+    return environ
+
+
+def _limits_to_env(limits: Limits) -> dict[str, str]:
+    environ: dict[str, str] = {}
+    for item in fields(limits):
+        value = getattr(limits, item.name)
+        environ |= {} if value == item.default else _encode(item.name, value)
+    return environ
 
 
 def _from_env(cls: type[T], environ: Mapping[str, str]) -> T:
     values: dict[str, Any] = {}
     for item in fields(cls):
         name = PREFIX + item.name.upper()
-        if name in environ:
+        if isinstance(item.default, Limits):
+            values[item.name] = _from_env(Limits, environ)
+        elif name in environ:
             values[item.name] = _decode(name, environ[name], item.default)
     return cls(**values)
 
 
-def _encode(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _encode(name: str, value: object) -> dict[str, str]:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return {PREFIX + name.upper(): text}
 
 
 def _decode(name: str, text: str, default: object) -> object:

@@ -14,7 +14,7 @@ from onnxlift.compress.report.page.headline import headline
 from onnxlift.compress.report.page.markup import document
 from onnxlift.compress.report.page.origin import origin
 from onnxlift.compress.report.page.weights import sensitivity, sizes
-from onnxlift.compress.report.report import Report
+from onnxlift.compress.results import Report
 
 
 def draw(report: Report) -> str:

@@ -9,7 +9,7 @@ from onnxlift.compress.report.page.frontier import Point
 from onnxlift.compress.report.page.markup import Element, code, element
 from onnxlift.compress.report.page.plot import Plot
 from onnxlift.compress.report.page.tables import cell, number, row, table
-from onnxlift.compress.report.report import CandidateRow, Limit, Report
+from onnxlift.compress.results import CandidateRow, Limit, Report
 from onnxlift.units import NOTHING, milliseconds, ratio, size, three_digits
 
 _LEAST, _MOST = (

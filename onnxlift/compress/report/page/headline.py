@@ -1,7 +1,7 @@
 """The top of the page: what was chosen, and how small, how good and how fast it is."""
 
 from onnxlift.compress.report.page.markup import Element, code, element
-from onnxlift.compress.report.report import CandidateRow, Figure, Limit, Report
+from onnxlift.compress.results import CandidateRow, Figure, Limit, Report
 from onnxlift.units import milliseconds, ratio, size
 from onnxlift_runtime.manifest import Latency
 

@@ -63,14 +63,18 @@ def code(name: str, limit: int = 120) -> Element:
 
 
 def _append(parent: Element, item: Content) -> None:
-    if item is None:
-        return
-    if not isinstance(item, str):
+    if isinstance(item, str):
+        _write(parent, clean(item))
+    elif item is not None:
         parent.append(item)
-    elif len(parent):
-        parent[-1].tail = (parent[-1].tail or "") + clean(item)
+
+
+def _write(parent: Element, text: str) -> None:
+    """``ElementTree`` keeps text with the child before it, or with the parent where it is first."""
+    if len(parent):
+        parent[-1].tail = (parent[-1].tail or "") + text
     else:
-        parent.text = (parent.text or "") + clean(item)
+        parent.text = (parent.text or "") + text
 
 
 def _name(key: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from onnxlift.compress.report.page.markup import Content, Element, code, element
-from onnxlift.compress.report.report import Limit, Report
+from onnxlift.compress.results import Limit, Report
 from onnxlift.units import size
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from onnxlift.compress.report.page.markup import Element, code, element
 from onnxlift.compress.report.page.tables import bar, cell, number, rest, row, table
-from onnxlift.compress.report.report import LayerSize, NodeSensitivity, Report
+from onnxlift.compress.results import LayerSize, NodeSensitivity, Report
 from onnxlift.units import NOTHING, ratio, size, three_digits
 
 _MOST_ROWS: Final = 40

@@ -58,7 +58,7 @@ def test_a_crash_in_a_masked_process_still_ends_it() -> None:
         env={**os.environ, "LD_PRELOAD": str(mask.library())},
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=180,
     )
 
     assert done.returncode == -11

@@ -15,7 +15,7 @@ from onnxlift.compress.cpu.instructions import InstructionSet, available, native
 from onnxlift.compress.model import artifact
 from onnxlift.compress.pipeline import compress
 from onnxlift.compress.recipes.recipe import FP32, Recipe
-from onnxlift.compress.report.report import CandidateRow
+from onnxlift.compress.results import CandidateRow
 from onnxlift.compress.steps import Context, Step
 from onnxlift.compress.steps.embeddings import Embeddings
 from onnxlift.compress.steps.int8_static import Int8Static
@@ -30,7 +30,7 @@ from tests.support.compress.transformer import samples, transformer
 
 
 @dataclass(frozen=True)
-class Foreign:
+class Foreign(Step):
     """Static int8 whose ranges come from samples of another model: a hundredth as large."""
 
     def apply(self, model: onnx.ModelProto, context: Context) -> onnx.ModelProto:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onnxlift.compress.gate.judgement import Gate, agreement
-from onnxlift.compress.report.report import Agreement, CandidateRow
+from onnxlift.compress.results import Agreement, CandidateRow
 from onnxlift.config import Quality
 from onnxlift_runtime.errors import QualityGateFailed, SamplesInvalid
 

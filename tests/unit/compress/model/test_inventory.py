@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxlift.compress.model.inventory import data_bytes, datatype, layer_name, layer_sizes, weights
-from onnxlift.compress.report.report import LayerSize
+from onnxlift.compress.results import LayerSize
 from onnxlift.compress.steps import Context
 from onnxlift.compress.steps.matmul_int8 import MatMulInt8
 from tests.support import builders

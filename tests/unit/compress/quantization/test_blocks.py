@@ -89,3 +89,8 @@ def test_restoring_subtracts_the_zero_of_each_block() -> None:
     )
 
     np.testing.assert_array_equal(blocks.restore(), [[-0.5, 1.0, 0.0, 8.0]])
+
+
+def test_what_is_left_of_a_matrix_counts_its_scales_and_zeros() -> None:
+    assert Grid(8, 128).kept_share == (8 + 32 / 128) / 32
+    assert Grid(4, 32, False, np.float16).kept_share == (4 + 16 / 32 + 4 / 32) / 32

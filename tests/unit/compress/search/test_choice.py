@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxlift.compress.report.report import CandidateRow
+from onnxlift.compress.results import CandidateRow
 from onnxlift.compress.search.choice import NOISE, WORTH, Goal, choose, usable
 from onnxlift_runtime.errors import QualityGateFailed
 from onnxlift_runtime.manifest import Latency

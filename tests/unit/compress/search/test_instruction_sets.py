@@ -2,20 +2,16 @@
 it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
-import numpy as np
-import onnxruntime as ort
 import pytest
 
-from onnxlift.compress.cpu.instructions import Availability, InstructionSet
 from onnxlift.compress.pipeline import compress
 from onnxlift.compress.recipes.presets import recipe
 from onnxlift.compress.recipes.recipe import FP32
-from onnxlift.compress.search import instruction_sets, run
+from onnxlift.compress.search import run
 from onnxlift.compress.search.outcome import Outcome
 from onnxlift.compress.search.trial_pool import Ground
 from onnxlift_runtime.errors import InferenceFailed
@@ -23,30 +19,6 @@ from tests.support import builders
 from tests.support.compress.bench import Make, offer, silent
 
 RECIPES = ("int8-nearest", "int8-smooth-vnni", "blocks8-nearest")
-Feeds = Sequence[Mapping[str, np.ndarray]]
-
-
-@pytest.fixture
-def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Path], None]], None]:
-    """Take this machine for one that reaches AVX2 in this process; a function hears of each model
-    before it runs.
-    """
-
-    def install(heard: Callable[[Path], None]) -> None:
-        def run_on(
-            _: InstructionSet, model: Path, feeds: Feeds, *_rest: Any, **_options: Any
-        ) -> list[dict[str, Any]]:
-            heard(model)
-            session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
-            names = [output.name for output in session.get_outputs()]
-            return [dict(zip(names, session.run(names, dict(feed)), strict=True)) for feed in feeds]
-
-        monkeypatch.setattr(
-            instruction_sets, "available", lambda wanted: Availability(wanted, "masked", "a test")
-        )
-        monkeypatch.setattr(instruction_sets, "run_on", run_on)
-
-    return install
 
 
 def _compress(

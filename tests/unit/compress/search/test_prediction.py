@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from onnxlift.compress.recipes.presets import recipe
 from onnxlift.compress.recipes.recipe import Recipe
-from onnxlift.compress.report.report import NodeSensitivity, PrecisionError
+from onnxlift.compress.results import NodeSensitivity, PrecisionError
 from onnxlift.compress.search.prediction import (
     HOPELESS,
     Prediction,

@@ -8,7 +8,7 @@ import pytest
 
 from onnxlift.compress.model.samples import Samples
 from onnxlift.compress.recipes.prefixes import begin
-from onnxlift.compress.report.report import NodeSensitivity
+from onnxlift.compress.results import NodeSensitivity
 from onnxlift.compress.search import sensitivity
 from onnxlift.compress.search.sensitivity import rank
 from onnxlift.compress.search.workspace import Workspace

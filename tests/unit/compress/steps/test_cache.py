@@ -105,7 +105,7 @@ def test_two_processes_make_an_array_once(tmp_path: Path) -> None:
 import sys, time
 from pathlib import Path
 import numpy as np
-from onnxlift.compress.stock import Stock
+from onnxlift.compress.steps.cache import Stock
 folder = Path(sys.argv[1])
 def make():
     (folder / f"made-{sys.argv[2]}").touch()
@@ -122,7 +122,7 @@ print(int(Stock(folder / "stock").take(("a",), make)[0][0]))
         for number in (1, 2)
     ]
 
-    answers = [process.communicate(timeout=60)[0] for process in running]
+    answers = [process.communicate(timeout=180)[0] for process in running]
 
     assert answers[0] == answers[1]
     assert len(list(tmp_path.glob("made-*"))) == 1

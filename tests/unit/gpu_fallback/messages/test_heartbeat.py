@@ -101,7 +101,7 @@ def test_a_lease_is_renewed_while_the_result_is_still_on_its_way() -> None:
 def test_the_leases_of_many_jobs_are_renewed_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = Memory()
     core = Worker(memory.service, Doubler(), Told(), "worker-1", 10**6)
-    both, waiting = threading.Barrier(2, timeout=10), [claimed(memory, core)[1] for _ in range(2)]
+    both, waiting = threading.Barrier(2, timeout=60), [claimed(memory, core)[1] for _ in range(2)]
 
     def wait_for_both(_name: str) -> None:
         both.wait()

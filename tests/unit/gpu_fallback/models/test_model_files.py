@@ -204,7 +204,7 @@ def test_an_index_that_is_not_there_is_missing(assets: Any) -> None:
 def _hold(folder: Path, held: Any, done: Any) -> None:
     with _alone(folder):
         held.set()
-        done.wait(30)
+        done.wait(60)
         (folder / "model.onnx").write_bytes(b"by the other process")
 
 
@@ -213,7 +213,7 @@ def test_a_process_waits_for_another_that_fetches_the_same(tmp_path: Path) -> No
     held, done = context.Event(), context.Event()
     other = context.Process(target=_hold, args=(tmp_path, held, done))
     other.start()
-    assert held.wait(30)
+    assert held.wait(60)
 
     done.set()
     with _alone(tmp_path):

@@ -18,12 +18,12 @@ def test_a_stop_finishes_what_computes_and_gives_back_the_rest_at_once(make: Mak
 
     def wait(_feeds: Mapping[str, Array]) -> None:
         began.set()
-        go_on.wait(10)
+        go_on.wait(60)
 
     bench = make(Doubler(wait), max_batch_size=2, max_wait_ms=0)
     first = bench.submit(1, rows=2)
     bench.start()
-    began.wait(10)
+    began.wait(60)
     second = [bench.submit(number, rows=2) for number in (2, 3)]
     assert eventually(lambda: all(bench.job(job).status is JobStatus.RUNNING for job in second))
 
@@ -45,12 +45,12 @@ def test_what_does_not_finish_within_the_stop_goes_back_with_its_attempt(make: M
 
     def wait(_feeds: Mapping[str, Array]) -> None:
         began.set()
-        go_on.wait(10)
+        go_on.wait(60)
 
     bench = make(Doubler(wait), stop_within_s=2)
     job = bench.submit(1)
     bench.start()
-    began.wait(10)
+    began.wait(60)
 
     status = bench.stop()
     go_on.set()
@@ -65,7 +65,7 @@ def test_a_hanging_inference_ends_the_worker_and_costs_only_its_own_job_an_attem
     go_on = threading.Event()
 
     def hang(_feeds: Mapping[str, Array]) -> None:
-        go_on.wait(30)
+        go_on.wait(60)
 
     bench = make(Doubler(hang), timeout_s=1, max_batch_size=2, max_wait_ms=0)
     hung = bench.submit(1, rows=2)
@@ -92,7 +92,7 @@ def test_a_model_that_takes_long_to_open_does_not_count_as_hanging(make: Make) -
     opened = threading.Event()
 
     def prepare() -> None:
-        opened.wait(10)
+        opened.wait(60)
 
     bench = make(Doubler(prepare=prepare), timeout_s=1)
     job = bench.submit(1)
@@ -122,13 +122,13 @@ def test_a_device_that_breaks_ends_the_worker_and_costs_only_what_it_ran_an_atte
 
     def break_down(_feeds: Mapping[str, Array]) -> None:
         began.set()
-        go_on.wait(10)
+        go_on.wait(60)
         raise DeviceMissing("CUDA failure 700: an illegal memory access was encountered")
 
     bench = make(Doubler(break_down), max_batch_size=2, max_wait_ms=0)
     first = bench.submit(1, rows=2)
     bench.start()
-    began.wait(10)
+    began.wait(60)
     second = bench.submit(2, rows=2)
     assert eventually(lambda: bench.job(second).status is JobStatus.RUNNING)
     go_on.set()

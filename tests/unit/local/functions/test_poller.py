@@ -6,10 +6,10 @@ from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from onnxlift.local.functions.poller import Poller, to_event
 from onnxlift.topology import Source
+from tests.support.runtime.cloud import one_at_a_time
 
 SOURCE = Source("tiny-jobs", "ingest", timeout_s=30, batch_size=10, concurrency=2)
 Handler = Callable[[Any, Any], Any]
@@ -19,7 +19,7 @@ Handler = Callable[[Any, Any], Any]
 def sqs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
-    with mock_aws():
+    with one_at_a_time():
         client = boto3.client("sqs", region_name="us-east-1")
         client.create_queue(QueueName=SOURCE.queue, Attributes={"VisibilityTimeout": "0"})
         yield client

@@ -75,7 +75,7 @@ def test_a_long_poll_ends_with_the_message_that_another_request_brings() -> None
     while not queue.looks:
         sleep(0.001)
     call(turnstile, b"message")
-    poll.join(timeout=10)
+    poll.join(timeout=60)
 
     assert answers == [b'{"Messages":[]}']
 
@@ -104,7 +104,7 @@ def test_a_message_has_only_polls_of_its_own_queue_look_again() -> None:
     looked = [body for body in queue.looks[2:5] if b"WaitTimeSeconds" in body]
     queue.sent.append(b"the end")
     for poll in polls:
-        poll.join(timeout=10)
+        poll.join(timeout=60)
 
     assert [b'"a"' in body for body in looked] == [True]
 

@@ -8,7 +8,6 @@ from typing import Any
 import boto3
 import pytest
 from botocore.stub import Stubber
-from moto import mock_aws
 
 from onnxlift_runtime.aws import clients
 from onnxlift_runtime.aws.wake import LOOK_EVERY_S, Alarm
@@ -17,6 +16,7 @@ from onnxlift_runtime.jobservice.service import Submission
 from onnxlift_runtime.jobservice.wiring import alarm, connect, open_intake
 from onnxlift_runtime.names import GPU, LAMBDA, gpu_cluster_name, gpu_service_name, queue_name
 from onnxlift_runtime.settings import Settings
+from tests.support.runtime.cloud import one_at_a_time
 from tests.support.runtime.job_service import create_table
 
 SERVICE, MODEL = "test", "tiny"
@@ -29,7 +29,7 @@ def ecs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    with mock_aws():
+    with one_at_a_time():
         client = boto3.client("ecs")
         client.create_cluster(clusterName=CLUSTER)
         container = {"name": "worker", "image": "worker", "memory": 128}

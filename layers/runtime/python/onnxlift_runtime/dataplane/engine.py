@@ -49,7 +49,7 @@ class Engine:
                     version=manifest.version,
                     why=str(error),
                 )
-        return cls(catalog, sessions, failures, limits or Limits())
+        return cls(catalog, sessions, failures, limits or settings.limits)
 
     def session(self, manifest: Manifest) -> Session:
         """The open session of a version; raises ``ModelUnavailable`` with the reason where there is

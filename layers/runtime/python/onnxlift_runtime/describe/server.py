@@ -10,7 +10,7 @@ from onnxlift_runtime.errors import ModelUnavailable
 from onnxlift_runtime.http import routes as endpoints
 from onnxlift_runtime.http.message import Request, Response, Route
 from onnxlift_runtime.manifest import Manifest
-from onnxlift_runtime.settings import Limits
+from onnxlift_runtime.settings import DEFAULT_LIMITS, Limits
 from onnxlift_runtime.tensors.wire import expect, expect_mapping
 
 Params = Mapping[str, str | None]
@@ -22,7 +22,7 @@ class Directory:
 
     models: Catalog
     failures: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = DEFAULT_LIMITS
 
     def find(self, params: Params) -> Manifest:
         """The version that a path names."""

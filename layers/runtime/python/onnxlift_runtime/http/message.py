@@ -19,7 +19,7 @@ from onnxlift_runtime.errors import (
     PathNotFound,
     PayloadTooLarge,
 )
-from onnxlift_runtime.settings import Limits
+from onnxlift_runtime.settings import DEFAULT_LIMITS, Limits
 
 JSON: Final = "application/json"
 OCTET_STREAM: Final = "application/octet-stream"
@@ -89,7 +89,7 @@ class Request:
                 name: value or ""
                 for name, value in _mapping(event, "queryStringParameters").items()
             },
-            body=_body(event, (limits or Limits()).max_body_bytes),
+            body=_body(event, (limits or DEFAULT_LIMITS).max_body_bytes),
             request_id=str(context.get("requestId") or ""),
             event_format=EventFormat.HTTP if http else EventFormat.REST,
             caller=_caller(context),
@@ -158,7 +158,7 @@ class Response:
         }
         body_bytes = _escaped_bytes(self.body) if text else (len(self.body) + 2) // 3 * 4
         size_bytes = len(json.dumps(event)) + body_bytes
-        max_bytes = (limits or Limits()).max_answer_bytes
+        max_bytes = (limits or DEFAULT_LIMITS).max_answer_bytes
         if size_bytes > max_bytes:
             raise PayloadTooLarge(
                 f"the answer takes {size_bytes} bytes of the {max_bytes} that one response "

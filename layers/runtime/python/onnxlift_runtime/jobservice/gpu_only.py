@@ -8,7 +8,6 @@ its words.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.dataplane.endpoints import Headers, Plane, Prepared
 from onnxlift_runtime.dataplane.routing import Hosting, Load
 from onnxlift_runtime.describe.server import Directory
@@ -22,9 +21,8 @@ from onnxlift_runtime.settings import Limits
 from onnxlift_runtime.tensors.wire import WireTensor
 
 
-def plane(models: Catalog, hosting: Callable[[str], Hosting], intake: Intake) -> Plane:
+def plane(directory: Directory, hosting: Callable[[str], Hosting], intake: Intake) -> Plane:
     """The endpoints of such models; their requests become jobs in ``intake``."""
-    directory = Directory(models)
     return Plane(directory, hosting, CheckOnly(directory.limits), lambda: intake, _no_uploads)
 
 

@@ -17,7 +17,6 @@ from onnxlift_runtime.jobs.preferences import WEBHOOK, Preference, Terms, decode
 from onnxlift_runtime.jobs.queueing import estimate_start_ms
 from onnxlift_runtime.jobservice.service import JobService, Submission, describe
 from onnxlift_runtime.manifest import Manifest
-from onnxlift_runtime.settings import Limits
 
 RETRY_AFTER_S: Final = 1
 SLEEPING_RETRY_AFTER_S: Final = 30  # a GPU worker that has to be started is there after minutes
@@ -135,8 +134,8 @@ class Intake:
 
     def _whole_result(self, job: Job) -> Response:
         """A job's result for callers who follow no redirect, as far as one response carries it."""
-        result = job.result
-        if result is None or result.body is not None or result.size_bytes > Limits().max_body_bytes:
+        result, max_bytes = job.result, self.service.limits.max_body_bytes
+        if result is None or result.body is not None or result.size_bytes > max_bytes:
             return answer_result(self.service, job)
         return Response(200, self.service.store.fetch(result, result.size_bytes), result.headers)
 

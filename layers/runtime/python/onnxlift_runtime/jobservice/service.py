@@ -13,6 +13,7 @@ from onnxlift_runtime.errors import JobConflict
 from onnxlift_runtime.jobs import lifecycle
 from onnxlift_runtime.jobs.lifecycle import DEFAULT_TTL_MS, Delivery, Job, JobStatus, Payload
 from onnxlift_runtime.jobs.metrics import Meter
+from onnxlift_runtime.settings import DEFAULT_LIMITS, Limits
 
 
 def now_ms() -> int:
@@ -37,13 +38,14 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class JobService:
-    """The table, the bucket and the queues as one, and what measures them."""
+    """The table, the bucket and the queues as one, what measures them, and what bounds requests."""
 
     table: JobTable
     store: ObjectStore
     queues: Queues
     clock: Callable[[], int] = now_ms
     meter: Meter = field(default_factory=Meter)
+    limits: Limits = DEFAULT_LIMITS
 
     def submit(self, asked: Submission) -> Job:
         """Store and queue a job; the same idempotency key gives the same job.

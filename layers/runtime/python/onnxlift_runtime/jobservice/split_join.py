@@ -37,7 +37,6 @@ from onnxlift_runtime.jobs.objects import (
 )
 from onnxlift_runtime.jobservice.service import JobService, Submission
 from onnxlift_runtime.names import JOIN
-from onnxlift_runtime.settings import Limits
 
 # The whole outlives its parts, so that it can tell which of them expired.
 _LONGER_MS: Final = 3600 * 1000
@@ -68,7 +67,7 @@ def _submit_parts(service: JobService, asked: Submission, whole: Job) -> int:
     """Submit every part, those again that are there already; returns how many they are."""
     count, pieces = 0, service.store.read(asked.payload)
     for count, cut in enumerate(
-        cut_lines(pieces, PART_BYTES, PART_LINES, Limits().max_json_bytes), 1
+        cut_lines(pieces, PART_BYTES, PART_LINES, service.limits.max_json_bytes), 1
     ):
         service.submit(_part(asked, whole, count, cut))
     if not count:

@@ -21,6 +21,7 @@ def connect(settings: Settings, waker: Alarm | None = None) -> JobService:
         ObjectStore(clients.s3(), settings.data_bucket),
         Queues(clients.sqs(), settings.service, (waker or alarm(settings)).wake),
         meter=meter,
+        limits=settings.limits,
     )
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onnxlift.compress.report.page import draw
-from onnxlift.compress.report.report import (
+from onnxlift.compress.results import (
     CandidateRow,
     LayerSize,
     NodeSensitivity,
