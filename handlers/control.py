@@ -1,31 +1,27 @@
 """The function of the service as a whole: what there is, whether it lives, and how to call it."""
 
 import functools
-import json
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from onnxlift_runtime import catalog, telemetry
+from onnxlift_runtime import telemetry
 from onnxlift_runtime.catalog import Catalog
-from onnxlift_runtime.describe import docs_page, openapi
-from onnxlift_runtime.errors import MalformedRequest, PathNotFound
+from onnxlift_runtime.describe import docs_page, openapi, server
+from onnxlift_runtime.describe.operations import Document
+from onnxlift_runtime.describe.server import Directory, Params
+from onnxlift_runtime.errors import PathNotFound
 from onnxlift_runtime.http.edge import answer_event
 from onnxlift_runtime.http.message import Request, Response, Route, dispatch
+from onnxlift_runtime.http.routes import DOCUMENTATION, bind, is_of_jobs, named_model
 from onnxlift_runtime.manifest import read_manifests
 from onnxlift_runtime.names import JOIN, LAMBDA, SWEEP_EVENT
 from onnxlift_runtime.settings import Settings
-from onnxlift_runtime.tensors.wire import expect_mapping
 
 if TYPE_CHECKING:
     from onnxlift_runtime.jobservice.endpoints import Desk
 
-Params = Mapping[str, str | None]
-
-_MODEL_PATH: Final = re.compile(r"/v[12]/models/([^/:]+)")
-_JOBS_PATH: Final = re.compile(r"/v2/(?:jobs|uploads|webhooks)(?:/.*)?")
 # The page holds its own style and nothing else: a model's name or label cannot make it load or run
 # anything.
 _PAGE_HEADERS: Final = {
@@ -47,16 +43,16 @@ def _answer(request: Request) -> Response:
     """A model that runs on GPU workers alone is answered for here; any other has a function of its
     own.
     """
-    named = _MODEL_PATH.match(request.path)
-    if named and named[1] in service().gpu_models:
+    model = named_model(request.path)
+    if model in service().gpu_models:
         return dispatch(_remote_routes(), request)
-    if _JOBS_PATH.fullmatch(request.path):
+    if is_of_jobs(request.path):
         return _jobs(request)
     try:
-        return dispatch(_ROUTES, request)
+        return dispatch(_routes(), request)
     except PathNotFound:
-        if named:
-            service().models.versions(named[1])  # what comes here names a model that does not exist
+        if model:
+            service().models.versions(model)  # what comes here names a model that does not exist
         raise
 
 
@@ -75,7 +71,7 @@ class Service:
         )
 
     @functools.cached_property
-    def document(self) -> openapi.Document:
+    def document(self) -> Document:
         """The OpenAPI document, made when it is first asked for."""
         settings = self.settings
         return openapi.describe(
@@ -117,13 +113,15 @@ def _job_routes() -> tuple[Route, ...]:
 
 @functools.cache
 def _remote_routes() -> tuple[Route, ...]:
+    from onnxlift_runtime.dataplane import endpoints
     from onnxlift_runtime.dataplane.routing import Hosting
-    from onnxlift_runtime.jobservice.gpu_only import Remote, routes
+    from onnxlift_runtime.jobservice import gpu_only
     from onnxlift_runtime.jobservice.wiring import open_intake
 
     told = service()
     hosting = functools.partial(Hosting.of, told.settings)
-    return routes(Remote(told.models, hosting, open_intake(told.settings), told.settings.limits))
+    directory = Directory(told.models, limits=told.settings.limits)
+    return endpoints.routes(gpu_only.plane(directory, hosting, open_intake(told.settings)))
 
 
 def _jobs(request: Request) -> Response:
@@ -147,52 +145,23 @@ def _sweep() -> dict[str, Any]:
     return done
 
 
-def _server_metadata(_request: Request, _params: Params) -> Response:
-    return Response.json(catalog.server_metadata())
-
-
-def _live(_request: Request, _params: Params) -> Response:
-    return Response.json({"live": True})
-
-
-def _ready(_request: Request, _params: Params) -> Response:
-    """Ready as soon as the manifests can be read; ``/v2/models/{model}/ready`` asks the model's own
-    function.
+def _routes() -> tuple[Route, ...]:
+    """The service as a whole, ready as soon as its manifests can be read: whether a model can
+    answer, its own function says.
     """
-    service()
-    return Response.json({"ready": True})
+    directory = Directory(service().models, limits=service().settings.limits)
+    return (*server.routes(directory), *bind(DOCUMENTATION, _DOCUMENTATION, service()))
 
 
-def _model_list(_request: Request, _params: Params) -> Response:
-    return Response.json(catalog.model_list(service().models))
+def _openapi(described: Service, _request: Request, _params: Params) -> Response:
+    return Response.json(described.document)
 
 
-def _repository_index(request: Request, _params: Params) -> Response:
-    """Every version that was deployed is ready, so ``{"ready": true}`` leaves none of them out."""
-    try:
-        expect_mapping(json.loads(request.body or b"{}"), "the request")
-    except (ValueError, RecursionError) as error:
-        raise MalformedRequest(f"the body is not JSON: {error}") from error
-    return Response.json(catalog.repository_index(service().models, {}))
+def _docs(described: Service, _request: Request, _params: Params) -> Response:
+    return Response(200, docs_page.render(described.document).encode(), _PAGE_HEADERS)
 
 
-def _openapi(_request: Request, _params: Params) -> Response:
-    return Response.json(service().document)
-
-
-def _docs(_request: Request, _params: Params) -> Response:
-    return Response(200, docs_page.render(service().document).encode(), _PAGE_HEADERS)
-
-
-_ROUTES: Final = tuple(
-    Route(method, re.compile(pattern), answer)
-    for method, pattern, answer in (
-        ("GET", r"/v2/?", _server_metadata),
-        ("GET", r"/v2/health/live", _live),
-        ("GET", r"/v2/health/ready", _ready),
-        ("GET", r"/v[12]/models/?", _model_list),
-        ("POST", r"/v2/repository/index", _repository_index),
-        ("GET", r"/openapi\.json", _openapi),
-        ("GET", r"/docs/?", _docs),
-    )
-)
+_DOCUMENTATION: Final[Mapping[str, Callable[[Service, Request, Params], Response]]] = {
+    "openapi": _openapi,
+    "docs": _docs,
+}

@@ -7,19 +7,23 @@ callers read ``/openapi.json``.
 """
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from onnxlift.hosting import Throttle
 from onnxlift.placement import API_TIMEOUT_MS
+from onnxlift_runtime.http.routes import (
+    MODEL_ROOT,
+    SERVING_ROOT,
+    is_below_version,
+    named_model,
+)
 from onnxlift_runtime.settings import Limits
 
 Document = dict[str, Any]
 
 ANY: Final = "x-amazon-apigateway-any-method"
-_MODEL: Final = re.compile(r"/v[12]/models/(?P<model>[^/:]+)(?P<one>/(?:versions|labels)/)?")
 _REST: Final = "{proxy+}"
 MAX_RESOURCES: Final = 300  # API Gateway's quota, which can be raised on request
 
@@ -35,8 +39,8 @@ class Targets:
 
     def uri(self, path: str) -> str:
         """The URI of the function that answers ``path``."""
-        found = _MODEL.match(path)
-        return self.control if found is None else self.models[found["model"]]
+        model = named_model(path)
+        return self.models[model] if model else self.control
 
 
 def gateway_document(
@@ -132,8 +136,7 @@ def _refusal(status: int, error: str, *, retry_after_s: int | None = None) -> Do
 
 def _paths(document: Mapping[str, Any], targets: Targets) -> Iterator[tuple[str, Document]]:
     for path, methods in document["paths"].items():
-        found = _MODEL.match(path)
-        if found is None or found["one"] is None:
+        if not is_below_version(path):
             integration = _integration(targets.uri(path))
             yield (
                 path,
@@ -141,8 +144,8 @@ def _paths(document: Mapping[str, Any], targets: Targets) -> Iterator[tuple[str,
                 | _any(integration),
             )
     for name, uri in targets.models.items():
-        for protocol in ("v1", "v2"):
-            yield f"/{protocol}/models/{name}/{_REST}", _everything_below(uri)
+        for root in (SERVING_ROOT, MODEL_ROOT):
+            yield f"{root.format(model=name)}/{_REST}", _everything_below(uri)
     yield "/", _any(_integration(targets.control))
     yield f"/{_REST}", _everything_below(targets.control)
 

@@ -8,7 +8,8 @@ import httpx
 
 from onnxlift.client.transport import Transport
 from onnxlift_runtime.http.message import JSON, OCTET_STREAM
-from onnxlift_runtime.protocols.oip import HEADER_LENGTH, encode_request
+from onnxlift_runtime.protocols.oip import HEADER_LENGTH
+from onnxlift_runtime.protocols.oip_encoding import encode_request
 from onnxlift_runtime.tensors.arrays import Array, encode
 
 

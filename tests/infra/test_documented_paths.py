@@ -18,7 +18,6 @@ from infra.openapi import Targets
 from onnxlift_runtime.aws import clients
 from onnxlift_runtime.aws.table import JobTable
 from onnxlift_runtime.catalog import Catalog
-from onnxlift_runtime.dataplane.endpoints import routes
 from onnxlift_runtime.dataplane.engine import Engine
 from onnxlift_runtime.describe.openapi import describe
 from onnxlift_runtime.http.edge import answer_event
@@ -29,6 +28,7 @@ from onnxlift_runtime.settings import Settings
 from tests.support import builders
 from tests.support.runtime.cloud import one_at_a_time
 from tests.support.runtime.job_service import create_table
+from tests.support.runtime.serving import model_routes
 
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -152,7 +152,7 @@ def service(account: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
 def predict(models_dir: Path) -> Handler:
     """What the predict function does, with models of its own."""
-    table = routes(Engine.open(Settings(models_dir=models_dir, threads=1)))
+    table = model_routes(Engine.open(Settings(models_dir=models_dir, threads=1)))
     return lambda event: answer_event(event, lambda request: dispatch(table, request))
 
 

@@ -1,19 +1,18 @@
 """Which function answers which path: the same table that the CDK app gives API Gateway."""
 
 import importlib
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from onnxlift_runtime.errors import ConfigInvalid
+from onnxlift_runtime.http.routes import CONTROL, PREDICT, named_model
 
 Handler: TypeAlias = Callable[[Mapping[str, Any], Any], Mapping[str, Any]]
 
-API_FUNCTIONS: Final = ("control", "predict")
+API_FUNCTIONS: Final = (CONTROL, PREDICT)
 JOB_FUNCTIONS: Final = ("batch", "ingest", "notify", "escalate")
 FUNCTIONS: Final = (*API_FUNCTIONS, *JOB_FUNCTIONS)
-_MODEL: Final = re.compile(r"/v[12]/models/(?P<model>[^/:]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +26,7 @@ class Wiring:
 
     def function_for(self, path: str) -> str:
         """The name of the function that answers ``path``."""
-        found = _MODEL.match(path)
-        return "predict" if found and found["model"] in self.models else "control"
+        return PREDICT if named_model(path) in self.models else CONTROL
 
 
 def load_handlers(names: Iterable[str] = FUNCTIONS) -> dict[str, Handler]:

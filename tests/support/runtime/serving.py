@@ -9,8 +9,13 @@ from typing import Any
 import numpy as np
 from onnx import helper
 
-from onnxlift_runtime.dataplane.endpoints import routes
+from onnxlift_runtime.dataplane import endpoints
+from onnxlift_runtime.dataplane.endpoints import Plane
 from onnxlift_runtime.dataplane.engine import Engine
+from onnxlift_runtime.dataplane.execution import EngineExecutor
+from onnxlift_runtime.dataplane.routing import Hosting
+from onnxlift_runtime.describe import server
+from onnxlift_runtime.describe.server import Directory
 from onnxlift_runtime.http.message import Request, Response, Route, dispatch
 from onnxlift_runtime.protocols.oip import HEADER_LENGTH
 from onnxlift_runtime.settings import Limits, Settings
@@ -87,16 +92,29 @@ def open_engine(root: Path, limits: Limits | None = None) -> Engine:
     return Engine.open(Settings(models_dir=root, threads=1), limits)
 
 
+def model_routes(engine: Engine) -> tuple[Route, ...]:
+    """The routes of the predict function, for a service that has neither jobs nor uploads."""
+
+    def nothing(*_arguments: Any) -> Any:
+        raise AssertionError("a service without jobs made one")
+
+    directory = Directory(engine.catalog, engine.failures, engine.limits)
+    plane = Plane(
+        directory, lambda _model: Hosting(jobs=False), EngineExecutor(engine), nothing, nothing
+    )
+    return (*server.routes(directory), *endpoints.routes(plane))
+
+
 @dataclass(frozen=True)
 class Service:
-    """The data plane of an engine, without events around it; refusals are raised."""
+    """The endpoints that `predict` has, of an engine and without jobs; refusals are raised."""
 
     engine: Engine
     table: tuple[Route, ...]
 
     @classmethod
     def of(cls, engine: Engine) -> "Service":
-        return cls(engine, routes(engine))
+        return cls(engine, model_routes(engine))
 
     def get(self, path: str) -> Any:
         """The JSON at ``path``."""

@@ -87,7 +87,7 @@ def test_server_metadata_is_found_with_and_without_the_slash(call: Call, path: s
     assert json.loads(response.body)["name"] == "onnxlift"
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b'{"ready":true}'])
+@pytest.mark.parametrize("body", [b"", b" ", b"{}", b'{"ready":true}', b'{"ready":false}'])
 def test_repository_index_lists_every_version(call: Call, body: bytes) -> None:
     response = call("POST", "/v2/repository/index", body)
 
@@ -99,8 +99,11 @@ def test_repository_index_lists_every_version(call: Call, body: bytes) -> None:
     ]
 
 
-@pytest.mark.parametrize("body", [b"{", b"[1]", b"\xff", b"[" * 100_000])
-def test_repository_index_refuses_a_body_that_is_no_object(call: Call, body: bytes) -> None:
+@pytest.mark.parametrize(
+    "body",
+    [b"{", b"[1]", b"\xff", b"[" * 100_000, b'{"ready":1}', b'{"ready":"true"}', b'{"ready":null}'],
+)
+def test_repository_index_refuses_what_is_no_filter(call: Call, body: bytes) -> None:
     response = call("POST", "/v2/repository/index", body)
 
     assert response.status == 400

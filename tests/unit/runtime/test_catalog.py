@@ -1,9 +1,9 @@
 import pytest
 
 from onnxlift_runtime import __version__
-from onnxlift_runtime.catalog import (
+from onnxlift_runtime.catalog import Catalog
+from onnxlift_runtime.describe.documents import (
     EXTENSIONS,
-    Catalog,
     model_config,
     model_list,
     model_metadata,

@@ -64,6 +64,12 @@ def test_the_index_takes_an_optional_filter(service: Service, body: bytes, count
     assert len([entry for entry in index if entry["name"] == "mlp"]) == count
 
 
+@pytest.mark.parametrize("ready", ["1", '"true"', "null", "[]"])
+def test_the_index_refuses_a_filter_that_is_no_boolean(service: Service, ready: str) -> None:
+    with pytest.raises(MalformedRequest, match="'ready'"):
+        service.post("/v2/repository/index", f'{{"ready":{ready}}}'.encode())
+
+
 @pytest.mark.parametrize(
     ("method", "path", "error"),
     [
@@ -137,7 +143,8 @@ def test_an_empty_binary_output_has_no_header_length_and_is_json(service: Servic
     response = service.infer_binary("fp32", document, b"")
 
     output = json.loads(response.body)["outputs"][0]
-    assert response.headers == {"Content-Type": JSON}
+    assert response.headers["Content-Type"] == JSON
+    assert HEADER_LENGTH not in response.headers
     assert output == {
         "name": "y",
         "datatype": "FP32",

@@ -16,8 +16,8 @@ from onnxlift_runtime.dataplane.routing import (
     Load,
     Pace,
     Route,
-    check_at_once,
     choose,
+    choose_without_jobs,
 )
 from onnxlift_runtime.errors import ModelUnavailable, PayloadTooLarge
 from onnxlift_runtime.jobs.preferences import Preference
@@ -174,7 +174,7 @@ def test_a_model_that_was_not_measured_is_answered_at_once() -> None:
 
 def test_a_protocol_without_jobs_is_told_how_to_ask_for_one() -> None:
     with raises(PayloadTooLarge, 31, "POST /v2/models/tiny/infer"):
-        check_at_once(Load(64), model(), Hosting())
+        choose_without_jobs(Load(64), model(), Hosting())
 
 
 @given(LATENCIES, LOADS, PREFERENCES, TIERS, st.integers(1, 900), st.sampled_from([0, 512, 10_240]))

@@ -9,7 +9,8 @@ from openapi_spec_validator import validate
 
 from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.describe import examples
-from onnxlift_runtime.describe.openapi import SERVER_TAG, describe
+from onnxlift_runtime.describe.openapi import describe
+from onnxlift_runtime.describe.openapi_server import SERVER_TAG
 from onnxlift_runtime.manifest import Manifest, TensorSpec
 from onnxlift_runtime.settings import Limits
 from onnxlift_runtime.tensors.datatypes import DATATYPES

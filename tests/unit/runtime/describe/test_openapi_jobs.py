@@ -5,7 +5,8 @@ from openapi_spec_validator import validate
 
 from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.describe import docs_page
-from onnxlift_runtime.describe.openapi import Document, describe
+from onnxlift_runtime.describe.openapi import describe
+from onnxlift_runtime.describe.operations import Document
 from onnxlift_runtime.http.message import Request, dispatch
 from tests.support import builders
 

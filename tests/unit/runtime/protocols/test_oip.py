@@ -13,7 +13,7 @@ from onnxlift_runtime.errors import (
     ShapeMismatch,
 )
 from onnxlift_runtime.manifest import Manifest
-from onnxlift_runtime.protocols import oip
+from onnxlift_runtime.protocols import oip, oip_encoding
 from onnxlift_runtime.settings import Limits
 from onnxlift_runtime.tensors import arrays
 from onnxlift_runtime.tensors.datatypes import Datatype
@@ -282,7 +282,7 @@ def test_a_document_without_inputs_is_refused(body: bytes) -> None:
 
 
 def test_an_answer_has_its_keys_in_the_usual_order() -> None:
-    body, json_length = oip.encode_infer(
+    body, json_length = oip_encoding.encode_infer(
         MODEL, "seven", [WireTensor("y", "FP32", (1, 2), np.ones((1, 2), "<f4"))]
     )
 
@@ -302,7 +302,7 @@ def test_any_answer_is_read_back_by_a_client(
         for index, (found, array) in enumerate(drawn)
     ]
 
-    body, json_length = oip.encode_infer(MODEL, "", outputs)
+    body, json_length = oip_encoding.encode_infer(MODEL, "", outputs)
 
     document, offset = json.loads(body[:json_length]), json_length or len(body)
     for entry, (found, array) in zip(document["outputs"], drawn, strict=True):
@@ -329,7 +329,9 @@ def test_any_request_of_a_client_is_read_back(
         [builders.spec(item.name, item.datatype, item.shape) for item in inputs], max_batch_size=0
     )
 
-    body, header_length = oip.encode_request(inputs, binary_output=binary_output, classes={"y": 2})
+    body, header_length = oip_encoding.encode_request(
+        inputs, binary_output=binary_output, classes={"y": 2}
+    )
     call = oip.decode_infer(body, str(header_length), manifest, LIMITS)
 
     assert call.outputs == (oip.WantedOutput("y", binary_output, 2),)

@@ -1,130 +1,130 @@
-"""From a request to an answer: the one path that every protocol and every transport takes.
+"""From a request to an answer: the one path that every protocol, transport and function takes.
 
-``routes(engine)`` lists the endpoints. Inference decodes the request against the manifest, runs the
-engine and encodes what comes back; everything else is answered from the catalog.
+Inference decodes the request against the manifest, chooses its route, and then either answers at
+once or hands the request over as a job. What differs between functions is the ``Plane``: `predict`
+decodes arrays and runs them, models on GPU workers alone are only checked and never run here. This
+module loads neither numpy nor onnxruntime.
 """
 
-import re
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
 
-from onnxlift_runtime import catalog
-from onnxlift_runtime.dataplane import routing
-from onnxlift_runtime.dataplane.engine import Engine
-from onnxlift_runtime.dataplane.routing import HEADER, Load
+from onnxlift_runtime.dataplane.routing import (
+    HEADER,
+    Hosting,
+    Load,
+    Route,
+    choose,
+    choose_without_jobs,
+)
 from onnxlift_runtime.describe import metadata
-from onnxlift_runtime.describe.metadata import INFER_PATH, SERVING_PATH
-from onnxlift_runtime.errors import ModelUnavailable
-from onnxlift_runtime.http.encoding import decode_json, decompress
-from onnxlift_runtime.http.message import Request, Response, Route
+from onnxlift_runtime.describe.server import Directory, Params
+from onnxlift_runtime.http import message
+from onnxlift_runtime.http.encoding import inflate
+from onnxlift_runtime.http.message import Request, Response
+from onnxlift_runtime.http.routes import MODEL, SERVING, bind
+from onnxlift_runtime.jobs.preferences import Preference, decode_prefer
 from onnxlift_runtime.manifest import Manifest
-from onnxlift_runtime.names import LAMBDA
 from onnxlift_runtime.protocols import tfs
-from onnxlift_runtime.protocols.oip import WantedOutput
-from onnxlift_runtime.protocols.oip_call import answer_bytes, decode_call, encode_call
-from onnxlift_runtime.protocols.tfs_call import decode_serving
-from onnxlift_runtime.tensors.arrays import Array
-from onnxlift_runtime.tensors.wire import expect, expect_mapping
+from onnxlift_runtime.protocols.uploads import Fetch, announced, fill_in, names_uploads
 
-Params = Mapping[str, str | None]
-Admit = Callable[[Manifest, Load], str]
+Headers = Mapping[str, str]
 
 
-def routes(engine: Engine) -> tuple[Route, ...]:
-    """Every endpoint of both protocols."""
-    table = (
-        ("GET", r"/v2/?", _server_metadata),
-        ("GET", r"/v2/health/live", _live),
-        ("GET", r"/v2/health/ready", _ready),
-        ("GET", r"/v2/models/?", _model_list),
-        ("POST", r"/v2/repository/index", _repository_index),
-        ("POST", INFER_PATH, infer),
-        ("GET", r"/v1/models/?", _model_list),
-        ("POST", SERVING_PATH, serve),
-    )
-    own = (
-        Route(method, re.compile(pattern), partial(answer, engine))
-        for method, pattern, answer in table
-    )
-    return (*own, *metadata.routes(metadata.Directory(engine.catalog, engine.failures)))
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request that fits its model: how much it is, and what answers it here and now."""
+
+    load: Load
+    answer: Callable[[], Response]
 
 
-def _server_metadata(_engine: Engine, _request: Request, _params: Params) -> Response:
-    return Response.json(catalog.server_metadata())
+class Executor(Protocol):
+    """What checks plain requests and can answer them."""
+
+    def infer(self, manifest: Manifest, headers: Headers, body: bytes) -> Prepared:
+        """Prepare an Open Inference Protocol request; raises what ``oip.decode_infer`` raises."""
+        ...
+
+    def serve(self, manifest: Manifest, verb: str, body: bytes) -> Prepared:
+        """Prepare a request of TensorFlow Serving; raises what the decoders of ``tfs`` raise."""
+        ...
 
 
-def _live(_engine: Engine, _request: Request, _params: Params) -> Response:
-    return Response.json({"live": True})
+class Jobs(Protocol):
+    """Where requests become jobs."""
+
+    def accept(
+        self, request: Request, manifest: Manifest, preference: Preference, route: Route
+    ) -> Response:
+        """Answer an inference that becomes a job."""
+        ...
+
+    def serve(self, request: Request, manifest: Manifest, verb: str, route: Route) -> Response:
+        """Answer a request of TensorFlow Serving with that of a job."""
+        ...
 
 
-def _ready(engine: Engine, _request: Request, _params: Params) -> Response:
-    """Ready while every version that was deployed can serve; otherwise 503 with the first
-    reason.
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """What one function has for the endpoints of models.
+
+    ``hosting`` describes where a model runs. ``jobs`` is called for the first request that becomes
+    one, and ``uploads`` gives the fetch of a caller whose request names uploads: both may load
+    boto3.
     """
-    for why in engine.failures.values():
-        return Response.json({"ready": False, "error": why}, 503, ModelUnavailable(why).headers)
-    return Response.json({"ready": True})
+
+    directory: Directory
+    hosting: Callable[[str], Hosting]
+    executor: Executor
+    jobs: Callable[[], Jobs]
+    uploads: Callable[[str], Fetch]
 
 
-def _model_list(engine: Engine, _request: Request, _params: Params) -> Response:
-    return Response.json(catalog.model_list(engine.catalog))
+def routes(plane: Plane) -> tuple[message.Route, ...]:
+    """Every endpoint of a model."""
+    reads = tuple(row for row in (*MODEL, *SERVING) if row.method == "GET")
+    posts = tuple(row for row in (*MODEL, *SERVING) if row.method == "POST")
+    return (*bind(posts, _HANDLERS, plane), *bind(reads, metadata.HANDLERS, plane.directory))
 
 
-def _repository_index(engine: Engine, request: Request, _params: Params) -> Response:
-    body = _body(engine, request).strip() or b"{}"
-    document = expect_mapping(
-        decode_json(body, max_bytes=engine.limits.max_json_bytes), "the request"
-    )
-    ready_only = expect(document.get("ready", False), bool, "'ready'")
-    entries = catalog.repository_index(engine.catalog, engine.failures)
-    return Response.json(
-        [entry for entry in entries if entry["state"] == "READY" or not ready_only]
-    )
-
-
-def infer(engine: Engine, request: Request, params: Params) -> Response:
-    """Open Inference Protocol inference, tensors as JSON or binary in both directions."""
-    manifest = engine.catalog.find(params["model"] or "", params["version"])
-    call = decode_call(engine.limits, manifest, request.headers, request.body)
-    return encode_call(call, engine.run(call.manifest, call.arrays, call.output_names))
-
-
-def serve(
-    engine: Engine, request: Request, _params: Params, admit: Admit = lambda _manifest, _load: ""
-) -> Response:
-    """TensorFlow Serving's predict, classify and regress.
-
-    ``admit`` may refuse what would take too long, and otherwise gives the reason that the answer's
-    route tells.
+def infer(plane: Plane, request: Request, params: Params) -> Response:
+    """Open Inference Protocol inference: at once, or as a job where the caller prefers one or it
+    would be too much for one answer.
     """
+    manifest, limits = plane.directory.find(params), plane.directory.limits
+    preference = decode_prefer(request.headers.get("prefer", ""))
+    hosting = plane.hosting(manifest.name)
+    headers, body = inflate(request.headers, request.body, limits.max_decompressed_bytes)
+    if names_uploads(headers, body, limits):
+        route = choose(Load(*announced(headers, body, limits)), manifest, preference, hosting)
+        if not route.at_once:
+            return plane.jobs().accept(request, manifest, preference, route)
+        headers, body = fill_in(headers, body, plane.uploads(request.caller), limits)
+    prepared = plane.executor.infer(manifest, headers, body)
+    route = choose(prepared.load, manifest, preference, hosting)
+    if not route.at_once:
+        return plane.jobs().accept(request, manifest, preference, route)
+    return prepared.answer().with_headers({HEADER: str(route)})
+
+
+def serve(plane: Plane, request: Request, _params: Params) -> Response:
+    """TensorFlow Serving's predict, classify and regress: its protocol knows no jobs."""
     target = tfs.decode_path(request.method, request.path)
-    manifest = engine.catalog.find(target.model, target.version, target.label)
-    call = decode_serving(target.verb, _body(engine, request), manifest, engine.limits)
-    reason = admit(manifest, load_of(call.arrays, manifest))
-    response = call.encode(engine.run(manifest, call.arrays, call.output_names))
-    return (
-        response.with_headers({HEADER: str(routing.Route(LAMBDA, True, reason))})
-        if reason
-        else response
-    )
+    directory = plane.directory
+    manifest = directory.models.find(target.model, target.version, target.label)
+    _, body = inflate(request.headers, request.body, directory.limits.max_decompressed_bytes)
+    prepared = plane.executor.serve(manifest, target.verb, body)
+    route = choose_without_jobs(prepared.load, manifest, plane.hosting(manifest.name))
+    if not route.at_once:
+        return plane.jobs().serve(request, manifest, target.verb, route)
+    return prepared.answer().with_headers({HEADER: str(route)})
 
 
-def load_of(
-    arrays: Mapping[str, Array], manifest: Manifest, outputs: Iterable[WantedOutput] = ()
-) -> Load:
-    """How much a decoded request is."""
-    batched = (
-        array.shape[0] for array in arrays.values() if manifest.max_batch_size and array.ndim
-    )
-    rows = int(next(batched, 1))
-    return Load(
-        rows, sum(array.nbytes for array in arrays.values()), answer_bytes(manifest, rows, outputs)
-    )
-
-
-def _body(engine: Engine, request: Request) -> bytes:
-    return decompress(
-        request.body,
-        request.headers.get("content-encoding", ""),
-        engine.limits.max_decompressed_bytes,
-    )
+_HANDLERS: Final[Mapping[str, Callable[[Plane, Request, Params], Response]]] = {
+    "infer": infer,
+    "predict": serve,
+    "classify": serve,
+    "regress": serve,
+}

@@ -148,21 +148,28 @@ def choose(load: Load, manifest: Manifest, preference: Preference, hosting: Host
     excess = excess or (_impatience(load, manifest, pace, preference) if hosting.jobs else "")
     if excess:
         return _queue(load, manifest, pace, hosting, excess)
-    return Route(
-        LAMBDA, True, f"{_told_time(load, manifest, pace)}, the API waits {API_TIMEOUT_S} s"
-    )
+    return _at_once(load, manifest, pace)
 
 
-def check_at_once(load: Load, manifest: Manifest, hosting: Hosting) -> str:
-    """The reason why Lambda answers a request of a protocol that knows no jobs; raises
-    ``PayloadTooLarge``.
+def choose_without_jobs(load: Load, manifest: Manifest, hosting: Hosting) -> Route:
+    """Decide a request of a protocol that knows no jobs: Lambda answers it at once, GPU workers as
+    soon as they can.
+
+    Raises ``PayloadTooLarge`` and ``ModelUnavailable``.
     """
+    if LAMBDA not in hosting.tiers:
+        return choose(load, manifest, Preference(), hosting)
     pace = Pace.of(manifest.measurements.latency)
     if excess := _excess(load, manifest, pace, hosting):
         path = f"POST /v2/models/{manifest.name}/infer"
         told = f"; {path} answers it with a job" if hosting.jobs else ""
         raise PayloadTooLarge(f"{excess}{_advice(load, pace, API_TIMEOUT_S)}{told}")
-    return f"{_told_time(load, manifest, pace)}, the API waits {API_TIMEOUT_S} s"
+    return _at_once(load, manifest, pace)
+
+
+def _at_once(load: Load, manifest: Manifest, pace: Pace | None) -> Route:
+    reason = f"{_told_time(load, manifest, pace)}, the API waits {API_TIMEOUT_S} s"
+    return Route(LAMBDA, True, reason)
 
 
 def _queue(load: Load, manifest: Manifest, pace: Pace | None, hosting: Hosting, why: str) -> Route:

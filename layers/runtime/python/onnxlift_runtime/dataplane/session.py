@@ -1,4 +1,4 @@
-"""The only module that imports onnxruntime: one model version, opened and run."""
+"""One model version, opened and run by onnxruntime."""
 
 import contextlib
 import ctypes
@@ -13,9 +13,15 @@ from typing import Any, Final
 import numpy as np
 import onnxruntime as ort
 
+from onnxlift_runtime.dataplane.values import (
+    from_native,
+    from_value,
+    to_feed,
+    to_native,
+    to_value,
+)
 from onnxlift_runtime.errors import (
     ArtifactCorrupt,
-    DatatypeMismatch,
     DeviceMissing,
     InferenceFailed,
     InputMismatch,
@@ -23,12 +29,10 @@ from onnxlift_runtime.errors import (
     ModelTooLarge,
     OnnxliftError,
 )
-from onnxlift_runtime.manifest import Manifest, TensorSpec, verify_files
+from onnxlift_runtime.manifest import Manifest, verify_files
 from onnxlift_runtime.tensors.arrays import Array
 from onnxlift_runtime.tensors.datatypes import datatype
 
-# TensorProto.BFLOAT16, named by number so that the onnx package is not needed.
-_BFLOAT16: Final = 16
 _ERRORS_ONLY: Final = 3
 _STATE: Final = ort.capi.onnxruntime_pybind11_state
 # What onnxruntime raises where an input that fits its declaration breaks a rule inside the graph:
@@ -94,13 +98,13 @@ class Session:
         Raises ``InputMismatch`` where the graph refuses the input's values, ``DeviceMissing`` where
         the device broke, ``MemoryExhausted`` and ``InferenceFailed``.
         """
-        native = {name: _to_native(array, self._inputs[name]) for name, array in feeds.items()}
+        native = {name: to_native(array, self._inputs[name]) for name, array in feeds.items()}
         try:
             results = self._run(native, outputs)
         except Exception as error:  # onnxruntime's errors share no base class below Exception
             raise _translate(error, self.manifest.name) from error
         return {
-            name: _from_native(result, self._outputs[name])
+            name: from_native(result, self._outputs[name])
             for name, result in zip(outputs, results, strict=True)
         }
 
@@ -127,7 +131,7 @@ class Session:
         # A value on the CPU is the array's own memory, so all of them are kept until the run is
         # over.
         values = {
-            name: _to_value(np.require(array, requirements="C"), self._inputs[name])
+            name: to_value(np.require(array, requirements="C"), self._inputs[name])
             for name, array in feeds.items()
         }
         for name, value in values.items():
@@ -138,10 +142,10 @@ class Session:
                 name, "cpu" if self._outputs[name].datatype == "BF16" else self._memory
             )
         self._session.run_with_iobinding(binding)
-        return [_from_value(value) for value in binding.get_outputs()]
+        return [from_value(value) for value in binding.get_outputs()]
 
     def _run_arrays(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
-        values = {name: _to_feed(array, self._inputs[name]) for name, array in feeds.items()}
+        values = {name: to_feed(array, self._inputs[name]) for name, array in feeds.items()}
         results: list[Array] = self._session.run(list(outputs), values)
         return results
 
@@ -149,9 +153,9 @@ class Session:
         """Run through OrtValues, ten times slower than arrays, text excepted, and the only way to
         get BF16 back.
         """
-        values = {name: _to_value(array, self._inputs[name]) for name, array in feeds.items()}
+        values = {name: to_value(array, self._inputs[name]) for name, array in feeds.items()}
         return [
-            _from_value(value) for value in self._session.run_with_ort_values(list(outputs), values)
+            from_value(value) for value in self._session.run_with_ort_values(list(outputs), values)
         ]
 
 
@@ -236,57 +240,6 @@ def _check_signature(session: Any, manifest: Manifest) -> None:
         told = {spec.name: datatype(spec.datatype).onnx for spec in specs}
         if has != told:
             raise ArtifactCorrupt(f"the model has {has}, its manifest says {told}; compress again")
-
-
-def _to_native(array: Array, spec: TensorSpec) -> Array:
-    """BYTES become text, which is what onnxruntime's strings are; it would otherwise print the
-    Python bytes.
-    """
-    if spec.datatype != "BYTES":
-        return array
-    native = np.empty(array.shape, dtype=object)
-    try:
-        for place, item in np.ndenumerate(array):
-            native[place] = item.decode()
-    except UnicodeDecodeError as error:
-        raise DatatypeMismatch(
-            f"input {spec.name!r} has bytes that are not UTF-8, which ONNX strings are"
-        ) from error
-    return native
-
-
-def _from_native(result: Array, spec: TensorSpec) -> Array:
-    if spec.datatype != "BYTES":
-        return np.asarray(result)
-    array = np.empty(result.shape, dtype=object)
-    for place, item in np.ndenumerate(result):
-        array[place] = str(item).encode()
-    return array
-
-
-def _to_feed(array: Array, spec: TensorSpec) -> Any:
-    """An array as it is; BF16, which numpy does not know, as an OrtValue."""
-    if spec.datatype != "BF16":
-        return array
-    return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(
-        np.require(array, requirements="C"), _BFLOAT16
-    )
-
-
-def _to_value(array: Array, spec: TensorSpec) -> Any:
-    feed = _to_feed(array, spec)
-    return ort.OrtValue.ortvalue_from_numpy(feed) if feed is array else feed
-
-
-def _from_value(value: Any) -> Array:
-    """Copy an OrtValue out; BF16 has no numpy type, so its bits are read from memory."""
-    if value.data_type() != "tensor(bfloat16)":
-        array: Array = value.numpy()
-        return array
-    shape = tuple(value.shape())
-    size_bytes = 2 * int(np.prod(shape, dtype=np.int64))
-    bits = ctypes.string_at(value.data_ptr(), size_bytes) if size_bytes else b""
-    return np.frombuffer(bits, dtype=np.uint16).reshape(shape)
 
 
 def _translate(error: Exception, model: str) -> OnnxliftError:

@@ -2,12 +2,13 @@
 them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from onnxlift_runtime.describe.schemas import Schema, ref
 from onnxlift_runtime.errors import JobConflict
 from onnxlift_runtime.http.message import JSON
+from onnxlift_runtime.http.routes import JOBS
 from onnxlift_runtime.jobs.lifecycle import DEFAULT_TTL_MS, JobStatus
 from onnxlift_runtime.jobs.preferences import IDEMPOTENCY_KEY, MAX_WAIT_S, TTL, WEBHOOK
 
@@ -100,6 +101,10 @@ def _deferrable(item: Mapping[str, Any]) -> Document:
 
 
 def _paths() -> Document:
+    return {row.path: {row.method.lower(): _OPERATIONS[row.operation]()} for row in JOBS}
+
+
+def _jobs() -> Document:
     query = [
         {"name": "model", "in": "query", "schema": _TEXT},
         {"name": "status", "in": "query", "schema": {"type": "string", "enum": list(JobStatus)}},
@@ -115,6 +120,14 @@ def _paths() -> Document:
             "description": "'next' of the page before.",
         },
     ]
+    return _operation("jobs", "Your jobs, the newest first", "JobList", 400, parameters=query)
+
+
+def _job() -> Document:
+    return _operation("job", "One job", "Job", 404, parameters=[_ID])
+
+
+def _result() -> Document:
     result = _operation("jobResult", "The result", None, 404, 409, 500, parameters=[_ID])
     result["responses"]["200"]["content"] = {JSON: {"schema": {"type": "object"}}}
     result["responses"]["303"] = {
@@ -122,33 +135,38 @@ def _paths() -> Document:
         "minutes.",
         "headers": {"Location": {"schema": _TEXT}},
     }
+    return result
+
+
+def _cancel() -> Document:
+    return _operation("cancelJob", "Stop it", "Job", 404, 409, parameters=[_ID])
+
+
+def _retry() -> Document:
+    summary = "Queue it again after it failed, expired or was canceled"
+    return _operation("retryJob", summary, "Job", 404, 409, parameters=[_ID])
+
+
+def _upload() -> Document:
     upload = _operation("upload", "A form to upload a large input with", "Upload", 400)
-    upload["requestBody"] = {"required": False, "content": {JSON: {"schema": ref("UploadRequest")}}}
-    retry = _operation(
-        "retryJob", "Queue it again after it failed, expired or was canceled", "Job", 404, 409
-    )
-    return {
-        "/v2/jobs": {
-            "get": _operation(
-                "jobs", "Your jobs, the newest first", "JobList", 400, parameters=query
-            )
-        },
-        "/v2/jobs/{job}": {"get": _operation("job", "One job", "Job", 404, parameters=[_ID])},
-        "/v2/jobs/{job}/result": {"get": result},
-        "/v2/jobs/{job}/cancel": {
-            "post": _operation("cancelJob", "Stop it", "Job", 404, 409, parameters=[_ID])
-        },
-        "/v2/jobs/{job}/retry": {"post": {**retry, "parameters": [_ID]}},
-        "/v2/uploads": {"post": upload},
-        "/v2/webhooks/secret": {
-            "get": _operation(
-                "webhookSecret",
-                "The secret that your webhooks are signed with",
-                "WebhookSecret",
-                404,
-            )
-        },
-    }
+    body = {JSON: {"schema": ref("UploadRequest")}}
+    return upload | {"requestBody": {"required": False, "content": body}}
+
+
+def _webhook_secret() -> Document:
+    summary = "The secret that your webhooks are signed with"
+    return _operation("webhookSecret", summary, "WebhookSecret", 404)
+
+
+_OPERATIONS: Final[Mapping[str, Callable[[], Document]]] = {
+    "jobs": _jobs,
+    "job": _job,
+    "jobResult": _result,
+    "cancelJob": _cancel,
+    "retryJob": _retry,
+    "upload": _upload,
+    "webhookSecret": _webhook_secret,
+}
 
 
 def _operation(

@@ -7,9 +7,8 @@ import binascii
 import json
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
 from onnxlift_runtime import telemetry
@@ -24,6 +23,7 @@ from onnxlift_runtime.errors import (
     StoreUnavailable,
 )
 from onnxlift_runtime.http.message import Request, Response, Route
+from onnxlift_runtime.http.routes import JOBS, bind
 from onnxlift_runtime.jobs import webhooks
 from onnxlift_runtime.jobs.lifecycle import Job, JobStatus
 from onnxlift_runtime.jobs.queueing import estimate_start_ms
@@ -38,7 +38,6 @@ Params = Mapping[str, str | None]
 
 MAX_LISTED: Final = 100
 DEFAULT_LISTED: Final = 50
-_JOB: Final = r"/v2/jobs/(?P<job>[^/]+)"
 _ID: Final = re.compile(r"[0-9a-f-]{36}")
 _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
@@ -56,19 +55,7 @@ class Desk:
 
 def routes(desk: Desk) -> tuple[Route, ...]:
     """Every endpoint of jobs."""
-    table = (
-        ("GET", r"/v2/jobs/?", _list),
-        ("GET", _JOB, _show),
-        ("GET", _JOB + "/result", _result),
-        ("POST", _JOB + "/cancel", _cancel),
-        ("POST", _JOB + "/retry", _retry),
-        ("POST", r"/v2/uploads/?", _upload),
-        ("GET", r"/v2/webhooks/secret", _webhook_secret),
-    )
-    return tuple(
-        Route(method, re.compile(pattern), partial(answer, desk))
-        for method, pattern, answer in table
-    )
+    return bind(JOBS, _HANDLERS, desk)
 
 
 def _list(desk: Desk, request: Request, _params: Params) -> Response:
@@ -218,3 +205,14 @@ def _id(params: Params) -> str:
     if not _ID.fullmatch(job_id):
         raise JobNotFound(f"job {job_id!r} does not exist")
     return job_id
+
+
+_HANDLERS: Final[Mapping[str, Callable[[Desk, Request, Params], Response]]] = {
+    "jobs": _list,
+    "job": _show,
+    "jobResult": _result,
+    "cancelJob": _cancel,
+    "retryJob": _retry,
+    "upload": _upload,
+    "webhookSecret": _webhook_secret,
+}

@@ -1,83 +1,59 @@
-"""Models that no function runs: told about from their manifests, and asked by jobs that are waited
+"""Models that no function runs: requests are checked here, and answered by jobs that are waited
 for.
 
-Requests are checked as far as that needs no arrays; the worker checks the rest, and the job fails
-with its words.
+They are checked as far as that needs no arrays; the worker checks the rest, and the job fails with
+its words.
 """
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
-from onnxlift_runtime.catalog import Catalog
-from onnxlift_runtime.dataplane.routing import Hosting, Load, choose
-from onnxlift_runtime.describe import metadata
-from onnxlift_runtime.describe.metadata import INFER_PATH, SERVING_PATH, Params
-from onnxlift_runtime.http.encoding import inflate
-from onnxlift_runtime.http.message import HEADER_LENGTH, Request, Response, Route
-from onnxlift_runtime.jobs.preferences import Preference, decode_prefer
+from onnxlift_runtime.dataplane.endpoints import Headers, Plane, Prepared
+from onnxlift_runtime.dataplane.routing import Hosting, Load
+from onnxlift_runtime.describe.server import Directory
+from onnxlift_runtime.errors import MalformedRequest, ModelUnavailable
+from onnxlift_runtime.http.message import HEADER_LENGTH, Response
 from onnxlift_runtime.jobservice.requests import Intake
 from onnxlift_runtime.manifest import Manifest
 from onnxlift_runtime.protocols import oip, tfs
-from onnxlift_runtime.protocols.uploads import announced, names_uploads
+from onnxlift_runtime.protocols.uploads import Fetch
 from onnxlift_runtime.settings import Limits
 from onnxlift_runtime.tensors.wire import WireTensor
 
 
-@dataclass(frozen=True, slots=True)
-class Remote:
-    """The models, what the service has for each of them, and where requests become jobs."""
+def plane(directory: Directory, hosting: Callable[[str], Hosting], intake: Intake) -> Plane:
+    """The endpoints of such models; their requests become jobs in ``intake``."""
+    return Plane(directory, hosting, CheckOnly(directory.limits), lambda: intake, _no_uploads)
 
-    models: Catalog
-    hosting: Callable[[str], Hosting]
-    intake: Intake
+
+@dataclass(frozen=True, slots=True)
+class CheckOnly:
+    """Checks requests and measures them; a model on GPU workers alone is always given a job."""
+
     limits: Limits
 
+    def infer(self, manifest: Manifest, headers: Headers, body: bytes) -> Prepared:
+        """Check an Open Inference Protocol request."""
+        found = oip.decode_infer(body, headers.get(HEADER_LENGTH.lower()), manifest, self.limits)
+        return _prepared(found.inputs, manifest, len(body))
 
-def routes(remote: Remote) -> tuple[Route, ...]:
-    """Every endpoint of such a model."""
-    posts = ((INFER_PATH, _infer), (SERVING_PATH, _serve))
-    own = (Route("POST", re.compile(pattern), partial(answer, remote)) for pattern, answer in posts)
-    return (*own, *metadata.routes(metadata.Directory(remote.models)))
-
-
-def _infer(remote: Remote, request: Request, params: Params) -> Response:
-    manifest = remote.models.find(params["model"] or "", params["version"])
-    preference = decode_prefer(request.headers.get("prefer", ""))
-    route = choose(
-        _load(remote, request, manifest), manifest, preference, remote.hosting(manifest.name)
-    )
-    return remote.intake.accept(request, manifest, preference, route)
+    def serve(self, manifest: Manifest, verb: str, body: bytes) -> Prepared:
+        """Check a request of TensorFlow Serving."""
+        if verb == "predict":
+            inputs = tfs.decode_predict(body, manifest, self.limits).inputs
+        else:
+            inputs = tfs.decode_examples(body, manifest, self.limits)
+        return _prepared(inputs, manifest, len(body))
 
 
-def _serve(remote: Remote, request: Request, _params: Params) -> Response:
-    target = tfs.decode_path(request.method, request.path)
-    manifest = remote.models.find(target.model, target.version, target.label)
-    _, body = _plain(remote, request)
-    if target.verb == "predict":
-        inputs = tfs.decode_predict(body, manifest, remote.limits).inputs
-    else:
-        inputs = tfs.decode_examples(body, manifest, remote.limits)
-    route = choose(
-        _load_of(inputs, manifest, len(body)), manifest, Preference(), remote.hosting(manifest.name)
-    )
-    return remote.intake.serve(request, manifest, target.verb, route)
-
-
-def _load(remote: Remote, request: Request, manifest: Manifest) -> Load:
-    """How much a request is; raises what ``oip.decode_infer`` raises."""
-    headers, body = _plain(remote, request)
-    if names_uploads(headers, body, remote.limits):
-        return Load(*announced(headers, body, remote.limits))
-    found = oip.decode_infer(body, headers.get(HEADER_LENGTH.lower()), manifest, remote.limits)
-    return _load_of(found.inputs, manifest, len(body))
-
-
-def _load_of(inputs: tuple[WireTensor, ...], manifest: Manifest, size_bytes: int) -> Load:
+def _prepared(inputs: tuple[WireTensor, ...], manifest: Manifest, size_bytes: int) -> Prepared:
     batched = (tensor.shape[0] for tensor in inputs if manifest.max_batch_size and tensor.shape)
-    return Load(next(batched, 1), size_bytes)
+
+    def answer() -> Response:
+        raise ModelUnavailable(f"model {manifest.name!r} runs on GPU workers alone")
+
+    return Prepared(Load(next(batched, 1), size_bytes), answer)
 
 
-def _plain(remote: Remote, request: Request) -> tuple[Mapping[str, str], bytes]:
-    return inflate(request.headers, request.body, remote.limits.max_decompressed_bytes)
+def _no_uploads(_caller: str) -> Fetch:
+    raise MalformedRequest("uploads of models on GPU workers alone are fetched by the workers")

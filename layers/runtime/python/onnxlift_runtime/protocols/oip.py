@@ -1,17 +1,17 @@
-"""The Open Inference Protocol, version 2: JSON and binary tensors between bytes and wire tensors.
+"""The Open Inference Protocol, version 2: the bytes of a request as wire tensors.
 
 Sources: the protocol's REST document, and Triton's extensions "binary tensor data",
 "classification" and "parameters".
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from onnxlift_runtime.errors import InputMismatch, MalformedRequest, ShapeMismatch
 from onnxlift_runtime.http import message
-from onnxlift_runtime.http.encoding import decode_json, encode_json
+from onnxlift_runtime.http.encoding import decode_json
 from onnxlift_runtime.manifest import Manifest, TensorSpec
 from onnxlift_runtime.settings import Limits
 from onnxlift_runtime.tensors.datatypes import datatype
@@ -22,7 +22,6 @@ from onnxlift_runtime.tensors.wire import (
     check_names,
     expect,
     expect_mapping,
-    flatten,
     optional,
     specs_by_name,
 )
@@ -84,39 +83,6 @@ def decode_infer(
         id=expect(optional(document, "id", ""), str, "'id'"),
         parameters=parameters,
     )
-
-
-def encode_infer(
-    manifest: Manifest, request_id: str, outputs: Sequence[WireTensor]
-) -> tuple[bytes, int | None]:
-    """Write an inference answer; returns the body, and the length of its JSON where binary tensors
-    follow it.
-
-    Keys come in Triton's order. Where all binary outputs are empty nothing follows the JSON, and
-    the length is None.
-    """
-    document: dict[str, Any] = {"id": request_id} if request_id else {}
-    document["model_name"], document["model_version"] = manifest.name, manifest.version
-    document["outputs"] = [_encode_output(tensor) for tensor in outputs]
-    header = encode_json(document)
-    blobs = [tensor.data for tensor in outputs if tensor.binary]
-    body = b"".join([header, *blobs])
-    return body, len(header) if len(body) > len(header) else None
-
-
-def encode_request(
-    inputs: Sequence[WireTensor], *, binary_output: bool, classes: Mapping[str, int]
-) -> tuple[bytes, int]:
-    """Write an inference request as a client does; returns the body and the length of its JSON."""
-    document: dict[str, Any] = {"inputs": [_encode_output(tensor) for tensor in inputs]}
-    if binary_output:
-        document["parameters"] = {"binary_data_output": True}
-    if classes:
-        document["outputs"] = [
-            {"name": name, "parameters": {"classification": k}} for name, k in classes.items()
-        ]
-    header = encode_json(document)
-    return b"".join([header, *(tensor.data for tensor in inputs if tensor.binary)]), len(header)
 
 
 def _decode_header_length(text: str | None, body_length: int) -> int:
@@ -297,21 +263,3 @@ def _decode_parameters(entry: Mapping[str, Any], what: str) -> Mapping[str, Any]
     for key, value in given.items():
         expect(value, (str, int, float, bool), f"parameter {key!r} of {what}")
     return given
-
-
-def _encode_output(tensor: WireTensor) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "name": tensor.name,
-        "datatype": tensor.datatype,
-        "shape": tensor.shape,
-    }
-    if tensor.binary:
-        return entry | {"parameters": {"binary_data_size": len(tensor.data)}}
-    return entry | {"data": _flat(tensor)}
-
-
-def _flat(tensor: WireTensor) -> Any:
-    """The elements in row-major order: the protocol's ``data`` is an array even for a scalar."""
-    if isinstance(tensor.data, list):
-        return flatten(tensor)
-    return [tensor.data] if isinstance(tensor.data, str) else tensor.data.reshape(-1)

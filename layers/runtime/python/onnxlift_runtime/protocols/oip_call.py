@@ -10,7 +10,7 @@ from typing import Final
 from onnxlift_runtime.http.encoding import decompress
 from onnxlift_runtime.http.message import JSON, OCTET_STREAM, Response
 from onnxlift_runtime.manifest import Manifest, TensorSpec
-from onnxlift_runtime.protocols import classification, oip
+from onnxlift_runtime.protocols import classification, oip, oip_encoding
 from onnxlift_runtime.settings import Limits
 from onnxlift_runtime.tensors import arrays as tensors
 from onnxlift_runtime.tensors.arrays import Array
@@ -55,7 +55,7 @@ def encode_call(call: Call, results: Mapping[str, Array]) -> Response:
     outputs = [
         _encode_output(results[wanted.name], wanted, call.manifest) for wanted in call.outputs
     ]
-    body, json_length = oip.encode_infer(call.manifest, call.id, outputs)
+    body, json_length = oip_encoding.encode_infer(call.manifest, call.id, outputs)
     if json_length is None:
         return Response(200, body, {"Content-Type": JSON})
     return Response(200, body, {"Content-Type": OCTET_STREAM, oip.HEADER_LENGTH: str(json_length)})
