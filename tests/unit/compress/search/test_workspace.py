@@ -16,7 +16,7 @@ from onnxlift.compress.search.workspace import open_workspace, samples_digest, s
 _HOLD = """
 import sys
 from pathlib import Path
-from onnxlift.compress.workspace import open_workspace
+from onnxlift.compress.search.workspace import open_workspace
 with open_workspace(Path(sys.argv[1]), "m", sys.argv[2]) as workspace:
     (workspace.folder / "mine").touch()
     print(workspace.folder, flush=True)
