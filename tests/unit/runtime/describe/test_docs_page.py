@@ -44,7 +44,7 @@ def test_render_shows_every_operation_with_its_errors() -> None:
     assert reader.tags.count("details") == operations
     assert all(path in reader.text for path in document["paths"])
     assert (
-        "413  The request, or the answer to it, is larger than the transport carries."
+        "413  The request or its answer exceeds a size limit."
         in reader.text
     )
 
