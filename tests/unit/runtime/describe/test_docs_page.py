@@ -43,10 +43,7 @@ def test_render_shows_every_operation_with_its_errors() -> None:
     operations = sum(len(methods) for methods in document["paths"].values())
     assert reader.tags.count("details") == operations
     assert all(path in reader.text for path in document["paths"])
-    assert (
-        "413  The request or its answer exceeds a size limit."
-        in reader.text
-    )
+    assert "413  The request or its answer exceeds a size limit." in reader.text
 
 
 def test_render_loads_nothing_from_anywhere() -> None:
