@@ -17,7 +17,8 @@ from gpu_fallback.messages.heartbeat import OVERDUE, Heartbeat, sort_out
 from gpu_fallback.messages.in_flight import Holding, Holdings
 from gpu_fallback.messages.receiver import Receiver
 from gpu_fallback.metrics import Metrics
-from gpu_fallback.pipeline.stages import STOPPING, Pipeline, Plan
+from gpu_fallback.pipeline.plan import STOPPING, Plan
+from gpu_fallback.pipeline.stages import Pipeline
 from gpu_fallback.protection import Protection, agent
 from onnxlift_runtime import telemetry
 from onnxlift_runtime.dataplane.batching import Runner

@@ -13,7 +13,7 @@ from onnxlift_runtime.aws.queues import decode_message
 from onnxlift_runtime.dataplane.routing import ESCALATED
 from onnxlift_runtime.errors import JobConflict, JobNotFound, MalformedRequest, OnnxliftError
 from onnxlift_runtime.jobs import lifecycle
-from onnxlift_runtime.jobs.lifecycle import Job
+from onnxlift_runtime.jobs.job import Job
 from onnxlift_runtime.jobservice.notifier import Herald, open_herald
 from onnxlift_runtime.jobservice.service import JobService
 from onnxlift_runtime.jobservice.wiring import connect

@@ -19,7 +19,7 @@ from onnxlift_runtime.errors import (
     WebhookFailed,
 )
 from onnxlift_runtime.jobs import lifecycle, webhooks
-from onnxlift_runtime.jobs.lifecycle import Job
+from onnxlift_runtime.jobs.job import Job
 from onnxlift_runtime.jobs.webhooks import Webhook
 from onnxlift_runtime.jobservice import notices
 from onnxlift_runtime.jobservice.service import JobService

@@ -25,7 +25,7 @@ from onnxlift_runtime.aws.items import decode_item
 from onnxlift_runtime.aws.objects import ObjectStore
 from onnxlift_runtime.aws.queues import Queues
 from onnxlift_runtime.aws.table import JobTable
-from onnxlift_runtime.jobs.lifecycle import Job, JobStatus, Payload
+from onnxlift_runtime.jobs.job import Job, JobStatus, Payload
 from onnxlift_runtime.jobservice.service import JobService, Submission
 from onnxlift_runtime.names import GPU, bucket_name, dead_letter_name, queue_name, table_name
 from onnxlift_runtime.settings import Settings, WorkerSettings

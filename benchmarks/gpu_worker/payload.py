@@ -1,7 +1,7 @@
 """What a job of these runs is about."""
 
 from onnxlift.client.requests import encode_inference
-from onnxlift_runtime.jobs.lifecycle import Payload
+from onnxlift_runtime.jobs.job import Payload
 from onnxlift_runtime.tensors.arrays import Array
 
 

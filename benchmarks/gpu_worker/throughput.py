@@ -22,7 +22,7 @@ from gpu_fallback.models.loading import Models
 from gpu_fallback.worker import GpuWorker
 from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.dataplane.session import processor_count
-from onnxlift_runtime.jobs.lifecycle import Job, JobStatus
+from onnxlift_runtime.jobs.job import Job, JobStatus
 from onnxlift_runtime.jobservice.notifier import Herald
 from onnxlift_runtime.jobservice.service import JobService, Submission
 from onnxlift_runtime.jobservice.worker import Worker

@@ -16,7 +16,7 @@ from onnxlift.client import decode_answer
 from onnxlift.local.process import RunningService
 from onnxlift_runtime.aws.items import decode_item
 from onnxlift_runtime.aws.objects import ObjectStore, result_key
-from onnxlift_runtime.jobs.lifecycle import Job, JobStatus
+from onnxlift_runtime.jobs.job import Job, JobStatus
 from onnxlift_runtime.names import BY_QUEUE, OUT_PREFIX, RESULTS_PREFIX, table_name
 
 GIVE_UP_S: Final = 420.0

@@ -8,7 +8,7 @@ from typing import Final
 
 from onnxlift_runtime.aws.queues import MAX_AT_ONCE, Message
 from onnxlift_runtime.dataplane.tasks import Answer, Task
-from onnxlift_runtime.jobs.lifecycle import Job
+from onnxlift_runtime.jobs.job import Job
 
 # What is being run, what is ready to be run next, and what is being fetched or published.
 INFERENCES_HELD: Final = 3

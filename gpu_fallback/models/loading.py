@@ -265,9 +265,7 @@ class _Opening:
 
 
 def cost_mb(manifest: Manifest) -> float:
-    """What an open session should take, in MB: its peak as measured on the CPU, or its files where
-    they are larger.
-    """
+    """The expected memory of an open session in MB: its measured peak, or its files if larger."""
     return max(manifest.measurements.peak_memory_mb, manifest.size_bytes / MIB)
 
 
@@ -290,14 +288,11 @@ def _key(manifest: Manifest) -> tuple[str, str]:
 
 
 def _again(error: OnnxliftError) -> OnnxliftError:
-    """The same error for another caller; raised twice, one object would gather the tracebacks of
-    both.
-    """
+    """A copy of the error: one object raised for many callers would collect their tracebacks."""
     return type(error)(str(error))
 
 
 def _tell_unloaded(key: Hashable) -> None:
     model, version = key if isinstance(key, tuple) else (str(key), "")
-    telemetry.log(
-        "info", "model unloaded", model=model, version=version, why="others need the room"
-    )
+    why = "others need the room"
+    telemetry.log("info", "model unloaded", model=model, version=version, why=why)

@@ -8,46 +8,23 @@ it cannot run, jobs go back with their attempt.
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import Final
 
 from gpu_fallback.loop import LOOK_S, Loop, Stage
 from gpu_fallback.messages.admission import Admission
 from gpu_fallback.messages.in_flight import Holding, Holdings
 from gpu_fallback.metrics import Metrics, Stopwatch
 from gpu_fallback.pipeline.batcher import Batch, Gatherer
+from gpu_fallback.pipeline.plan import OPENING_S, STOPPING, STORE_STEP_S, WAITED, Plan
 from gpu_fallback.pipeline.work_item import Part, group
 from onnxlift_runtime import telemetry
 from onnxlift_runtime.aws.queues import Message, backoff_s
 from onnxlift_runtime.dataplane.batching import Feed, arrays_bytes, run_together
 from onnxlift_runtime.dataplane.tasks import Answer
 from onnxlift_runtime.errors import DeviceMissing, ModelUnavailable, OnnxliftError
-from onnxlift_runtime.jobs.lifecycle import Job
+from onnxlift_runtime.jobs.job import Job
 from onnxlift_runtime.jobservice.worker import BROKEN, Outcome, Suspect, Worker
-
-OPENING_S: Final = 1800.0  # fetching and opening the largest model
-STORE_STEP_S: Final = 600.0  # fetching the largest payload while the bucket hardly answers
-STOPPING: Final = "the worker stops"
-WAITED: Final = "the worker has a job that must run alone"
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How jobs are run: batches of up to ``max_rows`` that wait up to ``max_wait_ms`` to fill, on
-    so many devices.
-
-    ``lease_ms`` is what a claim lasts, ``timeout_s`` when an inference counts as hung; ``threads``
-    fetch, as many publish.
-    """
-
-    max_rows: int
-    max_wait_ms: float
-    lease_ms: int
-    timeout_s: float
-    threads: int = 8
-    devices: int = 1
 
 
 class Pipeline:
@@ -191,14 +168,19 @@ class Pipeline:
             self.stop()
 
     def _compute(self, device: int) -> None:
-        batch = self._next()
-        if batch is None:
+        if (batch := self._next()) is None:
             return
         with self.admission.at_work(part.holding for part in batch.items):
+            # A job that was given back while it waited is not run.
             parts = [part for part in batch.items if not part.holding.closed]
-            answers = self._prepare(parts) or self._run(device, parts) if parts else []
+            answers = self._prepare_and_run(device, parts)
         for part, answer in zip(parts, answers, strict=True):
             self._note(part, answer)
+
+    def _prepare_and_run(self, device: int, parts: list[Part]) -> list[Answer | None]:
+        if not parts:
+            return []
+        return self._prepare(parts) or self._run(device, parts)
 
     def _next(self) -> Batch[Part] | None:
         with self._changed:
@@ -231,9 +213,8 @@ class Pipeline:
             answers: list[Answer | None] = list(
                 run_together([part.feed for part in parts], watch.run)
             )
-        except (
-            Exception
-        ) as error:  # out of memory while arrays are joined, or what nobody thought of
+        except Exception as error:
+            # Out of memory while arrays are joined, or a fault that nobody expected.
             return self._refuse(parts, error)
         finally:
             with self._changed:
@@ -298,11 +279,8 @@ class Pipeline:
     def _return(self, holding: Holding, why: str, at_fault: bool) -> Outcome:
         if holding.job is None:
             return Outcome.AGAIN
-        return (
-            self._core.release(holding.job, why)
-            if at_fault
-            else self._core.hand_back(holding.job, why)
-        )
+        end = self._core.release if at_fault else self._core.hand_back
+        return end(holding.job, why)
 
     def _end(self, holding: Holding, outcome: Callable[[], Outcome]) -> None:
         """Do what ends a holding, unless somebody else does."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from gpu_fallback.messages.in_flight import Holding
 from onnxlift_runtime.dataplane.batching import Feed
-from onnxlift_runtime.jobs.lifecycle import MAX_ATTEMPTS, Job
+from onnxlift_runtime.jobs.job import MAX_ATTEMPTS, Job
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from onnxlift.cli.options import api_key_option, json_option, url_option
-from onnxlift_runtime.jobs.lifecycle import JobStatus
+from onnxlift_runtime.jobs.job import JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

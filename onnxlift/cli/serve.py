@@ -2,8 +2,11 @@
 
 import logging
 import os
+import socket
 import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +15,9 @@ from onnxlift.cli.options import config_option
 from onnxlift.config import load_config
 from onnxlift.topology import SWEEP_EVERY_S
 from onnxlift_runtime.names import SWEEP_EVENT
+
+if TYPE_CHECKING:
+    from onnxlift.local.functions.wiring import Wiring
 
 
 @click.command()
@@ -70,16 +76,15 @@ def command(
     EventBridge of this machine, whose address is told for `aws --endpoint-url`. Ctrl-C or SIGTERM
     ends it.
     """
-    from onnxlift.local.functions.gateway import Gateway
-    from onnxlift.local.functions.schedule import Schedule
+    # `--help` loads no server and no runtime.
     from onnxlift.local.functions.service import open_service
-    from onnxlift.local.moto.cloud import open_cloud  # `--help` loads no server and no runtime
-    from onnxlift.local.server import address, listen, run
+    from onnxlift.local.moto.cloud import open_cloud
+    from onnxlift.local.server import listen
     from onnxlift.local.workers.gpu import gpu_workers
     from onnxlift.local.workers.queue_worker import Workers
 
     config = load_config(config_path)
-    # What cannot be placed is reported before there are processes that stumble over it too.
+    # A model that cannot be placed is reported here, before any process starts and fails on it.
     read_placements(config)
     _log_to_stderr(quiet)
     with (
@@ -90,21 +95,35 @@ def command(
     ):
         for line in (*inventory.lines(), *cloud.lines(config.service)):
             click.echo(line)
-        sweep = Schedule(wiring.handlers["control"], SWEEP_EVENT, sweep_every_s)
         with (
             Workers(workers, [str(config_path)], os.environ) as started,
             gpu_workers(config, Path(scratch)) as on_gpu,
         ):
-
-            def ready() -> None:
-                click.echo(f"listening on {address(sock)}")
-                started.start()
-                on_gpu.start()
-                sweep.start()
-
-            status = run(Gateway(wiring), sock, ready)
-            sweep.stop()
+            status = _answer(wiring, sock, sweep_every_s, (started.start, on_gpu.start))
     ctx.exit(status)
+
+
+def _answer(
+    wiring: "Wiring",
+    sock: socket.socket,
+    sweep_every_s: float,
+    starts: Iterable[Callable[[], None]],
+) -> int:
+    """Answer requests until a signal ends it; the workers start once the port is open."""
+    from onnxlift.local.functions.gateway import Gateway
+    from onnxlift.local.functions.schedule import Schedule
+    from onnxlift.local.server import address, run
+
+    sweep = Schedule(wiring.handlers["control"], SWEEP_EVENT, sweep_every_s)
+
+    def ready() -> None:
+        click.echo(f"listening on {address(sock)}")
+        for start in (*starts, sweep.start):
+            start()
+
+    status = run(Gateway(wiring), sock, ready)
+    sweep.stop()
+    return status
 
 
 def _log_to_stderr(quiet: bool) -> None:

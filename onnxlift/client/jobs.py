@@ -13,7 +13,7 @@ from onnxlift.client.answer import Answer, decode_answer
 from onnxlift.client.requests import Terms, send_inference
 from onnxlift.client.transport import Transport, read_document
 from onnxlift_runtime.errors import ServiceUnreachable
-from onnxlift_runtime.jobs.lifecycle import FINAL, JobStatus
+from onnxlift_runtime.jobs.job import FINAL, JobStatus
 from onnxlift_runtime.tensors.arrays import Array
 
 # Looks become rarer each time: a short job is seen soon, and a long one costs few calls.

@@ -36,7 +36,6 @@ def _sources() -> list[Path]:
     return [path for path in _tracked(*SOURCES) if path.suffix == ".py"]
 
 
-@pytest.mark.xfail(reason="files are still being split", strict=False)
 def test_no_source_file_is_longer_than_300_lines() -> None:
     long = {
         str(path.relative_to(ROOT)): lines

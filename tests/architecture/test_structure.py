@@ -18,10 +18,6 @@ MAX_MODULES_IN_A_FOLDER = 15
 MAX_FUNCTION_LINES, USUAL_FUNCTION_LINES, USUAL_SHARE = 50, 25, 0.9
 
 
-# Rooms that are still being cut; the marker goes when the last of them is done.
-unfinished = pytest.mark.xfail(reason="files are still being split", strict=False)
-
-
 @pytest.fixture(scope="module")
 def tree() -> Tree:
     return Tree(ROOT)
@@ -33,7 +29,6 @@ def test_a_folder_has_at_most_15_modules(tree: Tree) -> None:
     assert {name: size for name, size in sizes.items() if size > MAX_MODULES_IN_A_FOLDER} == {}
 
 
-@unfinished
 def test_modules_do_not_import_each_other_in_a_circle(tree: Tree) -> None:
     assert tree.circles() == []
 
@@ -48,7 +43,6 @@ def test_rooms_do_not_import_each_other_in_a_circle(tree: Tree, house: str) -> N
     assert mutual == set()
 
 
-@unfinished
 def test_no_function_is_longer_than_50_lines(tree: Tree) -> None:
     long = {item.name: item.lines for item in tree.functions() if item.lines > MAX_FUNCTION_LINES}
 
@@ -62,12 +56,10 @@ def test_nine_of_ten_functions_have_at_most_25_lines(tree: Tree) -> None:
     assert short / len(lengths) >= USUAL_SHARE
 
 
-@unfinished
 def test_short_functions_are_simple(tree: Tree) -> None:
     assert {item.name: item.complexity for item in tree.functions() if is_dense(item)} == {}
 
 
-@unfinished
 def test_no_line_is_longer_than_100_columns(tree: Tree) -> None:
     assert tree.long_lines() == []
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from onnxlift.topology import MAX_RECEIVES
-from onnxlift_runtime.jobs.lifecycle import MAX_ATTEMPTS
+from onnxlift_runtime.jobs.job import MAX_ATTEMPTS
 from onnxlift_runtime.names import dead_letter_name
 from tests.e2e.cloud import Cloud
 from tests.e2e.emulator import ACCOUNT, REGION

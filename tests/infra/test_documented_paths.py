@@ -22,7 +22,7 @@ from onnxlift_runtime.dataplane.engine import Engine
 from onnxlift_runtime.describe.openapi import describe
 from onnxlift_runtime.http.edge import answer_event
 from onnxlift_runtime.http.message import ANONYMOUS, JSON, Request, Response, dispatch
-from onnxlift_runtime.jobs.lifecycle import Job, JobStatus, Payload, job_id
+from onnxlift_runtime.jobs.job import Job, JobStatus, Payload, job_id
 from onnxlift_runtime.names import queue_name
 from onnxlift_runtime.settings import Settings
 from tests.support import builders

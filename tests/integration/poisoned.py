@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.gpu_worker import process
 from onnxlift_runtime.aws.objects import ObjectStore
-from onnxlift_runtime.jobs.lifecycle import Payload
+from onnxlift_runtime.jobs.job import Payload
 from onnxlift_runtime.manifest import Manifest
 from onnxlift_runtime.tensors.arrays import Array
 

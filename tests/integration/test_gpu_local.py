@@ -14,7 +14,7 @@ import tritonclient.http as triton
 from onnxlift.client import Client
 from onnxlift.client.jobs import Jobs
 from onnxlift.local.process import RunningService, running_service
-from onnxlift_runtime.jobs.lifecycle import JobStatus
+from onnxlift_runtime.jobs.job import JobStatus
 from onnxlift_runtime.manifest import Latency
 from tests.support import builders
 

@@ -18,7 +18,7 @@ import pytest
 
 from benchmarks.gpu_worker import chaos
 from onnxlift.local.moto.cloud import Cloud, open_cloud
-from onnxlift_runtime.jobs.lifecycle import MAX_ATTEMPTS, Job, JobStatus
+from onnxlift_runtime.jobs.job import MAX_ATTEMPTS, Job, JobStatus
 from onnxlift_runtime.jobservice.service import JobService
 from tests.integration.poisoned import POISON
 from tests.support import builders

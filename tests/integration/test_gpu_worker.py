@@ -13,7 +13,7 @@ import pytest
 from benchmarks.gpu_worker import chaos
 from benchmarks.gpu_worker.faults import Rates
 from onnxlift.local.moto.cloud import Cloud, open_cloud
-from onnxlift_runtime.jobs.lifecycle import Job, JobStatus
+from onnxlift_runtime.jobs.job import Job, JobStatus
 from onnxlift_runtime.jobservice.service import JobService
 from tests.support import builders
 

@@ -22,7 +22,7 @@ from onnxlift_runtime.aws.objects import ObjectStore
 from onnxlift_runtime.aws.queues import Queues
 from onnxlift_runtime.aws.table import JobTable
 from onnxlift_runtime.errors import StoreUnavailable
-from onnxlift_runtime.jobs.lifecycle import Job
+from onnxlift_runtime.jobs.job import Job
 from onnxlift_runtime.jobservice.service import JobService
 
 SERVICE = "test"

@@ -8,7 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from onnxlift.compress.gate.metrics import cosines, estimate
+from onnxlift.compress.gate.bootstrap import estimate
+from onnxlift.compress.gate.metrics import cosines
 from onnxlift.compress.model.samples import Array
 from onnxlift.compress.results import Agreement, CandidateRow, Figure, Limit
 from onnxlift.config import ERROR_METRICS

@@ -1,10 +1,7 @@
-"""What the quality gate measures: figures of two sets of answers, each with a one-sided bootstrap
-bound.
+"""The metrics of the quality gate.
 
 A metric looks at every sample once and returns a *statistic*: a function from how often each sample
-counts to the figure. A bootstrap draw is a sample with replacement, hence a vector of counts, so a
-thousand draws are one matrix [draws, samples] and mostly one product (Efron & Tibshirani, "An
-Introduction to the Bootstrap", 1993, chapter 13).
+counts to the figure. ``bootstrap`` calls it with many draws at once.
 """
 
 import importlib
@@ -12,66 +9,19 @@ import math
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final, TypeAlias
 
 import numpy as np
 
 from onnxlift.compress.model.samples import Array
-from onnxlift.config import ERROR_METRICS
 from onnxlift_runtime.errors import ConfigInvalid, SamplesInvalid
 
-DRAWS: Final = 1000
-SEED: Final = 20_261_121
 _MOST_COLUMNS: Final = 512
 
 Statistic: TypeAlias = Callable[[Array], Array]
 """Counts [draws, samples] to figures [draws]."""
 Metric: TypeAlias = Callable[[Array, Array, Array | None], Statistic]
 """The fp32 model's answers, a candidate's, and the true classes, samples first."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure, and the bound that the true one is better than with the confidence that was asked
-    for.
-
-    ``reference`` is the fp32 model's figure on the same samples.
-    """
-
-    reference: float
-    measured: float
-    bound: float
-
-
-def estimate(
-    name: str, reference: Array, answers: Array, labels: Array | None, confidence: float
-) -> Estimate:
-    """Measure one metric; fp32 and candidate are drawn together, so that what both get wrong
-    cancels out.
-
-    The bound is never better than the measured figure. Raises ``SamplesInvalid`` where the metric
-    does not fit the answers, and ``ConfigInvalid`` where it is a function that cannot be imported.
-    """
-    metric = find_metric(name)
-    before, after = metric(reference, reference, labels), metric(reference, answers, labels)
-    every = np.ones((1, len(answers)), np.float32)
-    first, second = float(before(every)[0]), float(after(every)[0])
-    counts = draw(len(answers))
-    sign = -1.0 if name in ERROR_METRICS else 1.0
-    losses = sign * (before(counts) - after(counts))
-    loss = max(float(np.quantile(losses, confidence, method="higher")), sign * (first - second))
-    return Estimate(first, second, first - sign * loss)
-
-
-@lru_cache(maxsize=2)
-def draw(samples: int) -> Array:
-    """How often each sample is drawn in each of a thousand draws, float32 [draws, samples]; always
-    the same.
-    """
-    random = np.random.default_rng(SEED)
-    return random.multinomial(samples, np.full(samples, 1 / samples), size=DRAWS).astype(np.float32)
 
 
 def find_metric(name: str) -> Metric:

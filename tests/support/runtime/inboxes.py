@@ -12,7 +12,7 @@ from urllib.parse import quote_plus
 import numpy as np
 
 from onnxlift_runtime.dataplane.engine import Engine
-from onnxlift_runtime.jobs.lifecycle import Job
+from onnxlift_runtime.jobs.job import Job
 from onnxlift_runtime.jobservice import outputs
 from onnxlift_runtime.jobservice.ingest import Ingest
 from onnxlift_runtime.jobservice.service import JobService

@@ -16,7 +16,7 @@ from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.dataplane.batching import Runner
 from onnxlift_runtime.errors import OnnxliftError
 from onnxlift_runtime.jobs import lifecycle
-from onnxlift_runtime.jobs.lifecycle import Job, JobStatus, Payload
+from onnxlift_runtime.jobs.job import Job, JobStatus, Payload
 from onnxlift_runtime.jobservice.service import Submission
 from onnxlift_runtime.jobservice.worker import Worker
 from onnxlift_runtime.manifest import Manifest

@@ -20,7 +20,7 @@ from onnxlift_runtime.errors import (
     ModelUnavailable,
 )
 from onnxlift_runtime.jobs import lifecycle
-from onnxlift_runtime.jobs.lifecycle import MAX_ATTEMPTS, JobStatus, Payload
+from onnxlift_runtime.jobs.job import MAX_ATTEMPTS, JobStatus, Payload
 from onnxlift_runtime.jobservice.service import Submission
 from onnxlift_runtime.names import LAMBDA
 from onnxlift_runtime.settings import WorkerSettings

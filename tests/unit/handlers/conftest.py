@@ -16,7 +16,7 @@ from handlers import batch, control, escalate, notify, predict
 from onnxlift_runtime.aws import clients
 from onnxlift_runtime.aws.queues import decode_message
 from onnxlift_runtime.http.message import Request, Response
-from onnxlift_runtime.jobs.lifecycle import Job
+from onnxlift_runtime.jobs.job import Job
 from onnxlift_runtime.names import SWEEP_EVENT, queue_name, webhook_queue_name
 from onnxlift_runtime.settings import Settings
 from tests.support import builders

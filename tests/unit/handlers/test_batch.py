@@ -9,7 +9,7 @@ from onnxlift_runtime.aws.queues import Queues
 from onnxlift_runtime.dataplane.engine import Engine
 from onnxlift_runtime.errors import StoreUnavailable
 from onnxlift_runtime.jobs import lifecycle
-from onnxlift_runtime.jobs.lifecycle import MAX_ATTEMPTS, Job
+from onnxlift_runtime.jobs.job import MAX_ATTEMPTS, Job
 from onnxlift_runtime.jobservice.notifier import Herald
 from tests.unit.handlers.conftest import CONTEXT, MODEL, Deployed
 

@@ -13,7 +13,7 @@ from handlers import batch, escalate
 from onnxlift_runtime.dataplane.routing import ESCALATED
 from onnxlift_runtime.errors import StoreUnavailable
 from onnxlift_runtime.jobs import lifecycle
-from onnxlift_runtime.jobs.lifecycle import MAX_ATTEMPTS, Job, JobStatus
+from onnxlift_runtime.jobs.job import MAX_ATTEMPTS, Job, JobStatus
 from onnxlift_runtime.jobservice.notifier import Herald
 from onnxlift_runtime.jobservice.service import now_ms
 from onnxlift_runtime.names import BY_QUEUE, GPU, LAMBDA, dead_letter_name, queue_name

@@ -16,7 +16,7 @@ from onnxlift_runtime.aws.queues import decode_message
 from onnxlift_runtime.dataplane.engine import Engine
 from onnxlift_runtime.dataplane.routing import GPU_ALONE
 from onnxlift_runtime.http.message import Request, Response
-from onnxlift_runtime.jobs.lifecycle import JobStatus
+from onnxlift_runtime.jobs.job import JobStatus
 from onnxlift_runtime.jobservice.notifier import Herald
 from onnxlift_runtime.jobservice.requests import ORDINARY_WAIT_S, Intake
 from onnxlift_runtime.jobservice.wiring import connect

@@ -13,7 +13,7 @@ import pytest
 from handlers import ingest
 from onnxlift_runtime.aws import clients
 from onnxlift_runtime.errors import StoreUnavailable
-from onnxlift_runtime.jobs.lifecycle import JobStatus
+from onnxlift_runtime.jobs.job import JobStatus
 from onnxlift_runtime.jobservice.ingest import Ingest
 from onnxlift_runtime.jobservice.service import JobService
 from onnxlift_runtime.names import ingest_queue_name, public_queue_name

@@ -12,7 +12,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from handlers import batch, control, predict
 from onnxlift_runtime.aws import clients
-from onnxlift_runtime.jobs.lifecycle import Job
+from onnxlift_runtime.jobs.job import Job
 from tests.unit.handlers.conftest import INFER, MODEL, Deployed, body, data_of, error_of, later
 
 

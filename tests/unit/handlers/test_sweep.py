@@ -8,7 +8,7 @@ from handlers import batch, control
 from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.dataplane.routing import ESCALATED, MOVED
 from onnxlift_runtime.jobs import lifecycle
-from onnxlift_runtime.jobs.lifecycle import MAX_ATTEMPTS, JobStatus
+from onnxlift_runtime.jobs.job import MAX_ATTEMPTS, JobStatus
 from onnxlift_runtime.jobs.queueing import LOST_AFTER_MS
 from onnxlift_runtime.jobservice.sweep import SERVED
 from onnxlift_runtime.names import GPU, LAMBDA

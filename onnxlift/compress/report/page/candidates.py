@@ -166,9 +166,11 @@ def _load(line: CandidateRow) -> list[Element | str]:
 
 
 def _quality(report: Report, line: CandidateRow) -> list[Element | str]:
-    found = [(limit, figure) for limit in report.limits if (figure := line.worst(limit))]
     parts: list[Element | str] = []
-    for limit, figure in found:
+    for limit in report.limits:
+        figure = line.worst(limit)
+        if figure is None:
+            continue
         over = limit.loss(figure.bound) > limit.loss(limit.allowed) + 1e-9
         shown = f"{figure.measured:.4f} ({figure.bound:.4f})"
         parts.append(element("span", shown, class_="over" if over else None))

@@ -196,6 +196,7 @@ def _written(marks: Sequence[Mark]) -> list[Element]:
         if label.led:
             near, far = label.mark, {"x2": x, "y2": y - 4}
             parts.append(element("line", class_="leader", x1=near.x, y1=near.y, **far))
-        word = {"class_": "label", "x": x, "y": y, "text_anchor": label.anchor}
-        parts.append(element("text", label.mark.text, **word))
+        parts.append(
+            element("text", label.mark.text, class_="label", x=x, y=y, text_anchor=label.anchor)
+        )
     return parts

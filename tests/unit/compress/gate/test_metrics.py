@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from onnxlift.compress.gate import metrics
-from onnxlift.compress.gate.metrics import DRAWS, METRICS, classes, draw, estimate, find_metric
+from onnxlift.compress.gate.bootstrap import DRAWS, draw, estimate
+from onnxlift.compress.gate.metrics import METRICS, classes, find_metric
 from onnxlift.config import ERROR_METRICS
 from onnxlift_runtime.errors import ConfigInvalid, SamplesInvalid
 from tests.support.errors import raises

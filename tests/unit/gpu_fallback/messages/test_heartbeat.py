@@ -12,7 +12,7 @@ from gpu_fallback.messages.heartbeat import HELD_AT_MOST_S, Heartbeat, sort_out
 from gpu_fallback.messages.in_flight import Holding
 from onnxlift_runtime.aws.queues import Message
 from onnxlift_runtime.jobs import lifecycle
-from onnxlift_runtime.jobs.lifecycle import Job, Payload
+from onnxlift_runtime.jobs.job import Job, Payload
 from onnxlift_runtime.jobservice.service import Submission
 from onnxlift_runtime.jobservice.worker import Worker
 from onnxlift_runtime.names import GPU

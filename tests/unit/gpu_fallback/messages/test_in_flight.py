@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from gpu_fallback.messages.in_flight import AHEAD_S, MAX_HELD_BYTES, MOST_AHEAD, Holding, Holdings
 from onnxlift_runtime.aws.queues import Message
-from onnxlift_runtime.jobs.lifecycle import Job, Payload
+from onnxlift_runtime.jobs.job import Job, Payload
 
 
 def holding(size_bytes: int = 0) -> Holding:

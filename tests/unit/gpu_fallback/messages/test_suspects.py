@@ -8,7 +8,7 @@ from time import monotonic, sleep
 import pytest
 
 from gpu_fallback.messages import quarantine
-from onnxlift_runtime.jobs.lifecycle import MAX_ATTEMPTS, Job, JobStatus
+from onnxlift_runtime.jobs.job import MAX_ATTEMPTS, Job, JobStatus
 from onnxlift_runtime.tensors.arrays import Array
 from tests.support.builders import manifest, spec
 from tests.unit.gpu_fallback.conftest import CALLER, MODEL, Bench, Doubler, Make, eventually

@@ -8,7 +8,7 @@ import pytest
 
 from gpu_fallback.worker import Timings
 from onnxlift_runtime.errors import DeviceMissing
-from onnxlift_runtime.jobs.lifecycle import MAX_ATTEMPTS, JobStatus
+from onnxlift_runtime.jobs.job import MAX_ATTEMPTS, JobStatus
 from onnxlift_runtime.tensors.arrays import Array
 from tests.unit.gpu_fallback.conftest import Doubler, Make, eventually, raising
 

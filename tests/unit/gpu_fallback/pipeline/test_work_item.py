@@ -6,7 +6,7 @@ import numpy as np
 
 from gpu_fallback.pipeline.work_item import group
 from onnxlift_runtime.dataplane.batching import Feed
-from onnxlift_runtime.jobs.lifecycle import MAX_ATTEMPTS, Job, Payload
+from onnxlift_runtime.jobs.job import MAX_ATTEMPTS, Job, Payload
 from tests.support.builders import manifest, spec
 
 FEED = Feed(

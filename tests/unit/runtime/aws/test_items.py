@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onnxlift_runtime.aws.items import decode_item, decode_values, encode_item, encode_value
-from onnxlift_runtime.jobs.lifecycle import Delivery, Job, JobStatus, Payload
+from onnxlift_runtime.jobs.job import Delivery, Job, JobStatus, Payload
 from tests.support.errors import raises
 
 NUMBERS = st.integers(-(10**37), 10**37)

@@ -7,7 +7,7 @@ from botocore.stub import Stubber
 
 from onnxlift_runtime.aws.objects import ObjectStore
 from onnxlift_runtime.errors import NotFound, RequestError
-from onnxlift_runtime.jobs.lifecycle import Payload
+from onnxlift_runtime.jobs.job import Payload
 from tests.support.errors import raises
 
 NAMED = Payload({}, "", 1, None, "data", "in/tiny/a.npy", "1")

@@ -4,7 +4,7 @@ import boto3
 import pytest
 
 from onnxlift_runtime.aws.queues import MAX_AT_ONCE, MAX_DELAY_S, backoff_s
-from onnxlift_runtime.jobs.lifecycle import Payload
+from onnxlift_runtime.jobs.job import Payload
 from onnxlift_runtime.jobservice.service import JobService, Submission
 from onnxlift_runtime.names import LAMBDA
 from tests.support.runtime.job_service import CALLER, MODEL

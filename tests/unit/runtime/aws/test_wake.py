@@ -11,7 +11,7 @@ from botocore.stub import Stubber
 
 from onnxlift_runtime.aws import clients
 from onnxlift_runtime.aws.wake import LOOK_EVERY_S, Alarm
-from onnxlift_runtime.jobs.lifecycle import Job, Payload
+from onnxlift_runtime.jobs.job import Job, Payload
 from onnxlift_runtime.jobservice.service import Submission
 from onnxlift_runtime.jobservice.wiring import alarm, connect, open_intake
 from onnxlift_runtime.names import GPU, LAMBDA, gpu_cluster_name, gpu_service_name, queue_name

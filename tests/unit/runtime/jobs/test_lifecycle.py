@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from onnxlift_runtime.errors import JobConflict, LeaseLost
 from onnxlift_runtime.jobs import lifecycle
-from onnxlift_runtime.jobs.lifecycle import MAX_ATTEMPTS, Job, JobStatus, Payload
+from onnxlift_runtime.jobs.job import MAX_ATTEMPTS, Job, JobStatus, Payload, job_id
 from tests.support.errors import raises
 
 LEASE_MS = 1_000
@@ -217,7 +217,7 @@ def test_job_ids_differ_for_other_callers_and_keys(
 ) -> None:
     same = (caller, key) == (other_caller, other_key)
 
-    assert (lifecycle.job_id(caller, key) == lifecycle.job_id(other_caller, other_key)) == same
+    assert (job_id(caller, key) == job_id(other_caller, other_key)) == same
 
 
 Step = Callable[[Job, Job, int], Job]

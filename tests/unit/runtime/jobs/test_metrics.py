@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from onnxlift_runtime import telemetry
 from onnxlift_runtime.errors import JobConflict, LeaseLost
 from onnxlift_runtime.jobs import lifecycle
-from onnxlift_runtime.jobs.lifecycle import Delivery, Job, JobStatus, Payload
+from onnxlift_runtime.jobs.job import Delivery, Job, JobStatus, Payload
 from onnxlift_runtime.jobs.metrics import BY_FUNCTION, UNITS, WITHOUT_MODEL, Meter, measure_change
 from onnxlift_runtime.names import GPU, JOIN
 

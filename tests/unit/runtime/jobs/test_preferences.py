@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onnxlift_runtime.errors import MalformedRequest
-from onnxlift_runtime.jobs.lifecycle import DEFAULT_TTL_MS
+from onnxlift_runtime.jobs.job import DEFAULT_TTL_MS
 from onnxlift_runtime.jobs.preferences import (
     MAX_WAIT_S,
     Preference,

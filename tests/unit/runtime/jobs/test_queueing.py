@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxlift_runtime.jobs.lifecycle import Job, JobStatus, Payload
+from onnxlift_runtime.jobs.job import Job, JobStatus, Payload
 from onnxlift_runtime.jobs.queueing import LOST_AFTER_MS, estimate_start_ms, plan_sweep
 
 NOW_MS = 10**9

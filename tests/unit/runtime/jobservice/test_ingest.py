@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onnxlift_runtime.jobs import lifecycle
-from onnxlift_runtime.jobs.lifecycle import JobStatus
+from onnxlift_runtime.jobs.job import Job, JobStatus
 from onnxlift_runtime.jobservice import outputs
 from onnxlift_runtime.jobservice.service import JobService
 from tests.support.runtime.inboxes import CALL, ROWS, Inbox, notification, npy, npz
@@ -165,7 +164,7 @@ def test_an_answer_that_was_overwritten_by_an_older_one_is_written_again(
     write = outputs._write
     done: list[str] = []
 
-    def write_late(service: JobService, job: lifecycle.Job, suffixes: frozenset[str]) -> None:
+    def write_late(service: JobService, job: Job, suffixes: frozenset[str]) -> None:
         if not done:  # the older job's writer is held up until the newer answer stands
             done.append(job.id)
             inbox.ingest.take_own(newer)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from onnxlift_runtime.jobs.lifecycle import JobStatus
+from onnxlift_runtime.jobs.job import JobStatus
 from onnxlift_runtime.jobservice.service import JobService
 from tests.support.runtime.inboxes import CALL, ROWS, Inbox, npy
 

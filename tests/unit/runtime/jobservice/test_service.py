@@ -13,7 +13,7 @@ from onnxlift_runtime.aws.objects import INLINE_MAX_BYTES
 from onnxlift_runtime.aws.queues import decode_message
 from onnxlift_runtime.errors import JobConflict, JobNotFound, LeaseLost, MalformedRequest, NotFound
 from onnxlift_runtime.jobs import lifecycle
-from onnxlift_runtime.jobs.lifecycle import Delivery, JobStatus, Payload
+from onnxlift_runtime.jobs.job import Delivery, JobStatus, Payload
 from onnxlift_runtime.jobs.retention import DAY_MS, kept_until_ms
 from onnxlift_runtime.jobservice.service import JobService, Submission, describe
 from onnxlift_runtime.names import queue_name

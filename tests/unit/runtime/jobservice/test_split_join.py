@@ -13,7 +13,7 @@ from onnxlift_runtime.aws.objects import ObjectStore
 from onnxlift_runtime.errors import InferenceFailed, StoreUnavailable
 from onnxlift_runtime.jobs import lifecycle
 from onnxlift_runtime.jobs import objects as names
-from onnxlift_runtime.jobs.lifecycle import Job, JobStatus
+from onnxlift_runtime.jobs.job import Job, JobStatus
 from onnxlift_runtime.jobservice import split_join
 from onnxlift_runtime.jobservice.service import JobService
 from onnxlift_runtime.names import JOIN, ingest_queue_name

@@ -15,7 +15,7 @@ from onnxlift_runtime.aws.table import JobTable
 from onnxlift_runtime.dataplane.engine import Engine
 from onnxlift_runtime.errors import ModelUnavailable
 from onnxlift_runtime.jobs import lifecycle
-from onnxlift_runtime.jobs.lifecycle import MAX_ATTEMPTS, Job, JobStatus, Payload
+from onnxlift_runtime.jobs.job import MAX_ATTEMPTS, Job, JobStatus, Payload
 from onnxlift_runtime.jobservice.service import JobService, Submission
 from onnxlift_runtime.jobservice.worker import Outcome, Suspect, Worker
 from onnxlift_runtime.settings import Settings

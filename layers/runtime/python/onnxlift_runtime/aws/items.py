@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, Final, TypeVar
 
-from onnxlift_runtime.jobs.lifecycle import Delivery, Job, JobStatus, Payload
+from onnxlift_runtime.jobs.job import Delivery, Job, JobStatus, Payload
 from onnxlift_runtime.jobs.retention import kept_until_ms
 from onnxlift_runtime.names import TABLE_TTL
 

@@ -14,7 +14,7 @@ from onnxlift_runtime.errors import (
     StoreUnavailable,
 )
 from onnxlift_runtime.http.message import HEADER_LENGTH
-from onnxlift_runtime.jobs.lifecycle import Job, Payload
+from onnxlift_runtime.jobs.job import Job, Payload
 from onnxlift_runtime.names import PAYLOADS_PREFIX, RESULTS_PREFIX, uploads_prefix
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from onnxlift_runtime import telemetry
 from onnxlift_runtime.errors import MalformedRequest
-from onnxlift_runtime.jobs.lifecycle import Job
+from onnxlift_runtime.jobs.job import Job
 from onnxlift_runtime.names import queue_name, webhook_queue_name
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from onnxlift_runtime.aws.items import (
     queue_of,
 )
 from onnxlift_runtime.errors import JobConflict, JobNotFound, MalformedRequest
-from onnxlift_runtime.jobs.lifecycle import Job, JobStatus
+from onnxlift_runtime.jobs.job import Job, JobStatus
 from onnxlift_runtime.names import BY_CALLER, BY_QUEUE
 from onnxlift_runtime.settings import KEEP_DAYS
 

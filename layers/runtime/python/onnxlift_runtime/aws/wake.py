@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from onnxlift_runtime import telemetry
 from onnxlift_runtime.errors import StoreUnavailable
-from onnxlift_runtime.jobs.lifecycle import Job
+from onnxlift_runtime.jobs.job import Job
 from onnxlift_runtime.names import GPU, gpu_service_name
 
 LOOK_EVERY_S: Final = 60.0

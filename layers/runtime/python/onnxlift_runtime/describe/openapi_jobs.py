@@ -9,7 +9,7 @@ from onnxlift_runtime.describe.schemas import Schema, ref
 from onnxlift_runtime.errors import JobConflict
 from onnxlift_runtime.http.message import JSON
 from onnxlift_runtime.http.routes import JOBS
-from onnxlift_runtime.jobs.lifecycle import DEFAULT_TTL_MS, JobStatus
+from onnxlift_runtime.jobs.job import DEFAULT_TTL_MS, JobStatus
 from onnxlift_runtime.jobs.preferences import IDEMPOTENCY_KEY, MAX_WAIT_S, TTL, WEBHOOK
 
 Document = dict[str, Any]
@@ -193,45 +193,48 @@ def _failures(*statuses: int) -> Document:
     return {str(status): {"$ref": f"#/components/responses/Error{status}"} for status in statuses}
 
 
+_JOB: Final[Mapping[str, Schema]] = {
+    "id": _TEXT,
+    "model": _TEXT,
+    "version": _TEXT,
+    "status": {"type": "string", "enum": list(JobStatus)},
+    "tier": _TEXT | {"description": "What works on it."},
+    "reason": _TEXT | {"description": "Why it became a job, and why on this tier."},
+    "attempts": _WHOLE,
+    "created_ms": _TIME,
+    "expires_ms": _TIME,
+    "started_ms": _TIME,
+    "finished_ms": _TIME,
+    "error": _TEXT,
+    "position": _WHOLE | {"description": "How many jobs are before it, while it is queued."},
+    "estimated_start_ms": _TIME,
+    "result": _TEXT | {"description": "The path of the result, once there is one."},
+    "webhook": {"type": "object", "description": "How the delivery of its webhook goes."},
+}
+# A job has these members from the start; the others come later.
+_ALWAYS: Final = [
+    "id",
+    "model",
+    "version",
+    "status",
+    "tier",
+    "reason",
+    "attempts",
+    "created_ms",
+    "expires_ms",
+]
+_UPLOAD: Final[Mapping[str, Schema]] = {
+    "upload": _TEXT,
+    "url": _TEXT,
+    "fields": {"type": "object"},
+    "max_bytes": _WHOLE,
+    "expires_in_s": _WHOLE,
+}
+
+
 def _schemas() -> dict[str, Schema]:
-    job = {
-        "id": _TEXT,
-        "model": _TEXT,
-        "version": _TEXT,
-        "status": {"type": "string", "enum": list(JobStatus)},
-        "tier": _TEXT | {"description": "What works on it."},
-        "reason": _TEXT | {"description": "Why it became a job, and why on this tier."},
-        "attempts": _WHOLE,
-        "created_ms": _TIME,
-        "expires_ms": _TIME,
-        "started_ms": _TIME,
-        "finished_ms": _TIME,
-        "error": _TEXT,
-        "position": _WHOLE | {"description": "How many jobs are before it, while it is queued."},
-        "estimated_start_ms": _TIME,
-        "result": _TEXT | {"description": "The path of the result, once there is one."},
-        "webhook": {"type": "object", "description": "How the delivery of its webhook goes."},
-    }
-    always = [
-        "id",
-        "model",
-        "version",
-        "status",
-        "tier",
-        "reason",
-        "attempts",
-        "created_ms",
-        "expires_ms",
-    ]
-    upload = {
-        "upload": _TEXT,
-        "url": _TEXT,
-        "fields": {"type": "object"},
-        "max_bytes": _WHOLE,
-        "expires_in_s": _WHOLE,
-    }
     return {
-        "Job": {"type": "object", "properties": job, "required": always},
+        "Job": {"type": "object", "properties": dict(_JOB), "required": _ALWAYS},
         "JobList": {
             "type": "object",
             "properties": {
@@ -248,8 +251,8 @@ def _schemas() -> dict[str, Schema]:
         },
         "Upload": {
             "type": "object",
-            "properties": upload,
-            "required": list(upload),
+            "properties": dict(_UPLOAD),
+            "required": list(_UPLOAD),
             "description": "POST the file to 'url' with all 'fields' before it, then name it in an "
             "input: "
             '{"parameters": {"upload": …}} instead of its data.',

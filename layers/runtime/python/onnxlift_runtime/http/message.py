@@ -252,11 +252,11 @@ def _identity(caller: str) -> dict[str, Any]:
 
 def _path(path: Any, stage: Any) -> str:
     """The path without the stage that HTTP API puts before it."""
-    if not isinstance(path, str) or not path:
+    if not isinstance(path, str):
         return "/"
     if stage and f"{path}/".startswith(f"/{stage}/"):
-        return path.removeprefix(f"/{stage}") or "/"
-    return path
+        path = path.removeprefix(f"/{stage}")
+    return path or "/"
 
 
 def _headers(event: Mapping[str, Any]) -> dict[str, str]:

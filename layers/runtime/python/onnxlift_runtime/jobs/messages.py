@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from onnxlift_runtime.errors import MalformedRequest
-from onnxlift_runtime.jobs.lifecycle import DEFAULT_TTL_MS
+from onnxlift_runtime.jobs.job import DEFAULT_TTL_MS
 from onnxlift_runtime.jobs.objects import FORMATS
 from onnxlift_runtime.names import IN_PREFIX, UPLOADS_PREFIX
 from onnxlift_runtime.tensors.wire import expect, expect_mapping, optional

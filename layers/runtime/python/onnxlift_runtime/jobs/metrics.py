@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from onnxlift_runtime import telemetry
-from onnxlift_runtime.jobs.lifecycle import Job, JobStatus
+from onnxlift_runtime.jobs.job import Job, JobStatus
 from onnxlift_runtime.names import JOIN
 
 COUNT: Final = "Count"

@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from onnxlift_runtime.errors import MalformedRequest
-from onnxlift_runtime.jobs.lifecycle import DEFAULT_TTL_MS
+from onnxlift_runtime.jobs.job import DEFAULT_TTL_MS
 
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 TTL: Final = "X-Onnxlift-Ttl"

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from onnxlift_runtime.jobs.lifecycle import Job, JobStatus, has_expired
+from onnxlift_runtime.jobs.job import Job, JobStatus
+from onnxlift_runtime.jobs.lifecycle import has_expired
 
 # A message that was sent is in the queue, or with a worker, well within this time.
 LOST_AFTER_MS: Final = 120_000

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from onnxlift_runtime.jobs.lifecycle import Job, JobStatus
+from onnxlift_runtime.jobs.job import Job, JobStatus
 
 DAY_MS: Final = 24 * 3600 * 1000
 

@@ -25,7 +25,7 @@ from onnxlift_runtime.errors import (
 from onnxlift_runtime.http.message import Request, Response, Route
 from onnxlift_runtime.http.routes import JOBS, bind
 from onnxlift_runtime.jobs import webhooks
-from onnxlift_runtime.jobs.lifecycle import Job, JobStatus
+from onnxlift_runtime.jobs.job import Job, JobStatus
 from onnxlift_runtime.jobs.queueing import estimate_start_ms
 from onnxlift_runtime.jobservice.notifier import Herald
 from onnxlift_runtime.jobservice.requests import RETRY_AFTER_S, answer_result

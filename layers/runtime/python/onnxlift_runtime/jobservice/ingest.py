@@ -14,8 +14,8 @@ from onnxlift_runtime.aws.queues import decode_message as decode_job_message
 from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.dataplane.routing import GPU_ALONE
 from onnxlift_runtime.errors import JobConflict, JobNotFound, MalformedRequest, RequestError
-from onnxlift_runtime.jobs import lifecycle, messages, objects
-from onnxlift_runtime.jobs.lifecycle import Delivery, Job, Payload
+from onnxlift_runtime.jobs import messages, objects
+from onnxlift_runtime.jobs.job import Delivery, Job, Payload, job_id
 from onnxlift_runtime.jobs.messages import Message
 from onnxlift_runtime.jobs.objects import FORMAT_HEADER, Dropped
 from onnxlift_runtime.jobservice import split_join
@@ -150,7 +150,7 @@ class Ingest:
         try:
             job = self.service.refuse(asked, str(error))
         except JobConflict:  # an earlier delivery was not refused
-            job = self.service.table.get(lifecycle.job_id(asked.caller, asked.key))
+            job = self.service.table.get(job_id(asked.caller, asked.key))
         telemetry.log("info", "refused", job=job.id, model=job.model, why=str(error))
         if job.final:
             self.tell(job)
@@ -158,6 +158,6 @@ class Ingest:
 
     def _stored(self, asked: Submission) -> Job | None:
         try:
-            return self.service.table.get(lifecycle.job_id(asked.caller, asked.key))
+            return self.service.table.get(job_id(asked.caller, asked.key))
         except JobNotFound:
             return None

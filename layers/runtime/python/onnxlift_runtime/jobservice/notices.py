@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from onnxlift_runtime.http.message import JSON
-from onnxlift_runtime.jobs.lifecycle import Job, JobStatus, Payload
+from onnxlift_runtime.jobs.job import Job, JobStatus, Payload
 from onnxlift_runtime.jobservice.service import describe
 
 if TYPE_CHECKING:

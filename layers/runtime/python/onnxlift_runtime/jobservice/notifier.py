@@ -14,7 +14,7 @@ from onnxlift_runtime import telemetry
 from onnxlift_runtime.aws import clients
 from onnxlift_runtime.aws.objects import result_key
 from onnxlift_runtime.errors import StoreUnavailable
-from onnxlift_runtime.jobs.lifecycle import Job
+from onnxlift_runtime.jobs.job import Job
 from onnxlift_runtime.jobservice import notices, outputs
 from onnxlift_runtime.jobservice.service import JobService
 from onnxlift_runtime.settings import Settings

@@ -8,7 +8,7 @@ any line.
 import json
 
 from onnxlift_runtime.errors import JobNotFound
-from onnxlift_runtime.jobs.lifecycle import Job, JobStatus, Payload
+from onnxlift_runtime.jobs.job import Job, JobStatus, Payload
 from onnxlift_runtime.jobs.objects import ERROR_SUFFIX, SUFFIXES
 from onnxlift_runtime.jobservice import split_join
 from onnxlift_runtime.jobservice.service import JobService, describe

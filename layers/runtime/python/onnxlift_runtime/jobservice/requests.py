@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from onnxlift_runtime.dataplane.routing import GPU_ALONE, HEADER, Pace, Route
 from onnxlift_runtime.errors import InferenceFailed, JobConflict, MalformedRequest, ModelUnavailable
 from onnxlift_runtime.http.message import HEADER_LENGTH, Request, Response
-from onnxlift_runtime.jobs.lifecycle import Delivery, Job, JobStatus, Payload
+from onnxlift_runtime.jobs.job import Delivery, Job, JobStatus, Payload
 from onnxlift_runtime.jobs.objects import FORMAT_HEADER
 from onnxlift_runtime.jobs.preferences import WEBHOOK, Preference, Terms, decode_terms
 from onnxlift_runtime.jobs.queueing import estimate_start_ms

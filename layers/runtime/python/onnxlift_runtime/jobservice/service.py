@@ -11,7 +11,7 @@ from onnxlift_runtime.aws.queues import Queues
 from onnxlift_runtime.aws.table import JobTable
 from onnxlift_runtime.errors import JobConflict, JobNotFound
 from onnxlift_runtime.jobs import lifecycle
-from onnxlift_runtime.jobs.lifecycle import DEFAULT_TTL_MS, Delivery, Job, JobStatus, Payload
+from onnxlift_runtime.jobs.job import DEFAULT_TTL_MS, Delivery, Job, JobStatus, Payload, job_id
 from onnxlift_runtime.jobs.metrics import Meter
 from onnxlift_runtime.jobs.retention import DAY_MS, kept_until_ms
 from onnxlift_runtime.settings import DEFAULT_LIMITS, Limits
@@ -132,7 +132,7 @@ class JobService:
     def _new(self, asked: Submission) -> Job:
         created_ms = self.clock()
         return Job(
-            id=lifecycle.job_id(asked.caller, asked.key) if asked.key else str(uuid.uuid4()),
+            id=job_id(asked.caller, asked.key) if asked.key else str(uuid.uuid4()),
             caller=asked.caller,
             model=asked.model,
             version=asked.version,

@@ -26,7 +26,7 @@ from onnxlift_runtime.errors import (
     RequestError,
 )
 from onnxlift_runtime.jobs import lifecycle
-from onnxlift_runtime.jobs.lifecycle import Delivery, Job, JobStatus, Payload
+from onnxlift_runtime.jobs.job import Delivery, Job, JobStatus, Payload, job_id
 from onnxlift_runtime.jobs.lines import Cut, cut_lines
 from onnxlift_runtime.jobs.objects import (
     FIRST_LINE_HEADER,
@@ -191,10 +191,7 @@ def _part_key(whole_id: str, number: int) -> str:
 def _part_ids(service: JobService, whole: Job) -> list[str]:
     """The ids of all parts, in order; none while it is not known how many there are."""
     count = service.table.read_note(_note_id(whole.id)).get("parts", 0)
-    return [
-        lifecycle.job_id(whole.caller, _part_key(whole.id, number))
-        for number in range(1, count + 1)
-    ]
+    return [job_id(whole.caller, _part_key(whole.id, number)) for number in range(1, count + 1)]
 
 
 def _note_id(whole_id: str) -> str:

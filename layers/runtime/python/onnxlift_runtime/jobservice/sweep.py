@@ -13,7 +13,7 @@ from onnxlift_runtime import telemetry
 from onnxlift_runtime.dataplane.routing import ESCALATED, MOVED
 from onnxlift_runtime.errors import JobConflict, JobNotFound
 from onnxlift_runtime.jobs import lifecycle
-from onnxlift_runtime.jobs.lifecycle import Job, JobStatus
+from onnxlift_runtime.jobs.job import Job, JobStatus
 from onnxlift_runtime.jobs.queueing import LOST_AFTER_MS, Sweep, plan_sweep
 from onnxlift_runtime.jobservice.endpoints import tell
 from onnxlift_runtime.jobservice.notifier import Herald

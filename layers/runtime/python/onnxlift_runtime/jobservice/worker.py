@@ -31,7 +31,7 @@ from onnxlift_runtime.errors import (
 )
 from onnxlift_runtime.http.message import Response
 from onnxlift_runtime.jobs import lifecycle
-from onnxlift_runtime.jobs.lifecycle import Job, JobStatus, Payload
+from onnxlift_runtime.jobs.job import Job, JobStatus, Payload
 from onnxlift_runtime.jobservice.service import JobService
 from onnxlift_runtime.protocols.uploads import fill_in
 
@@ -39,9 +39,7 @@ BROKEN: Final = "the worker failed"  # at something that nobody thought of
 
 
 class Outcome(Enum):
-    """What becomes of a message: it is done with, it must come again, or its job is somebody else's
-    by now.
-    """
+    """A message is done, must come again, or its job belongs to another worker by now."""
 
     DONE = "done"
     AGAIN = "again"
@@ -50,9 +48,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A job that is only to be claimed with no other job beside it; so many workers have died with
-    it.
-    """
+    """A job that may only be claimed alone, because ``deaths`` workers have died with it."""
 
     deaths: int
 

@@ -70,15 +70,21 @@ def answer_bytes(manifest: Manifest, rows: int, outputs: Iterable[oip.WantedOutp
 
 
 def _least_bytes(spec: TensorSpec, wanted: oip.WantedOutput, rows: int, manifest: Manifest) -> int:
-    dims = [
-        rows if axis == 0 and size < 0 else max(size, 1) for axis, size in enumerate(spec.shape)
-    ]
+    dims = _least_shape(spec, rows)
     if wanted.classes:
         batch, scores = (dims[0], dims[1:]) if manifest.max_batch_size else (1, dims)
         return batch * min(wanted.classes, math.prod(scores)) * _CLASS_BYTES
     item_bytes = datatype(spec.datatype).size_bytes or 4
     each = item_bytes * 4 / 3 if wanted.binary else _JSON_BYTES
     return math.ceil(math.prod(dims) * each)
+
+
+def _least_shape(spec: TensorSpec, rows: int) -> list[int]:
+    """The smallest shape that ``rows`` rows of an output can have."""
+    dims = [max(size, 1) for size in spec.shape]
+    if spec.shape and spec.shape[0] < 0:
+        dims[0] = rows
+    return dims
 
 
 def _encode_output(array: Array, wanted: oip.WantedOutput, manifest: Manifest) -> WireTensor:
