@@ -106,9 +106,7 @@ class Pipeline:
         self._loaders.put(partial(self._try_load, holding))
 
     def _try_load(self, holding: Holding) -> None:
-        """Load a job where there is memory for it; what nobody thought of ends its attempt, and not
-        the thread.
-        """
+        """Load a job once there is memory; an unexpected error ends its attempt, not the thread."""
         if not self._stopping and not self._holdings.wait_for_memory(LOOK_S):
             self._admit(holding)
             return
@@ -193,9 +191,7 @@ class Pipeline:
             return batch
 
     def _prepare(self, parts: list[Part]) -> list[Answer | None]:
-        """Have the model ready, which may take minutes and is no inference; the answers to all
-        where that fails.
-        """
+        """Load the model, which can take minutes; returns the answers to all if that fails."""
         try:
             self._core.engine.prefetch(parts[0].feed.manifest)
         except Exception as error:
