@@ -74,5 +74,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Path], Non
             instruction_sets, "available", lambda wanted: Availability(wanted, "masked", "a test")
         )
         monkeypatch.setattr(instruction_sets, "run_on", run_on)
+        # A CPU that has AVX2 and no more would not look elsewhere.
+        monkeypatch.setattr(instruction_sets, "native", lambda: InstructionSet.VNNI)
 
     return install

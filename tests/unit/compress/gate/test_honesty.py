@@ -104,12 +104,15 @@ def test_products_that_saturate_on_avx2_do_not_pass(
 ) -> None:
     if native() is not InstructionSet.AVX2 and not available(InstructionSet.AVX2):
         pytest.skip(available(InstructionSet.AVX2).reason)
-    loose = {**make().models["m"].quality.model_dump(), "max_drop": 1.0}
-    config = make(_saturating(), quality=loose)
+    # Where this CPU is AVX2 itself, the gate has nothing to compare with but the limit.
+    max_drop = 0.05 if native() is InstructionSet.AVX2 else 1.0
+    quality = {**make().models["m"].quality.model_dump(), "max_drop": max_drop}
+    config = make(_saturating(), quality=quality)
 
     row = _outcome(config, monkeypatch, MatMulInt8("nearest", "ignore"))
 
-    assert "x86_64-avx2" in row.reason
+    assert row.status == "lost"
+    assert ("x86_64-avx2" in row.reason) or native() is InstructionSet.AVX2
 
 
 @pytest.mark.usefixtures("unmeasured")

@@ -49,7 +49,7 @@ def test_channels_are_equally_wide_when_alpha_is_1() -> None:
 
 def test_int8_is_several_times_nearer_after_fitting() -> None:
     model = transformer()
-    whole = MatMulInt8("nearest", "ignore")
+    whole = MatMulInt8("nearest", "halve")  # cannot saturate, so every CPU computes the same
 
     plain = whole.apply(model, CONTEXT)
     fitted = whole.apply(SmoothQuant().apply(model, CONTEXT), CONTEXT)
