@@ -23,7 +23,7 @@ from gpu_fallback.protection import Protection, agent
 from onnxlift_runtime import telemetry
 from onnxlift_runtime.dataplane.batching import Runner
 from onnxlift_runtime.errors import ConfigInvalid, ModelNotFound, ModelUnavailable
-from onnxlift_runtime.jobservice.notifier import open_herald
+from onnxlift_runtime.jobservice.notifier import open_notifier
 from onnxlift_runtime.jobservice.wiring import connect
 from onnxlift_runtime.jobservice.worker import Worker
 from onnxlift_runtime.names import GPU
@@ -232,7 +232,7 @@ def open_worker(environ: Mapping[str, str], engine: Runner) -> GpuWorker:
     service = connect(settings)
     owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     core = Worker(
-        service, engine, open_herald(settings, service), owner, engine.limits.max_tensor_bytes
+        service, engine, open_notifier(settings, service), owner, engine.limits.max_tensor_bytes
     )
     return GpuWorker(core, told, models, settings.service)
 

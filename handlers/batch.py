@@ -12,7 +12,7 @@ from onnxlift_runtime import telemetry
 from onnxlift_runtime.aws.queues import Queues, backoff_s, decode_message
 from onnxlift_runtime.dataplane.engine import Engine
 from onnxlift_runtime.errors import MalformedRequest
-from onnxlift_runtime.jobservice.notifier import open_herald
+from onnxlift_runtime.jobservice.notifier import open_notifier
 from onnxlift_runtime.jobservice.wiring import connect
 from onnxlift_runtime.jobservice.worker import Worker
 from onnxlift_runtime.names import tier_of_queue
@@ -56,7 +56,7 @@ def worker() -> Worker:
     engine = Engine.open(settings)
     owner = os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME", f"process-{os.getpid()}")
     return Worker(
-        service, engine, open_herald(settings, service), owner, engine.limits.max_tensor_bytes
+        service, engine, open_notifier(settings, service), owner, engine.limits.max_tensor_bytes
     )
 
 

@@ -20,7 +20,7 @@ from onnxlift_runtime.names import JOIN, LAMBDA, SWEEP_EVENT
 from onnxlift_runtime.settings import Settings
 
 if TYPE_CHECKING:
-    from onnxlift_runtime.jobservice.endpoints import Desk
+    from onnxlift_runtime.jobservice.endpoints import JobsApi
 
 # The page holds its own style and nothing else: a model's name or label cannot make it load or run
 # anything.
@@ -92,23 +92,23 @@ def service() -> Service:
 
 
 @functools.cache
-def desk() -> "Desk":
+def jobs_api() -> "JobsApi":
     """What the endpoints of jobs work with; boto3 takes 200 ms to load, which only they need."""
-    from onnxlift_runtime.jobservice.endpoints import Desk
-    from onnxlift_runtime.jobservice.notifier import open_herald
+    from onnxlift_runtime.jobservice.endpoints import JobsApi
+    from onnxlift_runtime.jobservice.notifier import open_notifier
     from onnxlift_runtime.jobservice.wiring import connect
 
     settings = service().settings
     connected = connect(settings)
-    herald = open_herald(settings, connected)
-    return Desk(connected, herald, service().models, settings, settings.limits)
+    notifier = open_notifier(settings, connected)
+    return JobsApi(connected, notifier, service().models, settings, settings.limits)
 
 
 @functools.cache
 def _job_routes() -> tuple[Route, ...]:
     from onnxlift_runtime.jobservice.endpoints import routes
 
-    return routes(desk())
+    return routes(jobs_api())
 
 
 @functools.cache
@@ -139,8 +139,8 @@ def _sweep() -> dict[str, Any]:
         for model in service().models.models
         for tier in (*settings.tiers_of(model), JOIN)
     ]
-    with desk().service.meter.gathered("control"):
-        done = sweep(desk().service, desk().herald, queues)
+    with jobs_api().service.meter.gathered("control"):
+        done = sweep(jobs_api().service, jobs_api().notifier, queues)
     telemetry.log("info", "jobs swept", **done)
     return done
 

@@ -14,7 +14,7 @@ from onnxlift_runtime.dataplane.routing import ESCALATED
 from onnxlift_runtime.errors import JobConflict, JobNotFound, MalformedRequest, OnnxliftError
 from onnxlift_runtime.jobs import lifecycle
 from onnxlift_runtime.jobs.job import Job
-from onnxlift_runtime.jobservice.notifier import Herald, open_herald
+from onnxlift_runtime.jobservice.notifier import Notifier, open_notifier
 from onnxlift_runtime.jobservice.service import JobService
 from onnxlift_runtime.jobservice.wiring import connect
 from onnxlift_runtime.names import GPU, LAMBDA, tier_of_queue
@@ -27,11 +27,11 @@ _CAUSES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Ladder:
+class Escalation:
     """What this function works with."""
 
     service: JobService
-    herald: Herald
+    notifier: Notifier
     settings: Settings
 
 
@@ -39,18 +39,18 @@ def handler(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
     """Take the dead letters of an SQS event; answers with those that must come again
     (``ReportBatchItemFailures``).
     """
-    with ladder().service.meter.gathered("escalate"):
+    with escalation().service.meter.gathered("escalate"):
         failed = [record["messageId"] for record in event["Records"] if not _take(record)]
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
 @functools.cache
-def ladder() -> Ladder:
+def escalation() -> Escalation:
     """What this process escalates with, made on the first call."""
     settings = Settings.from_env(os.environ)
     telemetry.configure(settings.log_level)
     service = connect(settings)
-    return Ladder(service, open_herald(settings, service), settings)
+    return Escalation(service, open_notifier(settings, service), settings)
 
 
 def _take(record: Mapping[str, Any]) -> bool:
@@ -59,7 +59,9 @@ def _take(record: Mapping[str, Any]) -> bool:
     """
     try:
         job_id = decode_message(record["body"])
-        _end(ladder().service.get(job_id, None), record)  # expired where its time limit has passed
+        _end(
+            escalation().service.get(job_id, None), record
+        )  # expired where its time limit has passed
     except (JobNotFound, MalformedRequest) as error:
         telemetry.log(
             "error", "dead letter without a job", message_id=record["messageId"], why=str(error)
@@ -74,13 +76,13 @@ def _end(job: Job, record: Mapping[str, Any]) -> None:
     """Escalate the job or let it fail; one that ended is told again, one that moved on is left
     alone.
     """
-    service, herald = ladder().service, ladder().herald
+    service, notifier = escalation().service, escalation().notifier
     tier = tier_of_queue(_queue(record))
     if not job.final and job.tier != tier:
         return  # an earlier delivery, or the sweep, was faster
     if job.final:
-        herald.tell(job)
-    elif tier == LAMBDA and GPU in ladder().settings.tiers_of(job.model):
+        notifier.tell(job)
+    elif tier == LAMBDA and GPU in escalation().settings.tiers_of(job.model):
         escalated = service.table.change(
             job.id,
             lambda found: lifecycle.escalate(found, GPU, ESCALATED, service.clock()),
@@ -94,7 +96,7 @@ def _end(job: Job, record: Mapping[str, Any]) -> None:
             job.id, lambda found: lifecycle.abandon(found, why, service.clock()), seen=job
         )
         service.meter.note(job.model, dead_letters_failed=1)
-        herald.tell(abandoned)
+        notifier.tell(abandoned)
 
 
 def _why(job: Job, tier: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from onnxlift_runtime import telemetry
 from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.jobservice.ingest import Ingest
-from onnxlift_runtime.jobservice.notifier import open_herald
+from onnxlift_runtime.jobservice.notifier import open_notifier
 from onnxlift_runtime.jobservice.wiring import connect
 from onnxlift_runtime.manifest import read_manifests
 from onnxlift_runtime.names import public_queue_name
@@ -39,12 +39,12 @@ def ingest() -> Ingest:
     settings = Settings.from_env(os.environ)
     telemetry.configure(settings.log_level)
     service = connect(settings)
-    herald = open_herald(settings, service)
+    notifier = open_notifier(settings, service)
     owner = os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME", f"process-{os.getpid()}")
     catalog = Catalog.of(read_manifests(settings.models_dir))
     queue = public_queue_name(settings.service)
     tier_of = lambda model: settings.tiers_of(model)[0]  # noqa: E731
-    return Ingest(service, catalog, herald.tell, queue, owner, LEASE_MS, tier_of)
+    return Ingest(service, catalog, notifier.tell, queue, owner, LEASE_MS, tier_of)
 
 
 def _take(record: Mapping[str, Any]) -> bool:

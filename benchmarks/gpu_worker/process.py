@@ -19,7 +19,7 @@ from gpu_fallback.__main__ import leave
 from gpu_fallback.worker import GpuWorker, served
 from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.dataplane.engine import Engine
-from onnxlift_runtime.jobservice.notifier import open_herald
+from onnxlift_runtime.jobservice.notifier import open_notifier
 from onnxlift_runtime.jobservice.service import now_ms
 from onnxlift_runtime.jobservice.wiring import connect
 from onnxlift_runtime.jobservice.worker import Worker
@@ -75,7 +75,7 @@ def main() -> None:
     core = Worker(
         service,
         engine,
-        open_herald(settings, service),
+        open_notifier(settings, service),
         uuid.uuid4().hex,
         engine.limits.max_tensor_bytes,
     )

@@ -23,7 +23,7 @@ from gpu_fallback.worker import GpuWorker
 from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.dataplane.session import processor_count
 from onnxlift_runtime.jobs.job import Job, JobStatus
-from onnxlift_runtime.jobservice.notifier import Herald
+from onnxlift_runtime.jobservice.notifier import Notifier
 from onnxlift_runtime.jobservice.service import JobService, Submission
 from onnxlift_runtime.jobservice.worker import Worker
 from onnxlift_runtime.manifest import Manifest
@@ -208,7 +208,7 @@ def _through_worker(
 
     watched = Watched(models)
     core = Worker(
-        service, watched, Herald([tell]), uuid.uuid4().hex, models.limits.max_tensor_bytes
+        service, watched, Notifier([tell]), uuid.uuid4().hex, models.limits.max_tensor_bytes
     )
     worker = GpuWorker(core, told, (MODEL,), memory.SERVICE)
     thread = threading.Thread(target=worker.run)

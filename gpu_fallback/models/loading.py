@@ -12,7 +12,7 @@ from typing import Final
 
 from gpu_fallback.models.devices import TENSORRT, Hardware, choose_device, look
 from gpu_fallback.models.model_files import Weights, fetch, read_index
-from gpu_fallback.models.session_cache import Loaded
+from gpu_fallback.models.session_cache import SessionCache
 from gpu_fallback.models.splitting import run_in_portions
 from onnxlift_runtime import telemetry
 from onnxlift_runtime.aws import clients
@@ -77,7 +77,7 @@ class Models:
         self._open_session = open_session
         self._budget_mb = budget_mb
         self._clock = clock
-        self._loaded: Loaded[Session] = Loaded(budget_mb, _tell_unloaded)
+        self._loaded: SessionCache[Session] = SessionCache(budget_mb, _tell_unloaded)
         self._lock = threading.Lock()
         self._failures: dict[Hashable, Failure] = {}
         self._rows: dict[Hashable, int] = {}  # that went well at once, where memory ran out before

@@ -27,7 +27,7 @@ class _Place(Generic[T]):
     item: T | None = None
 
 
-class Loaded(Generic[T]):
+class SessionCache(Generic[T]):
     """Open items by key; safe to use from several threads."""
 
     def __init__(

@@ -24,7 +24,7 @@ class Batch(Generic[T]):
     items: list[T] = field(default_factory=list)
 
 
-class Gatherer(Generic[T]):
+class Batcher(Generic[T]):
     """Items that wait for others to be run with, at most for ``max_wait_ms``. Times are of any one
     clock, in ms.
     """

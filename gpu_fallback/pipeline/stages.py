@@ -15,7 +15,7 @@ from gpu_fallback.loop import LOOK_S, Loop, Stage
 from gpu_fallback.messages.admission import Admission
 from gpu_fallback.messages.in_flight import Holding, Holdings
 from gpu_fallback.metrics import Metrics, Stopwatch
-from gpu_fallback.pipeline.batcher import Batch, Gatherer
+from gpu_fallback.pipeline.batcher import Batch, Batcher
 from gpu_fallback.pipeline.plan import OPENING_S, STOPPING, STORE_STEP_S, WAITED, Plan
 from gpu_fallback.pipeline.work_item import Part, group
 from onnxlift_runtime import telemetry
@@ -46,7 +46,7 @@ class Pipeline:
         self._plan = plan
         self._metrics = metrics
         self._ran = ran
-        self._gatherer: Gatherer[Part] = Gatherer(plan.max_wait_ms)
+        self._batcher: Batcher[Part] = Batcher(plan.max_wait_ms)
         self._changed = threading.Condition()
         self._running: dict[int, tuple[float, list[Part]]] = {}
         self._stopping = False
@@ -82,7 +82,7 @@ class Pipeline:
         """Begin nothing any more: what waits goes back at once, what computes goes on."""
         with self._changed:
             self._stopping = True
-            waiting = {part.holding: None for part in self._gatherer.clear()}
+            waiting = {part.holding: None for part in self._batcher.clear()}
         self.admission.end()
         for holding in waiting:
             self.give_back(holding, STOPPING)
@@ -159,7 +159,7 @@ class Pipeline:
                     Part(holding, place, feed, now_s),
                     (feed.rows, max_rows) if max_rows > 1 else (1, 1),
                 )
-                self._gatherer.offer(group(job, place, feed, max_rows), part, *rows, now_s * 1000)
+                self._batcher.offer(group(job, place, feed, max_rows), part, *rows, now_s * 1000)
             stopping = self._stopping
             self._changed.notify()
         if stopping:
@@ -182,12 +182,12 @@ class Pipeline:
 
     def _next(self) -> Batch[Part] | None:
         with self._changed:
-            batch = self._gatherer.take(monotonic() * 1000)
+            batch = self._batcher.take(monotonic() * 1000)
             if batch is None:
-                due_ms = self._gatherer.due_ms()
+                due_ms = self._batcher.due_ms()
                 wait_s = LOOK_S if due_ms is None else due_ms / 1000 - monotonic()
                 self._changed.wait(min(LOOK_S, max(0.0, wait_s)))
-                batch = self._gatherer.take(monotonic() * 1000)
+                batch = self._batcher.take(monotonic() * 1000)
             return batch
 
     def _prepare(self, parts: list[Part]) -> list[Answer | None]:

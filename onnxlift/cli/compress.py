@@ -10,7 +10,7 @@ from rich.console import RenderableType
 
 from onnxlift.cli import screen, summary
 from onnxlift.cli.options import config_option, json_option
-from onnxlift.cli.progress import heard_by
+from onnxlift.cli.progress import progress_to
 from onnxlift.compress import pipeline
 from onnxlift.config import Config, load_config
 from onnxlift.placement import place
@@ -66,15 +66,18 @@ def command(
     for name in [model] if model else sorted(config.models):
         with (
             _named(name, needed=len(config.models) > 1 and not model),
-            heard_by(name, quiet=as_json) as heard,
+            progress_to(name, quiet=as_json) as on_progress,
         ):
             if compare:
                 shown, data = _compared(
-                    pipeline.compare(config, name, compare, heard, budget), name
+                    pipeline.compare(config, name, compare, on_progress, budget), name
                 )
             else:
                 shown, data = _compressed(
-                    config, name, pipeline.compress(config, name, heard, recipe, budget), explain
+                    config,
+                    name,
+                    pipeline.compress(config, name, on_progress, recipe, budget),
+                    explain,
                 )
         answers.append(data)
         if not as_json:

@@ -16,7 +16,7 @@ LINE_EVERY_S: Final = 15.0
 
 
 @contextlib.contextmanager
-def heard_by(model: str, *, quiet: bool) -> Iterator[run.Heard]:
+def progress_to(model: str, *, quiet: bool) -> Iterator[run.OnProgress]:
     """Whoever is told of each step of a search: a bar on a terminal, or else a line now and then,
     as a log wants.
     """
@@ -24,14 +24,14 @@ def heard_by(model: str, *, quiet: bool) -> Iterator[run.Heard]:
     if quiet:
         yield lambda _state: None
     elif console.is_terminal:
-        with _bar(model, console) as heard:
-            yield heard
+        with _bar(model, console) as on_progress:
+            yield on_progress
     else:
         yield _lines(model)
 
 
 @contextlib.contextmanager
-def _bar(model: str, console: Console) -> Iterator[run.Heard]:
+def _bar(model: str, console: Console) -> Iterator[run.OnProgress]:
     """A bar with the time used and the best so far, gone when it is finished.
 
     A narrow terminal cuts what is told last, not the times.
@@ -54,7 +54,7 @@ def _bar(model: str, console: Console) -> Iterator[run.Heard]:
         yield show
 
 
-def _lines(model: str) -> run.Heard:
+def _lines(model: str) -> run.OnProgress:
     began_s = told_s = monotonic()
 
     def tell(state: run.Progress) -> None:

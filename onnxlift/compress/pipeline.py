@@ -17,7 +17,7 @@ from onnxlift.compress.search.choice import Goal, choose, usable
 from onnxlift.compress.search.outcome import Outcome, manifest_of, report_of
 from onnxlift.compress.search.prediction import Prediction, by_promise, predict, unpromising, worst
 from onnxlift.compress.search.preparation import Prepared, prepare
-from onnxlift.compress.search.run import Board, Heard, Progress, search
+from onnxlift.compress.search.run import OnProgress, Progress, Scoreboard, search
 from onnxlift.compress.search.sensitivity import int8_step, rank
 from onnxlift.compress.search.timing import measurements
 from onnxlift.config import Config, Model
@@ -47,7 +47,7 @@ class _Found:
     """A finished search."""
 
     prepared: Prepared
-    board: Board
+    scoreboard: Scoreboard
     rows: tuple[CandidateRow, ...]
     sensitivity: tuple[NodeSensitivity, ...]
 
@@ -55,7 +55,7 @@ class _Found:
 def compress(
     config: Config,
     name: str,
-    heard: Heard,
+    on_progress: OnProgress,
     recipe_name: str | None = None,
     budget_s: float | None = None,
 ) -> Outcome:
@@ -69,17 +69,17 @@ def compress(
     started = monotonic()
     model = _configured(config, name)
     asked = recipe_name or model.recipe
-    with _searched(config, name, [asked], heard, budget_s) as found:
+    with _searched(config, name, [asked], on_progress, budget_s) as found:
         if asked != AUTO and found.rows[0].status == "failed":
             raise RecipeInvalid(
                 f"recipe {asked!r} cannot be applied, nothing was written: {found.rows[0].reason}"
             )
         winner, explained = choose(found.rows, _goal(model))
-        prepared, trial = found.prepared, found.board.trials[winner.recipe]
-        ground, held_out = prepared.bench.ground, prepared.bench.held_out
-        heard(Progress(f"writing {winner.recipe}", 1, 1, winner.recipe))
-        before = measurements(ground, prepared.bench.fp32, held_out)
-        after = measurements(ground, trial, held_out)
+        prepared, trial = found.prepared, found.scoreboard.trials[winner.recipe]
+        setup, held_out = prepared.bench.setup, prepared.bench.held_out
+        on_progress(Progress(f"writing {winner.recipe}", 1, 1, winner.recipe))
+        before = measurements(setup, prepared.bench.fp32, held_out)
+        after = measurements(setup, trial, held_out)
         manifest = manifest_of(prepared, trial, winner, before, after)
         report = report_of(
             prepared, trial, manifest, explained, found.sensitivity, monotonic() - started
@@ -90,13 +90,17 @@ def compress(
 
 
 def compare(
-    config: Config, name: str, names: Sequence[str], heard: Heard, budget_s: float | None = None
+    config: Config,
+    name: str,
+    names: Sequence[str],
+    on_progress: OnProgress,
+    budget_s: float | None = None,
 ) -> Comparison:
     """Try recipes by their names and judge them, write nothing; raises what ``compress`` raises but
     for the gate's.
     """
     _configured(config, name)
-    with _searched(config, name, names, heard, budget_s) as found:
+    with _searched(config, name, names, on_progress, budget_s) as found:
         passed = (replace(row, reason="it passes") if usable(row) else row for row in found.rows)
         return Comparison(tuple(passed), found.prepared.bench.gate.limits)
 
@@ -120,7 +124,7 @@ def _configured(config: Config, name: str) -> Model:
 
 @contextlib.contextmanager
 def _searched(
-    config: Config, name: str, names: Sequence[str], heard: Heard, budget_s: float | None
+    config: Config, name: str, names: Sequence[str], on_progress: OnProgress, budget_s: float | None
 ) -> Iterator[_Found]:
     model, started = config.models[name], monotonic()
     budget = budget_s or model.search_budget_s
@@ -128,10 +132,10 @@ def _searched(
     for item in names:
         if item != AUTO and recipe(item, model.preset).needs_samples and model.calibration is None:
             raise RecipeInvalid(f"recipe {item!r} {_NO_SAMPLES.format(name)}")
-    heard(Progress("reading the model and its samples", 0, 1, budget_s=budget))
+    on_progress(Progress("reading the model and its samples", 0, 1, budget_s=budget))
     with prepare(config, name, deadline) as prepared:
         wanted = _wanted(prepared, names)
-        nodes = _sensitivity(prepared, wanted, heard, budget) if _pays(wanted) else ()
+        nodes = _sensitivity(prepared, wanted, on_progress, budget) if _pays(wanted) else ()
         resolved = [item.resolved(worst(nodes, item.precision)) for item in wanted]
         predictions = _predictions(prepared, resolved, nodes)
         hopeless = unpromising(resolved, predictions, _allowed(model)) if AUTO in names else {}
@@ -140,10 +144,10 @@ def _searched(
         tried = by_promise(
             able, predictions, _allowed(model), smallest=model.optimize_for == "size"
         )
-        board = search(prepared.bench, tried, heard, budget, strict=AUTO in names)
-        rows = tuple(_row(item, board, skipped, predictions) for item in resolved)
-        yield _Found(prepared, board, rows, nodes)
-        _forget_losers(board, rows)
+        scoreboard = search(prepared.bench, tried, on_progress, budget, strict=AUTO in names)
+        rows = tuple(_row(item, scoreboard, skipped, predictions) for item in resolved)
+        yield _Found(prepared, scoreboard, rows, nodes)
+        _forget_losers(scoreboard, rows)
 
 
 def _wanted(prepared: Prepared, names: Sequence[str]) -> list[Recipe]:
@@ -159,15 +163,15 @@ def _pays(wanted: Sequence[Recipe]) -> bool:
 
 
 def _sensitivity(
-    prepared: Prepared, wanted: Sequence[Recipe], heard: Heard, budget: float
+    prepared: Prepared, wanted: Sequence[Recipe], on_progress: OnProgress, budget: float
 ) -> tuple[NodeSensitivity, ...]:
     if prepared.calibration is None:
         return ()
-    heard(Progress("finding the sensitive nodes", 0, 3 * len(wanted), budget_s=budget))
-    ground = prepared.bench.ground
-    rows, int8 = max(ground.batches), int8_step(wanted)
+    on_progress(Progress("finding the sensitive nodes", 0, 3 * len(wanted), budget_s=budget))
+    setup = prepared.bench.setup
+    rows, int8 = max(setup.batches), int8_step(wanted)
     return rank(
-        ground.workspace, prepared.source.proto, prepared.calibration, ground.output, rows, int8
+        setup.workspace, prepared.source.proto, prepared.calibration, setup.output, rows, int8
     )
 
 
@@ -202,9 +206,12 @@ def _few(item: Recipe) -> str:
 
 
 def _row(
-    item: Recipe, board: Board, skipped: dict[str, str], predictions: dict[str, Prediction]
+    item: Recipe,
+    scoreboard: Scoreboard,
+    skipped: dict[str, str],
+    predictions: dict[str, Prediction],
 ) -> CandidateRow:
-    found = board.rows.get(item.name)
+    found = scoreboard.rows.get(item.name)
     row = found or CandidateRow(
         item.name, item.words, "skipped", skipped[item.name], digest=item.digest
     )
@@ -212,9 +219,9 @@ def _row(
     return replace(row, predicted_error=expected.error) if expected else row
 
 
-def _forget_losers(board: Board, rows: Sequence[CandidateRow]) -> None:
+def _forget_losers(scoreboard: Scoreboard, rows: Sequence[CandidateRow]) -> None:
     """Keep what every candidate was judged by, and the files of the smallest that passed alone."""
     passed = {row.recipe for row in rows if usable(row)}
-    for name, trial in board.trials.items():
+    for name, trial in scoreboard.trials.items():
         if name not in passed and name != FP32.name:
             shutil.rmtree(trial.model_folder, ignore_errors=True)

@@ -135,7 +135,7 @@ def service(account: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     )
     for name, value in settings.to_env().items():
         monkeypatch.setenv(name, value)
-    for cached in (control.service, control.desk, control._job_routes, clients._client):
+    for cached in (control.service, control.jobs_api, control._job_routes, clients._client):
         cached.cache_clear()
     yield Service(
         describe(Catalog.of(manifests), title="demo", api_key_required=False, jobs=True),
@@ -146,7 +146,7 @@ def service(account: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
             "b": predict(tmp_path / "b"),
         },
     )
-    for cached in (control.service, control.desk, control._job_routes):
+    for cached in (control.service, control.jobs_api, control._job_routes):
         cached.cache_clear()
 
 

@@ -13,7 +13,7 @@ import onnx
 from onnxlift.compress.model.writing import save_model
 from onnxlift.compress.recipes.recipe import Recipe
 from onnxlift.compress.steps import Context, Step
-from onnxlift.compress.steps.cache import Stock
+from onnxlift.compress.steps.cache import WeightCache
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def begin(
     path = folder / f"{Recipe('beginning', first).digest}.onnx"
     begun = _begun(folder, path, model, first, context)
     if all(step.stores for step in left):
-        context = replace(context, origin=begun, stock=Stock(path.with_suffix(".stock")))
+        context = replace(context, origin=begun, cache=WeightCache(path.with_suffix(".stock")))
     return Beginning(begun, left, context)
 
 

@@ -15,7 +15,7 @@ from onnxlift.compress.cpu.process import run_on
 from onnxlift.compress.gate.judgement import Gate, agreement, require_numbers
 from onnxlift.compress.model.samples import Array, Samples
 from onnxlift.compress.results import Agreement, Figure
-from onnxlift.compress.search.trial_pool import Ground, Trial
+from onnxlift.compress.search.trial_pool import Trial, TrialSetup
 from onnxlift.compress.search.trial_process import served_feeds
 from onnxlift_runtime.errors import InferenceFailed, ModelUnavailable, SamplesInvalid
 
@@ -67,7 +67,7 @@ def find_targets(
 
 
 def working(
-    targets: Sequence[Target], ground: Ground, fp32: Trial, held_out: Samples
+    targets: Sequence[Target], setup: TrialSetup, fp32: Trial, held_out: Samples
 ) -> tuple[tuple[Target, ...], dict[str, str]]:
     """The targets on which the fp32 model answers one batch, and the reasons of those on which
     nothing can be seen.
@@ -78,9 +78,9 @@ def working(
             _run(
                 target,
                 fp32,
-                ground,
-                held_out.take(range(min(len(held_out), ground.batches[0]))),
-                ground.batches[:1],
+                setup,
+                held_out.take(range(min(len(held_out), setup.batches[0]))),
+                setup.batches[:1],
             )
             found.append(target)
         except (InferenceFailed, ModelUnavailable) as error:
@@ -97,7 +97,7 @@ def native_name() -> str:
 def cross(
     target: Target,
     trial: Trial,
-    ground: Ground,
+    setup: TrialSetup,
     held_out: Samples,
     gate: Gate,
     known: Sequence[Figure],
@@ -109,10 +109,10 @@ def cross(
     where it answers NaN.
     """
     picked = _picked(target, trial, len(held_out))
-    there = _answers(target, trial, ground, held_out, picked)
+    there = _answers(target, trial, setup, held_out, picked)
     figures: list[Figure] = []
     agreed = []
-    for rows in ground.batches:
+    for rows in setup.batches:
         here = trial.answers(rows)
         require_numbers(there[rows])
         judge = partial(gate.judge_some, picked, here[picked], there[rows], known)
@@ -135,42 +135,41 @@ def _picked(target: Target, trial: Trial, count: int) -> Array:
 
 
 def _answers(
-    target: Target, trial: Trial, ground: Ground, held_out: Samples, picked: Array
+    target: Target, trial: Trial, setup: TrialSetup, held_out: Samples, picked: Array
 ) -> Mapping[int, Array]:
     """The answers by batch size; kept beside the candidate, so that a later run need not ask
     again.
     """
     digest = hashlib.sha256(
-        repr((trial.files, picked.tolist(), ground.batches)).encode()
+        repr((trial.files, picked.tolist(), setup.batches)).encode()
     ).hexdigest()[:16]
     path = trial.folder / f"{target.name}-{digest}.npz"
     if not path.exists():
-        found = _run(target, trial, ground, held_out.take(picked), ground.batches)
+        found = _run(target, trial, setup, held_out.take(picked), setup.batches)
         unfinished = path.with_suffix(".part.npz")
         np.savez(unfinished, **{str(rows): array for rows, array in found.items()})  # type: ignore[arg-type]
         unfinished.replace(path)
     with np.load(path, allow_pickle=False) as stored:
-        return {rows: stored[str(rows)] for rows in ground.batches}
+        return {rows: stored[str(rows)] for rows in setup.batches}
 
 
 def _run(
-    target: Target, trial: Trial, ground: Ground, samples: Samples, batches: Sequence[int]
+    target: Target, trial: Trial, setup: TrialSetup, samples: Samples, batches: Sequence[int]
 ) -> Mapping[int, Array]:
-    output = next(spec for spec in ground.draft.outputs if spec.name == ground.output)
+    output = next(spec for spec in setup.draft.outputs if spec.name == setup.output)
     trimmed = -1 not in output.shape[1:]
     feeds = {rows: list(served_feeds(samples, rows, trimmed=trimmed)) for rows in batches}
     every = [feed for rows in batches for feed in feeds[rows]]
-    model = trial.model_folder / ground.draft.model_file
-    options, optimize = ground.draft.session_options, trial.optimize_at_load
+    model = trial.model_folder / setup.draft.model_file
+    options, optimize = setup.draft.session_options, trial.optimize_at_load
     results = iter(
         run_on(target.road.instructions, model, every, options, optimize_at_load=optimize)
     )
     answers = {
-        rows: np.concatenate([next(results)[ground.output] for _ in feeds[rows]])
-        for rows in batches
+        rows: np.concatenate([next(results)[setup.output] for _ in feeds[rows]]) for rows in batches
     }
     if any(len(array) != len(samples) for array in answers.values()):
         raise SamplesInvalid(
-            f"output {ground.output!r} has not one row for each sample on {target.name}"
+            f"output {setup.output!r} has not one row for each sample on {target.name}"
         )
     return answers

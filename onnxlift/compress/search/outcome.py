@@ -55,7 +55,7 @@ def manifest_of(
 ) -> Manifest:
     """The manifest of one candidate; its files are those that were judged."""
     bench = prepared.bench
-    draft, qualities = bench.ground.draft, bench.gate.qualities(row)
+    draft, qualities = bench.setup.draft, bench.gate.qualities(row)
     graph = onnx.load(trial.model_folder / draft.model_file, load_external_data=False)
     verified = {native_name(): 1.0} if native_name() in prepared.model.targets else {}
     # Scales that are taken from a whole batch make an answer depend on its neighbours, and on what

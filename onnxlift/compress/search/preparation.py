@@ -17,7 +17,7 @@ from onnxlift.compress.model.writing import save_model
 from onnxlift.compress.recipes.recipe import FP32
 from onnxlift.compress.search.instruction_sets import find_targets, working
 from onnxlift.compress.search.run import Bench
-from onnxlift.compress.search.trial_pool import Ground, Trial, run_trials
+from onnxlift.compress.search.trial_pool import Trial, TrialSetup, run_trials
 from onnxlift.compress.search.workspace import Workspace, open_workspace, samples_digest, search_key
 from onnxlift.config import Config, Model
 from onnxlift_runtime.errors import ConfigInvalid, ModelRefused, QualityGateFailed, SamplesInvalid
@@ -59,21 +59,21 @@ def prepare(config: Config, name: str, deadline: float) -> Iterator[Prepared]:
     key = search_key(source.sha256, *digests, batches, draft.inputs, draft.outputs, model.preset)
     with open_workspace(config.cache, name, key) as workspace:
         _fill(workspace, source, held_out, calibration)
-        ground = Ground(
+        setup = TrialSetup(
             workspace, draft, draft.outputs[0].name, batches, source.size_bytes, model.preset
         )
-        fp32 = _answered(ground, quality.samples)
+        fp32 = _answered(setup, quality.samples)
         gate = Gate.of(quality, {rows: fp32.answers(rows) for rows in batches}, held_out.labels)
         targets, missing = find_targets(
             model.targets, [spec.datatype for spec in (*draft.inputs, *draft.outputs)]
         )
-        targets, failing = working(targets, ground, fp32, held_out)
+        targets, failing = working(targets, setup, fp32, held_out)
         missing = {**missing, **failing, **(_NO_GPU if model.preset == "gpu" else {})}
         yield Prepared(
             model,
             source,
             calibration,
-            Bench(ground, fp32, gate, held_out, targets, missing, deadline),
+            Bench(setup, fp32, gate, held_out, targets, missing, deadline),
         )
 
 
@@ -120,19 +120,19 @@ def _fill(
     done.touch()
 
 
-def _answered(ground: Ground, samples: Path) -> Trial:
+def _answered(setup: TrialSetup, samples: Path) -> Trial:
     """The fp32 model's trial; raises ``SamplesInvalid`` or ``ModelRefused`` where there are no
     answers to compare.
     """
-    trial = run_trials(ground, [FP32])[FP32.name]
+    trial = run_trials(setup, [FP32])[FP32.name]
     if trial.reason:
         raise SamplesInvalid(f"{samples}: the model cannot run on these samples: {trial.reason}")
     try:
-        for rows in ground.batches:
+        for rows in setup.batches:
             require_numbers(trial.answers(rows))
     except QualityGateFailed as error:
         raise ModelRefused(
-            f"the fp32 model's output {ground.output!r} is NaN on some of {samples}"
+            f"the fp32 model's output {setup.output!r} is NaN on some of {samples}"
         ) from error
     return trial
 

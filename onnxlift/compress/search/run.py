@@ -16,7 +16,7 @@ from onnxlift.compress.results import CandidateRow
 from onnxlift.compress.search.choice import usable
 from onnxlift.compress.search.instruction_sets import Target, cross, native_name
 from onnxlift.compress.search.timing import timed
-from onnxlift.compress.search.trial_pool import Ground, Trial, run_trials
+from onnxlift.compress.search.trial_pool import Trial, TrialSetup, run_trials
 from onnxlift_runtime.errors import (
     InferenceFailed,
     ModelUnavailable,
@@ -46,7 +46,7 @@ class Progress:
     budget_s: float = 0.0
 
 
-Heard: TypeAlias = Callable[[Progress], None]
+OnProgress: TypeAlias = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Bench:
     here to the reason; ``deadline`` is monotonic seconds.
     """
 
-    ground: Ground
+    setup: TrialSetup
     fp32: Trial
     gate: Gate
     held_out: Samples
@@ -67,11 +67,11 @@ class Bench:
 
 
 @dataclass
-class Board:
+class Scoreboard:
     """The rows of a search as they fill, in the order of the recipes."""
 
     recipes: Sequence[Recipe]
-    heard: Heard
+    on_progress: OnProgress
     budget_s: float
     strict: bool
     rows: dict[str, CandidateRow] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class Board:
         passing = [row for row in self.rows.values() if usable(row)]
         best = min(passing, key=lambda row: row.size_bytes, default=None)
         total = 3 * len(self.recipes)
-        self.heard(
+        self.on_progress(
             Progress(
                 doing, min(self.done, total), total, best.recipe if best else "", self.budget_s
             )
@@ -102,41 +102,46 @@ class Board:
 
 
 def search(
-    bench: Bench, recipes: Sequence[Recipe], heard: Heard, budget_s: float, *, strict: bool
-) -> Board:
+    bench: Bench,
+    recipes: Sequence[Recipe],
+    on_progress: OnProgress,
+    budget_s: float,
+    *,
+    strict: bool,
+) -> Scoreboard:
     """Make, judge and time every recipe's candidate; rows that passed have no reason yet.
 
     ``strict`` refuses what may saturate where that cannot be looked at; without it a recipe was
     asked for by name. What the time did not suffice for says so; what failed says why.
     """
-    board = Board(recipes, heard, budget_s, strict)
+    scoreboard = Scoreboard(recipes, on_progress, budget_s, strict)
     for recipe in recipes:
-        board.put(_row(recipe, "skipped", NO_TIME))
+        scoreboard.put(_row(recipe, "skipped", NO_TIME))
 
     def finished(trial: Trial) -> None:
-        board.trials[trial.recipe.name] = trial
-        board.put(_judged(bench, trial, strict=strict))
-        board.tell(f"made {trial.recipe.name}")
+        scoreboard.trials[trial.recipe.name] = trial
+        scoreboard.put(_judged(bench, trial, strict=strict))
+        scoreboard.tell(f"made {trial.recipe.name}")
 
     others = [recipe for recipe in recipes if recipe != FP32]
     if len(others) < len(recipes):
         finished(bench.fp32)
     now = monotonic()
-    run_trials(bench.ground, others, finished, deadline=now + _MAKING * (bench.deadline - now))
-    _cross_all(bench, board)
-    for recipe in board.passing:
+    run_trials(bench.setup, others, finished, deadline=now + _MAKING * (bench.deadline - now))
+    _cross_all(bench, scoreboard)
+    for recipe in scoreboard.passing:
         late = monotonic() > bench.deadline and recipe.name != FP32.name
-        board.put(
+        scoreboard.put(
             timed(
-                bench.ground,
-                board.trials[recipe.name],
+                bench.setup,
+                scoreboard.trials[recipe.name],
                 bench.held_out,
-                board.rows[recipe.name],
+                scoreboard.rows[recipe.name],
                 skip=late,
             )
         )
-        board.tell(f"timed {recipe.name}")
-    return board
+        scoreboard.tell(f"timed {recipe.name}")
+    return scoreboard
 
 
 def _row(recipe: Recipe, status: str, reason: str) -> CandidateRow:
@@ -154,7 +159,7 @@ def _judged(bench: Bench, trial: Trial, *, strict: bool) -> CandidateRow:
     try:
         figures = tuple(
             figure
-            for rows in bench.ground.batches
+            for rows in bench.setup.batches
             for figure in bench.gate.judge(trial.answers(rows), rows, native_name())
         )
     except OnnxliftError as error:
@@ -164,31 +169,31 @@ def _judged(bench: Bench, trial: Trial, *, strict: bool) -> CandidateRow:
     return replace(row, figures=figures, reason=bench.gate.obstacle(figures, ()) or unsafe)
 
 
-def _cross_all(bench: Bench, board: Board) -> None:
+def _cross_all(bench: Bench, scoreboard: Scoreboard) -> None:
     """Judge what passed on the other instruction sets, several at a time; fp32 and the smallest in
     any case.
     """
     for target in bench.targets:
-        names = [recipe.name for recipe in board.passing]
+        names = [recipe.name for recipe in scoreboard.passing]
         anyway = {FP32.name, *names[:1]}
-        with ThreadPoolExecutor(bench.ground.at_a_time) as pool:
+        with ThreadPoolExecutor(bench.setup.at_a_time) as pool:
             try:
-                for row in pool.map(partial(_crossed, bench, board, target, anyway), names):
-                    board.put(row)
-                    board.tell(f"ran {row.recipe} on {target.name}")
+                for row in pool.map(partial(_crossed, bench, scoreboard, target, anyway), names):
+                    scoreboard.put(row)
+                    scoreboard.tell(f"ran {row.recipe} on {target.name}")
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _crossed(
-    bench: Bench, board: Board, target: Target, anyway: Set[str], name: str
+    bench: Bench, scoreboard: Scoreboard, target: Target, anyway: Set[str], name: str
 ) -> CandidateRow:
-    row = board.rows[name]
+    row = scoreboard.rows[name]
     if monotonic() > bench.deadline and name not in anyway:
         return replace(row, reason=f"not verified on {target.name}: {TIME_IS_OVER}")
     try:
         found = cross(
-            target, board.trials[name], bench.ground, bench.held_out, bench.gate, row.figures
+            target, scoreboard.trials[name], bench.setup, bench.held_out, bench.gate, row.figures
         )
     except (InferenceFailed, ModelUnavailable, QualityGateFailed, SamplesInvalid) as error:
         if name == FP32.name:  # then no candidate is to blame

@@ -138,7 +138,7 @@ def _plain_cases(begun: Beginning, look: _Look) -> list[_Case]:
         _Case(
             name,
             step.precision,
-            partial(step.restored, graph, name, moments, context.stock),
+            partial(step.restored, graph, name, moments, context.cache),
             session,
             expected,
         )
@@ -161,7 +161,7 @@ def _smooth_cases(begun: Beginning, look: _Look) -> list[_Case]:
         _Case(
             item.name,
             look.int8.precision,
-            partial(look.int8.restored, graph, item.name, moments, begun.context.stock),
+            partial(look.int8.restored, graph, item.name, moments, begun.context.cache),
             session,
             expected,
         )

@@ -76,7 +76,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Ground:
+class TrialSetup:
     """What all trials of a search share.
 
     ``batches`` are the numbers of rows that are answered at a time, ``preset`` is what the
@@ -105,7 +105,7 @@ class _Running:
 
 
 def run_trials(
-    ground: Ground,
+    setup: TrialSetup,
     recipes: Sequence[Recipe],
     finished: Callable[[Trial], None] = lambda _: None,
     *,
@@ -125,10 +125,10 @@ def run_trials(
 
     try:
         while waiting or running:
-            while waiting and len(running) < ground.at_a_time and monotonic() < deadline:
+            while waiting and len(running) < setup.at_a_time and monotonic() < deadline:
                 recipe = waiting.pop(0)
-                known = read_trial(ground.workspace.candidate(recipe), recipe)
-                take(known) if known else running.append(_start(ground, recipe))
+                known = read_trial(setup.workspace.candidate(recipe), recipe)
+                take(known) if known else running.append(_start(setup, recipe))
             if not running and monotonic() >= deadline:
                 break
             for item in [item for item in running if _has_ended(item, deadline)]:
@@ -148,18 +148,18 @@ def read_trial(folder: Path, recipe: Recipe) -> Trial | None:
     return trial if trial and (trial.reason or trial.intact()) else None
 
 
-def _start(ground: Ground, recipe: Recipe) -> _Running:
-    folder = ground.workspace.candidate(recipe)
+def _start(setup: TrialSetup, recipe: Recipe) -> _Running:
+    folder = setup.workspace.candidate(recipe)
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "tmp").mkdir(parents=True)
     request = {
-        "workspace": str(ground.workspace.folder),
+        "workspace": str(setup.workspace.folder),
         "folder": str(folder),
         "steps": recipe.to_data(),
-        "manifest": ground.draft.to_json(),
-        "preset": ground.preset,
-        "output": ground.output,
-        "batches": list(ground.batches),
+        "manifest": setup.draft.to_json(),
+        "preset": setup.preset,
+        "output": setup.output,
+        "batches": list(setup.batches),
         "threads": 1,
         "path": sys.path,
     }

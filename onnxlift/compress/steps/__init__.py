@@ -19,7 +19,7 @@ import onnx
 from onnxlift.compress.calibration.moments import Moments
 from onnxlift.compress.graph.editing import Graph
 from onnxlift.compress.results import NodeSensitivity
-from onnxlift.compress.steps.cache import Stock
+from onnxlift.compress.steps.cache import WeightCache
 
 
 class Stage(IntEnum):
@@ -41,13 +41,13 @@ class Context:
 
     ``origin`` is the model whose activations rounding goes by, where that is not the one that a
     step is given: what other steps stored in few bits then changes nothing in how the rest is
-    stored, and ``stock`` can keep it.
+    stored, and ``cache`` can keep it.
     """
 
     samples: Mapping[str, np.ndarray] = field(default_factory=dict)
     architecture: str = "x86_64"
     origin: onnx.ModelProto | None = None
-    stock: Stock = field(default_factory=Stock)
+    cache: WeightCache = field(default_factory=WeightCache)
 
 
 class Step(ABC):
@@ -105,7 +105,9 @@ class Step(ABC):
         """
         return self.prepares or self.stores
 
-    def restored(self, _graph: Graph, _node: str, _moments: Moments, _stock: Stock) -> np.ndarray:
+    def restored(
+        self, _graph: Graph, _node: str, _moments: Moments, _stock: WeightCache
+    ) -> np.ndarray:
         """The weights of one node as they are after this step alone, in the shape of the node's.
 
         ``_moments`` are those of the inputs of the graph's projections.

@@ -15,7 +15,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Stock:
+class WeightCache:
     """Arrays kept in ``folder`` under everything they depend on; without a folder nothing is
     kept.
     """

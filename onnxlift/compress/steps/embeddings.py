@@ -14,7 +14,7 @@ from onnxlift.compress.graph.editing import MICROSOFT, Graph, attributes
 from onnxlift.compress.quantization.blocks import Blocks, Fit, Grid, pack, quantize
 from onnxlift.compress.results import NodeSensitivity
 from onnxlift.compress.steps import Context, Step
-from onnxlift.compress.steps.cache import Stock
+from onnxlift.compress.steps.cache import WeightCache
 from onnxlift_runtime.errors import RecipeInvalid
 
 _BITS: Final = (2, 4, 8)
@@ -86,7 +86,7 @@ class Embeddings(Step):
             )
         stored: dict[str, tuple[str, list[str], int]] = {}
         for name in found:
-            self._replace(graph, graph.node(name), stored, context.stock)
+            self._replace(graph, graph.node(name), stored, context.cache)
         return graph.finish()
 
     def suits(self, graph: Graph, node: onnx.NodeProto) -> bool:
@@ -102,19 +102,21 @@ class Embeddings(Step):
             and table.shape[1] % min(_BLOCKS) == 0
         )
 
-    def restored(self, graph: Graph, node: str, _moments: Moments, stock: Stock) -> np.ndarray:
+    def restored(
+        self, graph: Graph, node: str, _moments: Moments, cache: WeightCache
+    ) -> np.ndarray:
         """The table of a node as its blocks give it back."""
         table = graph.constant(graph.node(node).input[0])
         assert table is not None
-        return self.store(table, stock)[0].restore()[:, : table.shape[1]]
+        return self.store(table, cache)[0].restore()[:, : table.shape[1]]
 
-    def store(self, table: np.ndarray, stock: Stock) -> tuple[Blocks, int]:
-        """The table in blocks, from ``stock`` where it has it, and how many columns share a
+    def store(self, table: np.ndarray, cache: WeightCache) -> tuple[Blocks, int]:
+        """The table in blocks, from ``cache`` where it has it, and how many columns share a
         scale.
         """
         block = max(size for size in _BLOCKS if size <= self.block and table.shape[1] % size == 0)
         grid = self._grid(block)
-        kept = stock.take((grid, self.fit, table), lambda: quantize(table, grid, self.fit).arrays)
+        kept = cache.take((grid, self.fit, table), lambda: quantize(table, grid, self.fit).arrays)
         return Blocks(*kept), block
 
     def _grid(self, block: int) -> Grid:
@@ -125,13 +127,13 @@ class Embeddings(Step):
         graph: Graph,
         node: onnx.NodeProto,
         stored: dict[str, tuple[str, list[str], int]],
-        stock: Stock,
+        cache: WeightCache,
     ) -> None:
         name, indices, output = node.input[0], node.input[1], node.output[0]
         table = graph.constant(name)
         assert table is not None
         if name not in stored:
-            blocks, block = self.store(table, stock)
+            blocks, block = self.store(table, cache)
             stored[name] = (*self._add(graph, name, blocks), block)
         whole, others, block = stored[name]
         half = graph.fresh(f"{output}/float16")

@@ -21,7 +21,7 @@ from onnxlift.compress.graph.editing import Graph, Projection, by_input
 from onnxlift.compress.quantization.rounding import compensate
 from onnxlift.compress.results import NodeSensitivity
 from onnxlift.compress.steps import Context, Stage, Step
-from onnxlift.compress.steps.cache import Stock
+from onnxlift.compress.steps.cache import WeightCache
 from onnxlift_runtime.errors import RecipeInvalid
 
 Rounding: TypeAlias = Literal["nearest", "compensated"]
@@ -89,21 +89,21 @@ class MatMulInt8(Step):
         for value, members in groups.items():
             quantized = _quantize_input(graph, value)
             for member in members:
-                whole, scale = self.store(member, moments, context.stock)
+                whole, scale = self.store(member, moments, context.cache)
                 _replace_product(graph, member, quantized, whole, scale)
         return graph.finish()
 
-    def restored(self, graph: Graph, node: str, moments: Moments, stock: Stock) -> np.ndarray:
+    def restored(self, graph: Graph, node: str, moments: Moments, cache: WeightCache) -> np.ndarray:
         """The weight of a projection as its whole numbers and scales give it back."""
         member = graph.projection(node)
-        whole, scale = self.store(member, moments, stock)
+        whole, scale = self.store(member, moments, cache)
         weight: np.ndarray = whole.astype(np.float32) * scale
         return weight.T if member.transposed else weight
 
     def store(
-        self, member: Projection, moments: Moments, stock: Stock
+        self, member: Projection, moments: Moments, cache: WeightCache
     ) -> tuple[np.ndarray, np.ndarray]:
-        """``quantize`` of one projection by the moments of its input, or what ``stock`` has of
+        """``quantize`` of one projection by the moments of its input, or what ``cache`` has of
         it.
         """
 
@@ -111,7 +111,7 @@ class MatMulInt8(Step):
             known = moments.of(member.input) if self.rounding == "compensated" else ()
             return self.quantize(member.weight, *known)
 
-        whole, scale = stock.take((replace(self, exclude=()), member.input, member.weight), make)
+        whole, scale = cache.take((replace(self, exclude=()), member.input, member.weight), make)
         return whole, scale
 
     def quantize(

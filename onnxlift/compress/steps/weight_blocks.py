@@ -19,7 +19,7 @@ from onnxlift.compress.quantization.blocks import Blocks, Grid, pack, quantize
 from onnxlift.compress.quantization.rounding import compensate
 from onnxlift.compress.results import NodeSensitivity
 from onnxlift.compress.steps import Context, Stage, Step
-from onnxlift.compress.steps.cache import Stock
+from onnxlift.compress.steps.cache import WeightCache
 from onnxlift_runtime.errors import RecipeInvalid
 
 Method: TypeAlias = Literal["nearest", "k_quant", "hqq", "gptq"]
@@ -108,17 +108,17 @@ class WeightBlocks(Step):
         moments = Moments(context.origin or model, tuple(groups), context.samples, int8_noise=False)
         for members in groups.values():
             for member in members:
-                self._replace(graph, member, self.store(member, moments, context.stock))
+                self._replace(graph, member, self.store(member, moments, context.cache))
         return graph.finish()
 
-    def restored(self, graph: Graph, node: str, moments: Moments, stock: Stock) -> np.ndarray:
+    def restored(self, graph: Graph, node: str, moments: Moments, cache: WeightCache) -> np.ndarray:
         """The weight of a projection as its blocks give it back."""
         member = graph.projection(node)
-        weight = self.store(member, moments, stock).restore()[:, : len(member.weight)]
+        weight = self.store(member, moments, cache).restore()[:, : len(member.weight)]
         return weight if member.transposed else weight.T
 
-    def store(self, member: Projection, moments: Moments, stock: Stock) -> Blocks:
-        """``quantize`` of one projection by the moments of its input, or what ``stock`` has of
+    def store(self, member: Projection, moments: Moments, cache: WeightCache) -> Blocks:
+        """``quantize`` of one projection by the moments of its input, or what ``cache`` has of
         it.
         """
 
@@ -127,7 +127,7 @@ class WeightBlocks(Step):
             return self.quantize(member.weight, *known).arrays
 
         form = replace(self, only=(), exclude=(), accuracy_level=4)
-        return Blocks(*stock.take((form, member.input, member.weight), make))
+        return Blocks(*cache.take((form, member.input, member.weight), make))
 
     def quantize(
         self, weight: np.ndarray, moment: np.ndarray | None = None, factor: np.ndarray | None = None

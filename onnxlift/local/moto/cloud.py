@@ -156,12 +156,12 @@ def _application() -> Any:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from moto.sqs.models import SQSBackend
 
-    from onnxlift.local.moto.request_lock import Turnstile
+    from onnxlift.local.moto.request_lock import RequestLock
 
     # For each message that it gives out moto counts the whole queue a dozen times to learn how long
     # messages are kept: 50 ms where a thousand wait. No run here is as long as that.
     setattr(SQSBackend, "is_message_valid_based_on_retention_period", lambda *_: True)  # noqa: B010
-    return Turnstile(DomainDispatcherApplication(create_backend_app))
+    return RequestLock(DomainDispatcherApplication(create_backend_app))
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ _BRINGS_NOTHING: Final = re.compile(r"DynamoDB_|AmazonSQS\.|AWSEvents\.PutEvents
 _LOOK_AGAIN_S: Final = 2.0
 
 
-class Turnstile:
+class RequestLock:
     """A WSGI application that lets one request at a time into ``application``."""
 
     def __init__(self, application: Application) -> None:

@@ -31,7 +31,7 @@ LIMITS = Limits(max_tensor_bytes=10_000, max_json_bytes=10_000)
 
 @dataclass
 class Teller:
-    """Writes answers as the herald does, and remembers whom it told of."""
+    """Writes answers as the notifier does, and remembers whom it told of."""
 
     service: JobService
     jobs: list[Job] = field(default_factory=list)

@@ -3,7 +3,7 @@
 import pytest
 
 from onnxlift.cli import progress
-from onnxlift.cli.progress import LINE_EVERY_S, heard_by
+from onnxlift.cli.progress import LINE_EVERY_S, progress_to
 from onnxlift.compress.search.run import Progress
 
 
@@ -17,13 +17,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_a_log_is_told_now_and_then_how_far_it_is(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with heard_by("digits", quiet=False) as heard:
-        heard(Progress("making int8", 1, 18, budget_s=300))
+    with progress_to("digits", quiet=False) as on_progress:
+        on_progress(Progress("making int8", 1, 18, budget_s=300))
         clock[0] += LINE_EVERY_S
-        heard(Progress("measuring int8", 2, 18, "int8-static", budget_s=300))
-        heard(Progress("making blocks4", 3, 18, "int8-static", budget_s=300))
+        on_progress(Progress("measuring int8", 2, 18, "int8-static", budget_s=300))
+        on_progress(Progress("making blocks4", 3, 18, "int8-static", budget_s=300))
         clock[0] += LINE_EVERY_S
-        heard(Progress("making blocks4", 4, 18))
+        on_progress(Progress("making blocks4", 4, 18))
 
     assert capsys.readouterr() == (
         "",
@@ -35,8 +35,8 @@ def test_a_log_is_told_now_and_then_how_far_it_is(
 def test_nothing_is_told_beside_json(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with heard_by("digits", quiet=True) as heard:
+    with progress_to("digits", quiet=True) as on_progress:
         clock[0] += LINE_EVERY_S
-        heard(Progress("making int8", 1, 18))
+        on_progress(Progress("making int8", 1, 18))
 
     assert capsys.readouterr() == ("", "")

@@ -61,11 +61,11 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Path], Non
     before it runs.
     """
 
-    def install(heard: Callable[[Path], None]) -> None:
+    def install(on_progress: Callable[[Path], None]) -> None:
         def run_on(
             _: InstructionSet, model: Path, feeds: Feeds, *_rest: Any, **_options: Any
         ) -> list[dict[str, Any]]:
-            heard(model)
+            on_progress(model)
             session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
             names = [output.name for output in session.get_outputs()]
             return [dict(zip(names, session.run(names, dict(feed)), strict=True)) for feed in feeds]

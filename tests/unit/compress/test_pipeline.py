@@ -133,15 +133,15 @@ def test_recipes_that_spare_nodes_say_where_a_model_has_too_few(make: Make) -> N
 
 @pytest.mark.usefixtures("unmeasured")
 def test_progress_names_every_candidate_and_ends_complete(make: Make) -> None:
-    heard: list[Progress] = []
+    on_progress: list[Progress] = []
 
-    outcome = compress(make(), "m", heard.append)
+    outcome = compress(make(), "m", on_progress.append)
 
     tried = {row.recipe for row in outcome.candidates if row.status != "skipped"}
-    assert {f"made {name}" for name in tried} <= {state.doing for state in heard}
-    assert all(0 <= state.done <= state.total for state in heard)
-    assert heard[-1].best == outcome.manifest.recipe
-    assert heard[-1].done == heard[-1].total
+    assert {f"made {name}" for name in tried} <= {state.doing for state in on_progress}
+    assert all(0 <= state.done <= state.total for state in on_progress)
+    assert on_progress[-1].best == outcome.manifest.recipe
+    assert on_progress[-1].done == on_progress[-1].total
 
 
 @pytest.mark.usefixtures("unmeasured")

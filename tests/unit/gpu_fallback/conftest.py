@@ -62,7 +62,7 @@ class Doubler:
 
 @dataclass
 class Told:
-    """A herald that remembers."""
+    """A notifier that remembers."""
 
     jobs: list[Job] = field(default_factory=list)
 
@@ -76,7 +76,7 @@ class Bench:
 
     memory: Memory
     worker: GpuWorker
-    herald: Told
+    notifier: Told
     status: list[int] = field(default_factory=list)
     thread: threading.Thread | None = None
 
@@ -150,14 +150,14 @@ def make(tmp_path: Path) -> Iterator[Make]:
     made: list[Bench] = []
 
     def make_one(runner: Runner | None = None, visibility_s: int = 60, **told: Any) -> Bench:
-        memory, herald = Memory(), Told()
+        memory, notifier = Memory(), Told()
         settings = replace(
             WorkerSettings(health_file=tmp_path / "healthy"),
             **{"max_batch_size": 8, "max_wait_ms": 20, "stop_within_s": 4, "timeout_s": 60, **told},
         )
-        core = Worker(memory.service, runner or Doubler(), herald, "worker-1", 10**6)
+        core = Worker(memory.service, runner or Doubler(), notifier, "worker-1", 10**6)
         worker = GpuWorker(core, settings, tuple(core.engine.catalog.models), SERVICE, visibility_s)
-        made.append(Bench(memory, worker, herald))
+        made.append(Bench(memory, worker, notifier))
         return made[-1]
 
     yield make_one

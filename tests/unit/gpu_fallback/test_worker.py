@@ -50,7 +50,7 @@ def test_jobs_are_run_together_and_each_gets_its_own_rows(make: Make) -> None:
     ]
     assert max(runner.sizes) <= 8
     assert len(runner.sizes) < len(made)
-    assert sorted(job.id for job in bench.herald.jobs) == sorted(job.id for job in made)
+    assert sorted(job.id for job in bench.notifier.jobs) == sorted(job.id for job in made)
     assert eventually(lambda: bench.memory.queues.left() == 0)
 
 

@@ -32,10 +32,10 @@ _CACHED = (
     predict.intake,
     predict._routes,
     control.service,
-    control.desk,
+    control.jobs_api,
     control._job_routes,
     batch.worker,
-    escalate.ladder,
+    escalate.escalation,
     notify.notifier,
 )
 CONTEXT = SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000)
@@ -131,12 +131,12 @@ def data_of(response: Response) -> Any:
 
 def later(deployed: Deployed, monkeypatch: pytest.MonkeyPatch, milliseconds: int) -> None:
     """Move the clock of the control function."""
-    service = control.desk().service
+    service = control.jobs_api().service
     clock = service.clock
     moved = replace(service, clock=lambda: clock() + milliseconds)
-    desk = replace(control.desk(), service=moved)
+    jobs_api = replace(control.jobs_api(), service=moved)
     control._job_routes.cache_clear()
-    monkeypatch.setattr(control, "desk", lambda: desk)
+    monkeypatch.setattr(control, "jobs_api", lambda: jobs_api)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from onnxlift_runtime.dataplane.engine import Engine
 from onnxlift_runtime.errors import StoreUnavailable
 from onnxlift_runtime.jobs import lifecycle
 from onnxlift_runtime.jobs.job import MAX_ATTEMPTS, Job
-from onnxlift_runtime.jobservice.notifier import Herald
+from onnxlift_runtime.jobservice.notifier import Notifier
 from tests.unit.handlers.conftest import CONTEXT, MODEL, Deployed
 
 
@@ -79,12 +79,12 @@ def test_an_end_that_cannot_be_told_is_told_with_the_message(
 ) -> None:
     told: list[str] = []
 
-    def tell(_herald: Herald, job: Job) -> None:
+    def tell(_notifier: Notifier, job: Job) -> None:
         told.append(job.id)
         if len(told) == 1:
             raise StoreUnavailable("EventBridge is away")
 
-    monkeypatch.setattr(Herald, "tell", tell)
+    monkeypatch.setattr(Notifier, "tell", tell)
     job_id = deployed.submit()
 
     assert len(deployed.work()) == 1

@@ -34,7 +34,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
         return Response.from_event(control.handler(request.to_event(), None))
 
     yield answer
-    for cached in (control.service, control.desk, control._job_routes, clients._client):
+    for cached in (control.service, control.jobs_api, control._job_routes, clients._client):
         cached.cache_clear()
 
 

@@ -14,7 +14,7 @@ from onnxlift_runtime.dataplane.routing import ESCALATED
 from onnxlift_runtime.errors import StoreUnavailable
 from onnxlift_runtime.jobs import lifecycle
 from onnxlift_runtime.jobs.job import MAX_ATTEMPTS, Job, JobStatus
-from onnxlift_runtime.jobservice.notifier import Herald
+from onnxlift_runtime.jobservice.notifier import Notifier
 from onnxlift_runtime.jobservice.service import now_ms
 from onnxlift_runtime.names import BY_QUEUE, GPU, LAMBDA, dead_letter_name, queue_name
 from tests.support.errors import missing
@@ -95,7 +95,7 @@ def test_a_job_that_no_function_could_even_claim_goes_to_the_gpu(with_gpu: Deplo
 def test_the_same_dead_letter_many_times_at_once_escalates_once(with_gpu: Deployed) -> None:
     job_id = with_gpu.submit()
     die(with_gpu, job_id)
-    escalate.ladder()
+    escalate.escalation()
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: take(letter(job_id)), range(8)))
@@ -201,12 +201,12 @@ def test_an_end_that_cannot_be_told_is_told_when_the_dead_letter_comes_again(
     deployed.announced()
     die(deployed, job_id)
 
-    def tell(_herald: Herald, job: Job) -> None:
+    def tell(_notifier: Notifier, job: Job) -> None:
         told.append(job.status)
         if len(told) == 1:
             raise StoreUnavailable("no answer from events; try again")
 
-    monkeypatch.setattr(Herald, "tell", tell)
+    monkeypatch.setattr(Notifier, "tell", tell)
 
     again = (take(letter(job_id)), take(letter(job_id)))
 

@@ -17,7 +17,7 @@ from onnxlift_runtime.dataplane.engine import Engine
 from onnxlift_runtime.dataplane.routing import GPU_ALONE
 from onnxlift_runtime.http.message import Request, Response
 from onnxlift_runtime.jobs.job import JobStatus
-from onnxlift_runtime.jobservice.notifier import Herald
+from onnxlift_runtime.jobservice.notifier import Notifier
 from onnxlift_runtime.jobservice.requests import ORDINARY_WAIT_S, Intake
 from onnxlift_runtime.jobservice.wiring import connect
 from onnxlift_runtime.jobservice.worker import Worker
@@ -43,7 +43,7 @@ class OnGpu:
             settings, models_dir=models_dir, threads=1, jobs_table="jobs", data_bucket="data"
         )
         self.service = connect(settings)
-        self.worker = Worker(self.service, Engine.open(settings), Herald(()), "gpu", 2**27)
+        self.worker = Worker(self.service, Engine.open(settings), Notifier(()), "gpu", 2**27)
         self.works = True
         self.awake = True
         self.slept_s = 0.0

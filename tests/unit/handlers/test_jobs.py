@@ -115,7 +115,7 @@ def test_what_is_no_id_is_404_before_the_table_is_asked_which_takes_only_short_o
     deployed: Deployed, name: str
 ) -> None:
     asked: list[Any] = []
-    control.desk().service.table._client.meta.events.register(
+    control.jobs_api().service.table._client.meta.events.register(
         "before-call.dynamodb", lambda **_: asked.append(name)
     )
 

@@ -142,8 +142,8 @@ def test_a_job_of_a_model_that_left_cannot_be_retried(
 ) -> None:
     job_id = deployed.submit()
     deployed.call("POST", f"/v2/jobs/{job_id}/cancel")
-    desk = replace(control.desk(), models=Catalog.of([]))
-    monkeypatch.setattr(control, "desk", lambda: desk)
+    jobs_api = replace(control.jobs_api(), models=Catalog.of([]))
+    monkeypatch.setattr(control, "jobs_api", lambda: jobs_api)
     control._job_routes.cache_clear()
 
     answer = deployed.call("POST", f"/v2/jobs/{job_id}/retry")

@@ -8,7 +8,7 @@ import pytest
 from onnxlift.compress.recipes.prefixes import Beginning, begin
 from onnxlift.compress.recipes.recipe import Recipe
 from onnxlift.compress.steps import Context
-from onnxlift.compress.steps.cache import Stock
+from onnxlift.compress.steps.cache import WeightCache
 from onnxlift.compress.steps.clean import Clean
 from onnxlift.compress.steps.embeddings import Embeddings
 from onnxlift.compress.steps.matmul_int8 import MatMulInt8
@@ -88,4 +88,4 @@ def test_steps_that_change_more_than_weights_share_nothing(tmp_path: Path) -> No
         tmp_path, transformer(), (Clean(), PruneStructured(), MatMulInt8()), Context(samples())
     )
 
-    assert (begun.context.origin, begun.context.stock) == (None, Stock())
+    assert (begun.context.origin, begun.context.cache) == (None, WeightCache())

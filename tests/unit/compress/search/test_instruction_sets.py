@@ -13,7 +13,7 @@ from onnxlift.compress.recipes.presets import recipe
 from onnxlift.compress.recipes.recipe import FP32
 from onnxlift.compress.search import run
 from onnxlift.compress.search.outcome import Outcome
-from onnxlift.compress.search.trial_pool import Ground
+from onnxlift.compress.search.trial_pool import TrialSetup
 from onnxlift_runtime.errors import InferenceFailed
 from tests.support import builders
 from tests.support.compress.bench import Make, offer, silent
@@ -26,7 +26,7 @@ def _compress(
     make: Make, monkeypatch: pytest.MonkeyPatch, budget_s: float | None = None
 ) -> Outcome:
     offer(monkeypatch, *(recipe(name, "x86_64") for name in RECIPES), FP32)
-    monkeypatch.setattr(Ground, "at_a_time", 1)
+    monkeypatch.setattr(TrialSetup, "at_a_time", 1)
     sets = ["x86_64-avx2"]
     return compress(
         make(builders.mlp(64, 256, 4), instruction_sets=sets), "m", silent, budget_s=budget_s

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from onnxlift.compress.steps.cache import Stock
+from onnxlift.compress.steps.cache import WeightCache
 from onnxlift.compress.steps.matmul_int8 import MatMulInt8
 from onnxlift.compress.steps.weight_blocks import WeightBlocks
 
@@ -28,13 +28,13 @@ def _making(*made: np.ndarray) -> Callable[[], tuple[np.ndarray, ...]]:
 
 
 def test_arrays_are_made_once(tmp_path: Path) -> None:
-    stock, made = (
-        Stock(tmp_path / "stock"),
+    cache, made = (
+        WeightCache(tmp_path / "cache"),
         (np.arange(6, dtype=np.int8).reshape(2, 3), np.ones(3, np.float16)),
     )
 
-    first = stock.take(("matrix", 8), _making(*made))
-    second = stock.take(("matrix", 8), _never)
+    first = cache.take(("matrix", 8), _making(*made))
+    second = cache.take(("matrix", 8), _never)
 
     assert [array.dtype for array in second] == [np.int8, np.float16]
     for array, again, wanted in zip(first, second, made, strict=True):
@@ -43,21 +43,21 @@ def test_arrays_are_made_once(tmp_path: Path) -> None:
 
 
 def test_without_a_folder_nothing_is_kept(tmp_path: Path) -> None:
-    stock = Stock()
+    cache = WeightCache()
 
-    stock.take(("a",), _making(np.zeros(1)))
+    cache.take(("a",), _making(np.zeros(1)))
 
-    assert stock.take(("a",), _making(np.ones(1)))[0] == 1
+    assert cache.take(("a",), _making(np.ones(1)))[0] == 1
     assert not list(tmp_path.iterdir())
 
 
 def test_nothing_is_kept_of_what_failed(tmp_path: Path) -> None:
-    stock = Stock(tmp_path)
+    cache = WeightCache(tmp_path)
 
     with pytest.raises(AssertionError):
-        stock.take(("a",), _never)
+        cache.take(("a",), _never)
 
-    assert stock.take(("a",), _making(np.ones(1)))[0] == 1
+    assert cache.take(("a",), _making(np.ones(1)))[0] == 1
 
 
 @pytest.mark.parametrize(
@@ -70,10 +70,10 @@ def test_nothing_is_kept_of_what_failed(tmp_path: Path) -> None:
     ],
 )
 def test_other_settings_are_other_arrays(tmp_path: Path, one: object, other: object) -> None:
-    stock = Stock(tmp_path)
-    stock.take((one, "value"), _making(np.zeros(1)))
+    cache = WeightCache(tmp_path)
+    cache.take((one, "value"), _making(np.zeros(1)))
 
-    assert stock.take((other, "value"), _making(np.ones(1)))[0] == 1
+    assert cache.take((other, "value"), _making(np.ones(1)))[0] == 1
 
 
 @settings(
@@ -86,18 +86,18 @@ def test_other_settings_are_other_arrays(tmp_path: Path, one: object, other: obj
 def test_one_other_value_is_another_array(tmp_path: Path, weight: np.ndarray, place: int) -> None:
     changed = weight.copy()
     changed.flat[place] += 1
-    stock = Stock(tmp_path)
-    stock.take(("w", weight), lambda: (weight,))
+    cache = WeightCache(tmp_path)
+    cache.take(("w", weight), lambda: (weight,))
 
-    assert stock.take(("w", changed), lambda: (changed,))[0].flat[place] == changed.flat[place]
+    assert cache.take(("w", changed), lambda: (changed,))[0].flat[place] == changed.flat[place]
 
 
 def test_arrays_of_another_shape_or_type_are_others(tmp_path: Path) -> None:
-    stock, zeros = Stock(tmp_path), np.zeros((2, 3), np.float32)
-    stock.take((zeros,), _making(np.zeros(1)))
+    cache, zeros = WeightCache(tmp_path), np.zeros((2, 3), np.float32)
+    cache.take((zeros,), _making(np.zeros(1)))
 
-    assert stock.take((zeros.reshape(3, 2),), _making(np.ones(1)))[0] == 1
-    assert stock.take((zeros.view(np.int32),), _making(np.ones(1)))[0] == 1
+    assert cache.take((zeros.reshape(3, 2),), _making(np.ones(1)))[0] == 1
+    assert cache.take((zeros.view(np.int32),), _making(np.ones(1)))[0] == 1
 
 
 def test_two_processes_make_an_array_once(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def make():
     (folder / f"made-{sys.argv[2]}").touch()
     time.sleep(0.5)
     return (np.full(1, int(sys.argv[2])),)
-print(int(Stock(folder / "stock").take(("a",), make)[0][0]))
+print(int(Stock(folder / "cache").take(("a",), make)[0][0]))
 """
     running = [
         subprocess.Popen(

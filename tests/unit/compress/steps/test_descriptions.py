@@ -10,7 +10,7 @@ from onnxlift.compress.graph.editing import Graph
 from onnxlift.compress.recipes.presets import PRESETS
 from onnxlift.compress.results import NodeSensitivity
 from onnxlift.compress.steps import Context, Stage, Step, kinds
-from onnxlift.compress.steps.cache import Stock
+from onnxlift.compress.steps.cache import WeightCache
 from onnxlift.compress.steps.clean import Clean
 from onnxlift.compress.steps.embeddings import Embeddings
 from onnxlift.compress.steps.int8_static import Int8Static
@@ -55,7 +55,7 @@ def test_only_what_stores_weights_one_by_one_restores_them() -> None:
 
     with raises(NotImplementedError, "Fail"):
         Fail().restored(
-            Graph(model), "query", Moments(model, (), {}, int8_noise=False), Context().stock
+            Graph(model), "query", Moments(model, (), {}, int8_noise=False), Context().cache
         )
 
 
@@ -119,7 +119,9 @@ def test_restored_weights_have_the_shape_of_the_node_and_are_close(step: Step, n
     weight = graph.constant(graph.node(node).input[position])
     assert weight is not None
 
-    found = step.restored(graph, node, Moments(model, (), samples(), int8_noise=False), Stock())
+    found = step.restored(
+        graph, node, Moments(model, (), samples(), int8_noise=False), WeightCache()
+    )
 
     assert found.shape == weight.shape
     assert np.abs(found - weight).max() < 0.1 * np.abs(weight).max()

@@ -7,20 +7,20 @@ from concurrent.futures import ThreadPoolExecutor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_fallback.models.session_cache import Loaded
+from gpu_fallback.models.session_cache import SessionCache
 from tests.support.errors import raises
 
 WAIT_S = 10
 
 
-def borrow(loaded: Loaded[str], key: str, cost_mb: float = 1) -> str:
+def borrow(loaded: SessionCache[str], key: str, cost_mb: float = 1) -> str:
     with loaded.borrow(key, cost_mb, lambda: key.upper()) as item:
         return item
 
 
 def test_the_least_recently_used_goes_first() -> None:
     gone: list[Hashable] = []
-    loaded: Loaded[str] = Loaded(3, gone.append)
+    loaded: SessionCache[str] = SessionCache(3, gone.append)
 
     for key in ("a", "b", "c", "a", "d"):
         assert borrow(loaded, key) == key.upper()
@@ -30,7 +30,7 @@ def test_the_least_recently_used_goes_first() -> None:
 
 
 def test_without_a_budget_everything_stays() -> None:
-    loaded: Loaded[str] = Loaded(0)
+    loaded: SessionCache[str] = SessionCache(0)
 
     for number in range(20):
         borrow(loaded, f"{number}", 1e6)
@@ -39,7 +39,7 @@ def test_without_a_budget_everything_stays() -> None:
 
 
 def test_what_costs_more_than_the_budget_has_it_alone() -> None:
-    loaded: Loaded[str] = Loaded(3)
+    loaded: SessionCache[str] = SessionCache(3)
     borrow(loaded, "a")
 
     borrow(loaded, "large", 100)
@@ -52,7 +52,7 @@ def test_what_costs_more_than_the_budget_has_it_alone() -> None:
     st.integers(1, 10),
 )
 def test_the_budget_holds_for_any_order_of_use(uses: list[tuple[str, int]], budget_mb: int) -> None:
-    loaded: Loaded[str] = Loaded(budget_mb)
+    loaded: SessionCache[str] = SessionCache(budget_mb)
     costs: dict[Hashable, int] = {}
 
     for key, cost_mb in uses:
@@ -65,7 +65,7 @@ def test_the_budget_holds_for_any_order_of_use(uses: list[tuple[str, int]], budg
 
 
 def test_what_is_in_use_stays_and_others_wait_for_its_room() -> None:
-    loaded: Loaded[str] = Loaded(1)
+    loaded: SessionCache[str] = SessionCache(1)
     order: list[str] = []
 
     def use_other() -> None:
@@ -85,7 +85,7 @@ def test_what_is_in_use_stays_and_others_wait_for_its_room() -> None:
 
 
 def test_one_thread_opens_what_many_ask_for() -> None:
-    loaded: Loaded[str] = Loaded(10)
+    loaded: SessionCache[str] = SessionCache(10)
     opened: list[str] = []
     gate = threading.Event()
 
@@ -107,7 +107,7 @@ def test_one_thread_opens_what_many_ask_for() -> None:
 
 
 def test_others_go_on_while_one_is_opened() -> None:
-    loaded: Loaded[str] = Loaded(10)
+    loaded: SessionCache[str] = SessionCache(10)
     began, gate = threading.Event(), threading.Event()
 
     def open_slowly() -> str:
@@ -128,7 +128,7 @@ def test_others_go_on_while_one_is_opened() -> None:
 
 
 def test_two_that_do_not_fit_together_are_opened_one_after_the_other() -> None:
-    loaded: Loaded[str] = Loaded(3)
+    loaded: SessionCache[str] = SessionCache(3)
 
     with ThreadPoolExecutor(8) as pool:
         found = list(
@@ -142,7 +142,7 @@ def test_two_that_do_not_fit_together_are_opened_one_after_the_other() -> None:
 
 
 def test_what_cannot_be_opened_takes_no_room_and_is_tried_again() -> None:
-    loaded: Loaded[str] = Loaded(1)
+    loaded: SessionCache[str] = SessionCache(1)
 
     def fail() -> str:
         raise ValueError("no")
@@ -155,7 +155,7 @@ def test_what_cannot_be_opened_takes_no_room_and_is_tried_again() -> None:
 
 
 def test_only_what_nobody_uses_is_dropped() -> None:
-    loaded: Loaded[str] = Loaded(0)
+    loaded: SessionCache[str] = SessionCache(0)
     borrow(loaded, "idle")
 
     with loaded.borrow("used", 1, lambda: "USED"):

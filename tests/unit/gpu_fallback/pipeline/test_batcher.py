@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_fallback.pipeline.batcher import Batch, Gatherer
+from gpu_fallback.pipeline.batcher import Batch, Batcher
 
 MAX_ROWS = 8
 MAX_WAIT_MS = 10.0
@@ -38,20 +38,20 @@ def run(
     """Offer all items, look after some of them, then until nothing waits; when each batch was
     taken, and offered.
     """
-    gatherer: Gatherer[Offered] = Gatherer(MAX_WAIT_MS)
+    batcher: Batcher[Offered] = Batcher(MAX_WAIT_MS)
     now_ms, taken, offered = 0.0, [], {}
     for item, take in zip(items, takes, strict=True):
         now_ms += item.pause_ms
-        gatherer.offer(item.key, item, item.rows, MAX_ROWS, now_ms)
+        batcher.offer(item.key, item, item.rows, MAX_ROWS, now_ms)
         offered[item.number] = now_ms
-        while take and (batch := gatherer.take(now_ms)):
+        while take and (batch := batcher.take(now_ms)):
             taken.append((now_ms, batch))
-    while (due_ms := gatherer.due_ms()) is not None:
+    while (due_ms := batcher.due_ms()) is not None:
         now_ms = max(now_ms, due_ms)
-        batch = gatherer.take(now_ms)
+        batch = batcher.take(now_ms)
         assert batch is not None, "what is due can be taken"
         taken.append((now_ms, batch))
-    assert len(gatherer) == 0
+    assert len(batcher) == 0
     return taken, offered
 
 
@@ -77,31 +77,31 @@ def test_every_item_is_given_once_in_its_keys_order_and_within_the_rows(
 
 @given(offers())
 def test_no_item_waits_longer_than_it_may_for_one_who_looks_in_time(items: list[Offered]) -> None:
-    gatherer: Gatherer[Offered] = Gatherer(MAX_WAIT_MS)
+    batcher: Batcher[Offered] = Batcher(MAX_WAIT_MS)
     now_ms = 0.0
     offered: dict[int, float] = {}
 
     for item in items:
         coming_ms = now_ms + item.pause_ms
-        while (due_ms := gatherer.due_ms()) is not None and due_ms <= coming_ms:
+        while (due_ms := batcher.due_ms()) is not None and due_ms <= coming_ms:
             now_ms = max(now_ms, due_ms)
-            batch = gatherer.take(now_ms)
+            batch = batcher.take(now_ms)
             assert batch is not None
             assert all(now_ms - offered[found.number] <= MAX_WAIT_MS for found in batch.items)
         now_ms = coming_ms
         offered[item.number] = now_ms
-        gatherer.offer(item.key, item, item.rows, MAX_ROWS, now_ms)
+        batcher.offer(item.key, item, item.rows, MAX_ROWS, now_ms)
 
 
 @given(offers(), st.integers(0, 50))
 def test_a_batch_that_is_neither_full_nor_due_is_not_given(
     items: list[Offered], later_ms: int
 ) -> None:
-    gatherer: Gatherer[Offered] = Gatherer(MAX_WAIT_MS)
+    batcher: Batcher[Offered] = Batcher(MAX_WAIT_MS)
     for item in items:
-        gatherer.offer(item.key, item, item.rows, MAX_ROWS, 0.0)
+        batcher.offer(item.key, item, item.rows, MAX_ROWS, 0.0)
 
-    batch = gatherer.take(later_ms)
+    batch = batcher.take(later_ms)
 
     if batch is not None and later_ms < MAX_WAIT_MS:
         # Full: the next item of its key did not fit, or it reached the bound.
@@ -114,12 +114,12 @@ def test_a_batch_that_is_neither_full_nor_due_is_not_given(
 
 
 def test_the_oldest_batch_comes_first_whatever_its_key() -> None:
-    gatherer: Gatherer[str] = Gatherer(MAX_WAIT_MS)
-    gatherer.offer("rare", "first", 1, MAX_ROWS, 0.0)
+    batcher: Batcher[str] = Batcher(MAX_WAIT_MS)
+    batcher.offer("rare", "first", 1, MAX_ROWS, 0.0)
     for number in range(4):
-        gatherer.offer("often", f"full {number}", MAX_ROWS, MAX_ROWS, 1.0)
+        batcher.offer("often", f"full {number}", MAX_ROWS, MAX_ROWS, 1.0)
 
-    before, after = gatherer.take(5.0), gatherer.take(MAX_WAIT_MS)
+    before, after = batcher.take(5.0), batcher.take(MAX_WAIT_MS)
 
     assert before is not None
     assert before.items == ["full 0"]
@@ -128,22 +128,22 @@ def test_the_oldest_batch_comes_first_whatever_its_key() -> None:
 
 
 def test_a_batch_grows_while_nobody_takes_it() -> None:
-    gatherer: Gatherer[int] = Gatherer(MAX_WAIT_MS)
+    batcher: Batcher[int] = Batcher(MAX_WAIT_MS)
 
     for number in range(MAX_ROWS):
-        gatherer.offer("a", number, 1, MAX_ROWS, number * MAX_WAIT_MS)
+        batcher.offer("a", number, 1, MAX_ROWS, number * MAX_WAIT_MS)
 
-    batch = gatherer.take(MAX_ROWS * MAX_WAIT_MS)
+    batch = batcher.take(MAX_ROWS * MAX_WAIT_MS)
     assert batch is not None
     assert batch.items == list(range(MAX_ROWS))
 
 
 def test_clear_gives_everything_and_leaves_nothing() -> None:
-    gatherer: Gatherer[int] = Gatherer(MAX_WAIT_MS)
+    batcher: Batcher[int] = Batcher(MAX_WAIT_MS)
     for number in range(20):
-        gatherer.offer(number % 3, number, 3, MAX_ROWS, 0.0)
+        batcher.offer(number % 3, number, 3, MAX_ROWS, 0.0)
 
-    cleared = gatherer.clear()
+    cleared = batcher.clear()
 
     assert sorted(cleared) == list(range(20))
-    assert (len(gatherer), gatherer.due_ms(), gatherer.take(1e9)) == (0, None, None)
+    assert (len(batcher), batcher.due_ms(), batcher.take(1e9)) == (0, None, None)

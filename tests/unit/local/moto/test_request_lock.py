@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from time import sleep
 from typing import Any
 
-from onnxlift.local.moto.request_lock import Application, Environ, StartResponse, Turnstile
+from onnxlift.local.moto.request_lock import Application, Environ, RequestLock, StartResponse
 
 RECEIVE = {"HTTP_X_AMZ_TARGET": "AmazonSQS.ReceiveMessage"}
 
@@ -51,9 +51,9 @@ def call(application: Application, body: bytes, **environ: str) -> bytes:
 
 def test_requests_of_many_threads_go_in_one_at_a_time() -> None:
     queue = Queue()
-    turnstile = Turnstile(queue)
+    request_lock = RequestLock(queue)
 
-    threads = [threading.Thread(target=call, args=(turnstile, b"x")) for _ in range(20)]
+    threads = [threading.Thread(target=call, args=(request_lock, b"x")) for _ in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -65,16 +65,16 @@ def test_requests_of_many_threads_go_in_one_at_a_time() -> None:
 
 def test_a_long_poll_ends_with_the_message_that_another_request_brings() -> None:
     queue = Queue()
-    turnstile = Turnstile(queue)
+    request_lock = RequestLock(queue)
     answers: list[bytes] = []
     poll = threading.Thread(
-        target=lambda: answers.append(call(turnstile, b'{"WaitTimeSeconds": 20}', **RECEIVE))
+        target=lambda: answers.append(call(request_lock, b'{"WaitTimeSeconds": 20}', **RECEIVE))
     )
 
     poll.start()
     while not queue.looks:
         sleep(0.001)
-    call(turnstile, b"message")
+    call(request_lock, b"message")
     poll.join(timeout=60)
 
     assert answers == [b'{"Messages":[]}']
@@ -82,10 +82,10 @@ def test_a_long_poll_ends_with_the_message_that_another_request_brings() -> None
 
 def test_a_message_has_only_polls_of_its_own_queue_look_again() -> None:
     queue = Queue()
-    turnstile = Turnstile(queue)
+    request_lock = RequestLock(queue)
     bodies = {name: b'{"WaitTimeSeconds": 2, "QueueUrl": "%s"}' % name for name in (b"a", b"b")}
     polls = [
-        threading.Thread(target=call, args=(turnstile, body), kwargs=RECEIVE)
+        threading.Thread(target=call, args=(request_lock, body), kwargs=RECEIVE)
         for body in bodies.values()
     ]
 
@@ -94,11 +94,11 @@ def test_a_message_has_only_polls_of_its_own_queue_look_again() -> None:
     while len(queue.looks) < 2:
         sleep(0.001)
     call(
-        turnstile,
+        request_lock,
         b'{"QueueUrl": "a", "MessageBody": "x"}',
         HTTP_X_AMZ_TARGET="AmazonSQS.SendMessage",
     )
-    call(turnstile, b"{}", HTTP_X_AMZ_TARGET="DynamoDB_20120810.PutItem")
+    call(request_lock, b"{}", HTTP_X_AMZ_TARGET="DynamoDB_20120810.PutItem")
     while len(queue.looks) < 5:
         sleep(0.001)
     looked = [body for body in queue.looks[2:5] if b"WaitTimeSeconds" in body]
@@ -113,7 +113,7 @@ def test_a_long_poll_never_waits_inside() -> None:
     queue = Queue()
     queue.sent.append(b"there")
 
-    call(Turnstile(queue), b'{"WaitTimeSeconds": 20, "QueueUrl": "q"}', **RECEIVE)
+    call(RequestLock(queue), b'{"WaitTimeSeconds": 20, "QueueUrl": "q"}', **RECEIVE)
 
     assert queue.looks == [b'{"WaitTimeSeconds": 0, "QueueUrl": "q"}']
 
@@ -121,7 +121,7 @@ def test_a_long_poll_never_waits_inside() -> None:
 def test_a_poll_without_a_wait_is_answered_at_once() -> None:
     queue = Queue()
 
-    answer = call(Turnstile(queue), b'{"QueueUrl": "q"}', **RECEIVE)
+    answer = call(RequestLock(queue), b'{"QueueUrl": "q"}', **RECEIVE)
 
     assert answer == b"{}"
     assert len(queue.looks) == 1
@@ -130,6 +130,6 @@ def test_a_poll_without_a_wait_is_answered_at_once() -> None:
 def test_the_query_protocol_of_older_callers_waits_outside_too() -> None:
     queue = Queue()
 
-    call(Turnstile(queue), b"Action=ReceiveMessage&WaitTimeSeconds=0")
+    call(RequestLock(queue), b"Action=ReceiveMessage&WaitTimeSeconds=0")
 
     assert queue.sent == [b"Action=ReceiveMessage&WaitTimeSeconds=0"]

@@ -59,5 +59,5 @@ def test_a_failure_that_is_nobodys_stays_s3s_own(store: ObjectStore, stub: Stubb
 
     with raises(ClientError, "ExpiredToken"):
         store.fetch(NAMED, 10)
-    with raises(ClientError, "NoSuchKey"):  # the herald logs it, and tells on
+    with raises(ClientError, "NoSuchKey"):  # the notifier logs it and goes on
         store.copy(NAMED, "out/tiny/a.npy.json")

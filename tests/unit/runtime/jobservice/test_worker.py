@@ -27,7 +27,7 @@ LEASE_MS = 60_000
 
 @dataclass
 class Told:
-    """A herald that remembers."""
+    """A notifier that remembers."""
 
     jobs: list[Job] = field(default_factory=list)
 
@@ -76,7 +76,7 @@ def test_jobs_of_one_event_get_their_own_results(worker: Worker) -> None:
     assert [result(worker, job) for job in made] == [
         [index] * 2 * (index + 1) for index in range(4)
     ]
-    assert worker.herald.jobs == [worker.service.get(job.id, CALLER) for job in made]  # type: ignore[attr-defined]
+    assert worker.notifier.jobs == [worker.service.get(job.id, CALLER) for job in made]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def test_a_result_of_a_lost_lease_is_dropped(
 
     assert worker.work([job.id], LEASE_MS) == frozenset()
     assert worker.service.get(job.id, CALLER).result is None
-    assert not worker.herald.jobs  # type: ignore[attr-defined]
+    assert not worker.notifier.jobs  # type: ignore[attr-defined]
 
 
 def test_a_missing_model_fails_the_job(worker: Worker) -> None:
@@ -323,4 +323,4 @@ def test_an_end_whose_answer_got_lost_is_told_all_the_same(
 
     assert worker.work([job.id], LEASE_MS) == frozenset()
     assert statuses(worker, job) == [JobStatus.SUCCEEDED]
-    assert [told.status for told in worker.herald.jobs] == [JobStatus.SUCCEEDED]  # type: ignore[attr-defined]
+    assert [told.status for told in worker.notifier.jobs] == [JobStatus.SUCCEEDED]  # type: ignore[attr-defined]

@@ -27,7 +27,7 @@ from onnxlift_runtime.http.routes import JOBS, bind
 from onnxlift_runtime.jobs import webhooks
 from onnxlift_runtime.jobs.job import Job, JobStatus
 from onnxlift_runtime.jobs.queueing import estimate_start_ms
-from onnxlift_runtime.jobservice.notifier import Herald
+from onnxlift_runtime.jobservice.notifier import Notifier
 from onnxlift_runtime.jobservice.requests import RETRY_AFTER_S, answer_result
 from onnxlift_runtime.jobservice.service import JobService, describe
 from onnxlift_runtime.names import GPU, uploads_prefix
@@ -43,29 +43,29 @@ _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class JobsApi:
     """What the endpoints work with."""
 
     service: JobService
-    herald: Herald
+    notifier: Notifier
     models: Catalog
     settings: Settings
     limits: Limits
 
 
-def routes(desk: Desk) -> tuple[Route, ...]:
+def routes(jobs_api: JobsApi) -> tuple[Route, ...]:
     """Every endpoint of jobs."""
-    return bind(JOBS, _HANDLERS, desk)
+    return bind(JOBS, _HANDLERS, jobs_api)
 
 
-def _list(desk: Desk, request: Request, _params: Params) -> Response:
+def _list(jobs_api: JobsApi, request: Request, _params: Params) -> Response:
     query = request.query
     status = query.get("status", "").upper()
     if status and status not in JobStatus.__members__:
         raise MalformedRequest(
             f"'status' is {query['status'][:40]!r}, allowed: {', '.join(JobStatus)}"
         )
-    page = desk.service.table.list(
+    page = jobs_api.service.table.list(
         request.caller,
         model=query.get("model", ""),
         status=status,
@@ -87,61 +87,63 @@ def _limit(text: str) -> int:
     return int(text)
 
 
-def _show(desk: Desk, request: Request, params: Params) -> Response:
-    job = desk.service.get(_id(params), request.caller)
+def _show(jobs_api: JobsApi, request: Request, params: Params) -> Response:
+    job = jobs_api.service.get(_id(params), request.caller)
     retry = {} if job.final else {"Retry-After": str(RETRY_AFTER_S)}
     if job.status is not JobStatus.QUEUED:
         return Response.json(describe(job), 200, retry)
-    ahead = desk.service.table.ahead(job)
+    ahead = jobs_api.service.table.ahead(job)
     return Response.json(
-        describe(job, position=ahead, estimated_start_ms=_estimate(desk, job, ahead)), 200, retry
+        describe(job, position=ahead, estimated_start_ms=_estimate(jobs_api, job, ahead)),
+        200,
+        retry,
     )
 
 
-def _estimate(desk: Desk, job: Job, ahead: int) -> int | None:
+def _estimate(jobs_api: JobsApi, job: Job, ahead: int) -> int | None:
     """When the job will start, from the time the model was measured to take; None where something
     is unknown.
     """
     # As many GPU workers as there may be need not be there; one is.
-    workers = 1 if job.tier == GPU else desk.settings.batch_workers
+    workers = 1 if job.tier == GPU else jobs_api.settings.batch_workers
     try:
-        latency = desk.models.find(job.model, job.version).measurements.latency
+        latency = jobs_api.models.find(job.model, job.version).measurements.latency
     except NotFound:
         return None
     if not workers or not latency:
         return None
-    return estimate_start_ms(desk.service.clock(), ahead, latency[0].p95_ms, workers)
+    return estimate_start_ms(jobs_api.service.clock(), ahead, latency[0].p95_ms, workers)
 
 
-def _result(desk: Desk, request: Request, params: Params) -> Response:
-    return answer_result(desk.service, desk.service.get(_id(params), request.caller))
+def _result(jobs_api: JobsApi, request: Request, params: Params) -> Response:
+    return answer_result(jobs_api.service, jobs_api.service.get(_id(params), request.caller))
 
 
-def _cancel(desk: Desk, request: Request, params: Params) -> Response:
+def _cancel(jobs_api: JobsApi, request: Request, params: Params) -> Response:
     """Canceling twice is as good as once; a job that ended first keeps its end, and the answer
     (409) says so.
     """
-    job = desk.service.cancel(_id(params), request.caller)
-    tell(desk.service, desk.herald, job)
+    job = jobs_api.service.cancel(_id(params), request.caller)
+    tell(jobs_api.service, jobs_api.notifier, job)
     return Response.json(describe(job))
 
 
-def _retry(desk: Desk, request: Request, params: Params) -> Response:
-    model = desk.service.get(_id(params), request.caller).model
-    if model not in desk.models.models:
+def _retry(jobs_api: JobsApi, request: Request, params: Params) -> Response:
+    model = jobs_api.service.get(_id(params), request.caller).model
+    if model not in jobs_api.models.models:
         raise JobConflict(
             f"model {model!r} was taken out of the service, so that nobody can do the job"
         )
-    job = desk.service.retry(_id(params), request.caller)
+    job = jobs_api.service.retry(_id(params), request.caller)
     return Response.json(describe(job), 200, {"Retry-After": str(RETRY_AFTER_S)})
 
 
-def tell(service: JobService, herald: Herald, job: Job) -> None:
+def tell(service: JobService, notifier: Notifier, job: Job) -> None:
     """Tell a job's end; where that fails, send its message once more: the worker who finds it ended
     tells it.
     """
     try:
-        herald.tell(job)
+        notifier.tell(job)
     except StoreUnavailable as error:
         telemetry.log(
             "warning", "end of a job left to a worker to tell", job=job.id, why=str(error)
@@ -149,16 +151,18 @@ def tell(service: JobService, herald: Herald, job: Job) -> None:
         service.queues.send(job)
 
 
-def _upload(desk: Desk, request: Request, _params: Params) -> Response:
+def _upload(jobs_api: JobsApi, request: Request, _params: Params) -> Response:
     """A form that uploads one input, and the reference by which requests name it."""
     checksum = _checksum(request.body)
     reference = f"{uploads_prefix(request.caller)}{uuid.uuid4()}"
-    form = desk.service.store.presigned_post(reference, desk.limits.max_tensor_bytes, checksum)
+    form = jobs_api.service.store.presigned_post(
+        reference, jobs_api.limits.max_tensor_bytes, checksum
+    )
     told: dict[str, Any] = {
         "upload": reference,
         "url": form["url"],
         "fields": form["fields"],
-        "max_bytes": desk.limits.max_tensor_bytes,
+        "max_bytes": jobs_api.limits.max_tensor_bytes,
         "expires_in_s": PRESIGNED_FOR_S,
     }
     return Response.json(told)
@@ -186,11 +190,11 @@ def _checksum(body: bytes) -> str:
     return base64.b64encode(digest).decode("ascii")
 
 
-def _webhook_secret(desk: Desk, request: Request, _params: Params) -> Response:
+def _webhook_secret(jobs_api: JobsApi, request: Request, _params: Params) -> Response:
     """The secret with which this caller checks that a webhook comes from this service."""
-    if not desk.settings.webhook_secret:
+    if not jobs_api.settings.webhook_secret:
         raise NotFound("this service delivers no webhooks")
-    newest = secrets.read(desk.settings.webhook_secret)[0]
+    newest = secrets.read(jobs_api.settings.webhook_secret)[0]
     return Response.json(
         {"secret": webhooks.encode_secret(webhooks.caller_secret(newest, request.caller))},
         headers={"Cache-Control": "no-store"},
@@ -207,7 +211,7 @@ def _id(params: Params) -> str:
     return job_id
 
 
-_HANDLERS: Final[Mapping[str, Callable[[Desk, Request, Params], Response]]] = {
+_HANDLERS: Final[Mapping[str, Callable[[JobsApi, Request, Params], Response]]] = {
     "jobs": _list,
     "job": _show,
     "jobResult": _result,

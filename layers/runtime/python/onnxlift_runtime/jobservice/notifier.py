@@ -23,7 +23,7 @@ Way = Callable[[Job], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Herald:
+class Notifier:
     """The ways on which this service tells that a job has ended."""
 
     ways: Sequence[Way]
@@ -39,8 +39,8 @@ class Herald:
             raise failures[0]
 
 
-def open_herald(settings: Settings, service: JobService) -> Herald:
-    """The herald that the settings ask for."""
+def open_notifier(settings: Settings, service: JobService) -> Notifier:
+    """The notifier that the settings ask for."""
     ways: list[Way] = [lambda job: outputs.deliver(service, job), lambda job: _reply(service, job)]
     if settings.event_bus:
         ways.append(lambda job: _publish_event(settings, job))
@@ -48,7 +48,7 @@ def open_herald(settings: Settings, service: JobService) -> Herald:
         ways.append(lambda job: _publish_notice(settings, service, job))
     if settings.webhook_secret:
         ways.append(lambda job: _send_webhook(service, job))
-    return Herald(ways)
+    return Notifier(ways)
 
 
 def _tell(way: Way, job: Job) -> StoreUnavailable | None:

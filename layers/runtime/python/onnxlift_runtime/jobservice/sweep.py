@@ -16,16 +16,18 @@ from onnxlift_runtime.jobs import lifecycle
 from onnxlift_runtime.jobs.job import Job, JobStatus
 from onnxlift_runtime.jobs.queueing import LOST_AFTER_MS, Sweep, plan_sweep
 from onnxlift_runtime.jobservice.endpoints import tell
-from onnxlift_runtime.jobservice.notifier import Herald
+from onnxlift_runtime.jobservice.notifier import Notifier
 from onnxlift_runtime.jobservice.service import JobService
 from onnxlift_runtime.names import GPU, JOIN, LAMBDA
 
-Action = Callable[[JobService, Herald, Job], None]
+Action = Callable[[JobService, Notifier, Job], None]
 # The note beside the jobs that names the models there are, or were while they still had jobs.
 SERVED: Final = "models"
 
 
-def sweep(service: JobService, herald: Herald, queues: Iterable[tuple[str, str]]) -> dict[str, int]:
+def sweep(
+    service: JobService, notifier: Notifier, queues: Iterable[tuple[str, str]]
+) -> dict[str, int]:
     """Sweep the queues of these models and tiers; returns how many jobs each thing was done to.
 
     A job whose worker on Lambda died goes to the GPU where its model has one; one that waits where
@@ -55,9 +57,9 @@ def sweep(service: JobService, herald: Herald, queues: Iterable[tuple[str, str]]
             ),
             ("resent", plan.lost, _resend),
         ):
-            done[name] += sum(_try(action, service, herald, job) for job in some)
-    done.update(_take_along(service, herald, queues))
-    done["orphaned"] = sum(_end_orphans(service, herald, model) for model in gone)
+            done[name] += sum(_try(action, service, notifier, job) for job in some)
+    done.update(_take_along(service, notifier, queues))
+    done["orphaned"] = sum(_end_orphans(service, notifier, model) for model in gone)
     return dict(done)
 
 
@@ -80,13 +82,14 @@ def _gone(service: JobService, served: set[str]) -> list[str]:
     return sorted(known - served)
 
 
-def _end_orphans(service: JobService, herald: Herald, model: str) -> int:
+def _end_orphans(service: JobService, notifier: Notifier, model: str) -> int:
     """End the jobs of a model that has left: their messages have gone with its queues."""
     done = unfinished = 0
     for tier in (LAMBDA, GPU):
         plan, count = _look(service, model, tier)
         done += sum(
-            _try(_orphan, service, herald, job) for job in (*plan.lapsed, *plan.lost, *plan.expired)
+            _try(_orphan, service, notifier, job)
+            for job in (*plan.lapsed, *plan.lost, *plan.expired)
         )
         unfinished += count
     if not unfinished and not _look(service, model, JOIN)[1]:
@@ -102,7 +105,7 @@ def _note(service: JobService, verb: str, models: set[str]) -> None:
 
 
 def _take_along(
-    service: JobService, herald: Herald, queues: Sequence[tuple[str, str]]
+    service: JobService, notifier: Notifier, queues: Sequence[tuple[str, str]]
 ) -> "Counter[str]":
     """Move jobs that wait where their model no longer runs, for its stack may have gone with their
     messages.
@@ -111,8 +114,10 @@ def _take_along(
     for model, left, home in _left_behind(queues):
         plan, _ = _look(service, model, left)
         move = partial(_move, home, MOVED)
-        done["expired"] += sum(_try(_expire, service, herald, job) for job in plan.expired)
-        done["moved"] += sum(_try(move, service, herald, job) for job in (*plan.lapsed, *plan.lost))
+        done["expired"] += sum(_try(_expire, service, notifier, job) for job in plan.expired)
+        done["moved"] += sum(
+            _try(move, service, notifier, job) for job in (*plan.lapsed, *plan.lost)
+        )
     return done
 
 
@@ -125,43 +130,43 @@ def _left_behind(queues: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str, 
         yield from ((model, tier, home) for tier in (LAMBDA, GPU) if (model, tier) not in queues)
 
 
-def _try(action: Action, service: JobService, herald: Herald, job: Job) -> bool:
+def _try(action: Action, service: JobService, notifier: Notifier, job: Job) -> bool:
     """Whether there was something to do: the index is a moment late, and others may have been
     faster.
     """
     try:
-        action(service, herald, job)
+        action(service, notifier, job)
     except (JobConflict, JobNotFound):
         return False
     return True
 
 
-def _expire(service: JobService, herald: Herald, job: Job) -> None:
+def _expire(service: JobService, notifier: Notifier, job: Job) -> None:
     tell(
         service,
-        herald,
+        notifier,
         service.table.change(job.id, lambda found: lifecycle.expire(found, service.clock())),
     )
 
 
-def _reclaim(service: JobService, herald: Herald, job: Job) -> None:
+def _reclaim(service: JobService, notifier: Notifier, job: Job) -> None:
     taken = service.table.change(job.id, lambda found: lifecycle.reclaim(found, service.clock()))
     if taken.status is JobStatus.QUEUED:
         service.queues.send(taken)
     else:
-        tell(service, herald, taken)
+        tell(service, notifier, taken)
 
 
-def _orphan(service: JobService, herald: Herald, job: Job) -> None:
+def _orphan(service: JobService, notifier: Notifier, job: Job) -> None:
     why = f"model {job.model!r} was taken out of the service before the job was done"
     tell(
         service,
-        herald,
+        notifier,
         service.table.change(job.id, lambda found: lifecycle.abandon(found, why, service.clock())),
     )
 
 
-def _move(tier: str, reason: str, service: JobService, _herald: Herald, job: Job) -> None:
+def _move(tier: str, reason: str, service: JobService, _notifier: Notifier, job: Job) -> None:
     service.queues.send(
         service.table.change(
             job.id, lambda found: lifecycle.escalate(found, tier, reason, service.clock())
@@ -172,5 +177,5 @@ def _move(tier: str, reason: str, service: JobService, _herald: Herald, job: Job
 _escalate: Action = partial(_move, GPU, ESCALATED)
 
 
-def _resend(service: JobService, _herald: Herald, job: Job) -> None:
+def _resend(service: JobService, _notifier: Notifier, job: Job) -> None:
     service.queues.send(job)

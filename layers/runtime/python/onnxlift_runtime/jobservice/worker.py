@@ -53,8 +53,8 @@ class Suspect:
     deaths: int
 
 
-class Herald(Protocol):
-    """Whoever tells the world that a job has ended."""
+class EndListener(Protocol):
+    """Reports to others that a job has ended."""
 
     def tell(self, job: Job) -> None:
         """Tell it; called at least once for each job, and again after ``StoreUnavailable``."""
@@ -75,7 +75,7 @@ class Worker:
 
     service: JobService
     engine: Runner
-    herald: Herald
+    notifier: EndListener
     owner: str
     max_payload_bytes: int
     tier: str = ""
@@ -284,7 +284,7 @@ class Worker:
     def _tell(self, job: Job) -> Outcome:
         """Tell a job's end; where that did not work its message must come again."""
         try:
-            self.herald.tell(job)
+            self.notifier.tell(job)
         except StoreUnavailable as error:
             telemetry.log("error", "end of a job not told", job=job.id, why=str(error))
             return Outcome.AGAIN
