@@ -23,10 +23,7 @@ def build_secrets(folder: Path, environ: Mapping[str, str] | None = None) -> dic
     """Files by the name of their secret, written to ``folder`` or read where they lie; none on a
     plain machine.
     """
-    listed = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
-    )
-    found = pip_settings(listed.stdout)
+    found = pip_settings(_pip_list())
     certificates = _certificates(found, os.environ if environ is None else environ)
     lines = [f"{key} = {value}" for key, value in found.items() if key in SETTINGS]
     if certificates:
@@ -58,3 +55,10 @@ def _without_folders(addresses: str) -> str:
 def _certificates(found: Mapping[str, str], environ: Mapping[str, str]) -> Path | None:
     named = [found.get("cert", ""), *(environ.get(name, "") for name in CERTIFICATE_VARIABLES)]
     return next((path for name in named if name and (path := Path(name)).is_file()), None)
+
+
+def _pip_list() -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+    )
+    return done.stdout

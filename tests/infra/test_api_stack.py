@@ -215,7 +215,7 @@ def test_the_layer_is_the_runtime_and_what_writes_metrics(shop: Assembly) -> Non
     files = shop.asset_files(layer)
 
     assert {
-        "python/onnxlift_runtime/http.py",
+        "python/onnxlift_runtime/http/message.py",
         "python/aws_lambda_powertools/metrics/__init__.py",
     } <= files
     own = {name for name in files if name.startswith("python/onnxlift_runtime/")}

@@ -23,6 +23,7 @@ from onnxlift_runtime.describe.openapi import describe
 from onnxlift_runtime.http.edge import answer_event
 from onnxlift_runtime.http.message import ANONYMOUS, JSON, Request, Response, dispatch
 from onnxlift_runtime.jobs.job import Job, JobStatus, Payload, job_id
+from onnxlift_runtime.jobservice.service import now_ms
 from onnxlift_runtime.names import queue_name
 from onnxlift_runtime.settings import Settings
 from tests.support import builders
@@ -86,6 +87,8 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
                 1,
                 2**53,
                 status=status,
+                started_ms=now_ms(),
+                finished_ms=now_ms(),
                 result=answer,
             )
             JobTable(dynamodb, "jobs").insert(job)

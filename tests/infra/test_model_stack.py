@@ -130,7 +130,7 @@ def test_the_image_is_built_from_exactly_what_it_needs(shop: Assembly) -> None:
         "artifacts/digits/2/model.onnx",
     }
     assert all(name.endswith(".py") for name in files if name.startswith(RUNTIME))
-    assert f"{RUNTIME}/engine.py" in files
+    assert f"{RUNTIME}/dataplane/engine.py" in files
 
 
 def test_the_context_holds_everything_that_the_dockerfile_copies(shop: Assembly) -> None:
