@@ -104,7 +104,7 @@ def test_the_workers_image_adds_packages_and_the_worker_alone(worker_added: File
     assert {package_of(name) for name in worker_added if name.startswith(PACKAGES)} == PACKAGED | {
         "onnxruntime_gpu"
     }
-    modules = {path.stem for path in (ROOT / "gpu_fallback").glob("*.py")}
+    modules = {path.stem for path in (ROOT / "gpu_fallback").rglob("*.py")}
     assert _modules(worker_added, "opt/worker/gpu_fallback/") == modules
 
 
