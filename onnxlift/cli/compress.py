@@ -29,7 +29,9 @@ from onnxlift_runtime.errors import OnnxliftError
     help="Seconds that a search may take.",
 )
 @click.option(
-    "--explain", is_flag=True, help="Tell of every recipe what was predicted, measured and decided."
+    "--explain",
+    is_flag=True,
+    help="Show what was predicted, measured and decided for each recipe.",
 )
 @click.option(
     "--compare",
@@ -50,10 +52,10 @@ def command(
 ) -> None:
     """Compress MODEL, or every configured model, as hard as its quality limit allows.
 
-    Each recipe is judged on the held-out samples against the fp32 model, on every instruction set
-    it may be served on; the smallest (or fastest, or cheapest) that passes becomes the artifact in
-    the configuration's artifacts folder, with its report. Where none passes, nothing is written and
-    the exit code is 1. A search that was interrupted goes on where it was.
+    Each recipe is judged on the held-out samples, against the fp32 model, on every instruction set
+    that may serve it. The smallest (or fastest, or cheapest) model that passes becomes the
+    artifact, with its report. If none passes, nothing is written and the exit code is 1. An
+    interrupted search continues at the next run.
     """
     if compare and recipe:
         raise click.UsageError("--compare names two recipes itself; leave --recipe out")

@@ -30,8 +30,8 @@ def command(
 ) -> None:
     """Show where each model runs, why, and what it costs a month.
 
-    Everything is worked out on this machine, from what was measured when the models were compressed
-    and from a dated file of prices. Nothing is deployed and nobody is asked.
+    The figures come from the measurements of `compress` and from a dated file of prices. Nothing is
+    deployed, and no network is used.
     """
     from datetime import UTC, datetime
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     default=0,
     help="Threads of one inference; 0 is one per processor.",
 )
-@click.option("--quiet", is_flag=True, help="Write no line for each request.")
+@click.option("--quiet", is_flag=True, help="Do not log each request.")
 @click.option(
     "--workers",
     type=click.IntRange(1),
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     "--persist",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Keep jobs and objects in DIR, for the next start.",
+    help="Keep jobs and objects in DIR until the next start.",
 )
 @click.option(
     "--sweep-every",
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0.1),
     default=SWEEP_EVERY_S,
     show_default=True,
-    help="Seconds between two looks for jobs that were lost.",
+    help="Seconds between two sweeps for lost jobs.",
 )
 @click.pass_context
 def command(
@@ -72,9 +72,9 @@ def command(
 ) -> None:
     """Serve all compressed models on a local HTTP port.
 
-    The same functions as in AWS answer, with the same limits. Jobs run on S3, SQS, DynamoDB and
-    EventBridge of this machine, whose address is told for `aws --endpoint-url`. Ctrl-C or SIGTERM
-    ends it.
+    The functions and their limits are the same as in AWS. Jobs run on a local S3, SQS, DynamoDB and
+    EventBridge; the command prints their address for `aws --endpoint-url`. Stop it with Ctrl-C or
+    SIGTERM.
     """
     # `--help` loads no server and no runtime.
     from onnxlift.local.functions.service import open_service
