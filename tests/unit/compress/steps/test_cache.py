@@ -1,6 +1,4 @@
-"""Stock: arrays are made once for all who need them, and only where everything they depend on is
-the same.
-"""
+"""The cache of weights: an array is made once for all who need it and its dependencies."""
 
 import subprocess
 import sys
@@ -105,13 +103,13 @@ def test_two_processes_make_an_array_once(tmp_path: Path) -> None:
 import sys, time
 from pathlib import Path
 import numpy as np
-from onnxlift.compress.steps.cache import Stock
+from onnxlift.compress.steps.cache import WeightCache
 folder = Path(sys.argv[1])
 def make():
     (folder / f"made-{sys.argv[2]}").touch()
     time.sleep(0.5)
     return (np.full(1, int(sys.argv[2])),)
-print(int(Stock(folder / "cache").take(("a",), make)[0][0]))
+print(int(WeightCache(folder / "cache").take(("a",), make)[0][0]))
 """
     running = [
         subprocess.Popen(
