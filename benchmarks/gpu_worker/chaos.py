@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from benchmarks.gpu_worker.faults import Rates, Seen, faulty
-from benchmarks.gpu_worker.fleet import Fleet
+from benchmarks.gpu_worker.fleet import Ends, Fleet
 from benchmarks.gpu_worker.payload import encode_payload
 from onnxlift.client import decode_answer
 from onnxlift.local.account import ACCOUNT, REGION, queue_arn
@@ -115,35 +115,37 @@ def _run(chaos: Chaos, cloud: Cloud, folder: Path) -> Found:
         *fleet.ends.problems,
         *_problems(service, [ended[job.id] for job in made], inputs, folder, seen),
     ]
-    attempts = Counter(job.attempt for job in ended.values())
-    used = Counter(3 - job.attempts_left for job in ended.values())
-    return Found(
-        {
-            "jobs": f"{len(made):,}, {chaos.jobs // chaos.twice_every:,} of them with two messages",
-            "ended": ", ".join(
-                f"{status} {count:,}"
-                for status, count in Counter(j.status for j in ended.values()).items()
-            ),
-            "took": f"{took_s:.0f} s with {chaos.workers} workers",
-            "workers killed": f"{fleet.ends.killed}",
-            "workers stopped": f"{len(fleet.ends.drains_s)}, the slowest in "
-            f"{max(fleet.ends.drains_s):.1f} s "
-            f"of {chaos.stop_within_s} s",
-            "calls": f"{seen.calls:,}, of them "
-            + ", ".join(f"{count:,} {name}" for name, count in seen.faults.items()),
-            "clocks": f"off by up to {chaos.jump_s:.0f} s, another way every 3 s",
-            "times claimed": ", ".join(
-                f"{count:,} jobs {number}" for number, count in sorted(attempts.items())
-            ),
-            "attempts used": ", ".join(
-                f"{count:,} jobs {number}" for number, count in sorted(used.items())
-            ),
-            "stored as SUCCEEDED more than once": str(
-                sum(count > 1 for count in seen.published.values())
-            ),
-        },
-        problems,
-    )
+    return Found(_figures(chaos, took_s, list(ended.values()), fleet.ends, seen), problems)
+
+
+def _figures(
+    chaos: Chaos, took_s: float, ended: Sequence[Job], ends: Ends, seen: Seen
+) -> dict[str, str]:
+    attempts = Counter(job.attempt for job in ended)
+    used = Counter(3 - job.attempts_left for job in ended)
+    statuses = Counter(job.status for job in ended)
+    return {
+        "jobs": f"{len(ended):,}, {chaos.jobs // chaos.twice_every:,} of them with two messages",
+        "ended": ", ".join(f"{status} {count:,}" for status, count in statuses.items()),
+        "took": f"{took_s:.0f} s with {chaos.workers} workers",
+        "workers killed": f"{ends.killed}",
+        "workers stopped": (
+            f"{len(ends.drains_s)}, the slowest in {max(ends.drains_s):.1f} s "
+            f"of {chaos.stop_within_s} s"
+        ),
+        "calls": f"{seen.calls:,}, of them "
+        + ", ".join(f"{count:,} {name}" for name, count in seen.faults.items()),
+        "clocks": f"off by up to {chaos.jump_s:.0f} s, another way every 3 s",
+        "times claimed": _counted(attempts),
+        "attempts used": _counted(used),
+        "stored as SUCCEEDED more than once": str(
+            sum(count > 1 for count in seen.published.values())
+        ),
+    }
+
+
+def _counted(jobs: Mapping[int, int]) -> str:
+    return ", ".join(f"{count:,} jobs {number}" for number, count in sorted(jobs.items()))
 
 
 def connect(url: str) -> JobService:

@@ -23,6 +23,8 @@ PACKAGES: Mapping[str, str] = {
     "handlers": "",
     "gpu_fallback": "",
     "infra": "",
+    "benchmarks": "",
+    "examples": "",
 }
 HOUSES = ("onnxlift.compress", "onnxlift_runtime")
 LINE_LENGTH = 100

@@ -52,11 +52,8 @@ def candidate(
     return CandidateRow(recipe, **values)
 
 
-def report(**changes: Any) -> Report:
-    """A complete report: fp32, a chosen one, one beyond the limit, one that failed, one that was
-    not tried.
-    """
-    rows = (
+def _candidates() -> tuple[CandidateRow, ...]:
+    return (
         candidate("fp32", 90.4, 1.0, 13.1, steps=()),
         candidate(
             "int8-smooth",
@@ -72,6 +69,12 @@ def report(**changes: Any) -> Report:
         CandidateRow("int8-static", ("int8 static",), "failed", "RuntimeError: ragged samples"),
         CandidateRow("int2", ("2-bit blocks",), "skipped", "predicted error 0.5"),
     )
+
+
+def report(**changes: Any) -> Report:
+    """A complete report: fp32, a chosen one, one beyond the limit, one that failed, one that was
+    not tried.
+    """
     values: dict[str, Any] = {
         "model": "minilm",
         "version": "1",
@@ -81,7 +84,7 @@ def report(**changes: Any) -> Report:
         "optimize_for": "size",
         "targets": ("avx2", "avx512_vnni"),
         "machine": Machine("A CPU (x86_64: avx2)", "x86_64", 1, "1.31.1", "0.1.0"),
-        "candidates": rows,
+        "candidates": _candidates(),
         "sensitivity": (
             NodeSensitivity(
                 "/a/0/MatMul", "MatMul", "a.0", 590_000, (PrecisionError("int8", 0.001),)

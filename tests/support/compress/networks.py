@@ -41,14 +41,9 @@ def mlp(
     )
 
 
-def cnn(
-    random: np.random.Generator, first: int = 12, second: int = 16, hidden: int = 20
-) -> onnx.ModelProto:
-    """``x`` FP32 [-1, 2, 8, 8] to ``y`` [-1, 5]: Convs, one dilated and one depthwise, and what is
-    between.
-
-    Nodes ``first``, ``norm``, ``depthwise``, ``second``, ``flatten``, ``hidden``, ``last``.
-    """
+def _cnn_constants(
+    random: np.random.Generator, first: int, second: int, hidden: int
+) -> dict[str, np.ndarray]:
     constants = {
         "k1": normal(random, first, 2, 3, 3, scale=0.3),
         "kd": normal(random, first, 1, 3, 3, scale=0.4),
@@ -64,6 +59,18 @@ def cnn(
         "flat": np.array([0, second * 6]),
     }
     constants |= {f"norm{index}": 1 + np.abs(normal(random, first)) / 9 for index in range(4)}
+    return constants
+
+
+def cnn(
+    random: np.random.Generator, first: int = 12, second: int = 16, hidden: int = 20
+) -> onnx.ModelProto:
+    """``x`` FP32 [-1, 2, 8, 8] to ``y`` [-1, 5]: Convs, one dilated and one depthwise, and what is
+    between.
+
+    Nodes ``first``, ``norm``, ``depthwise``, ``second``, ``flatten``, ``hidden``, ``last``.
+    """
+    constants = _cnn_constants(random, first, second, hidden)
     dilated: dict[str, Any] = {"strides": [2, 1], "dilations": [1, 2], "pads": [1, 0, 1, 0]}
     nodes = [
         make_node("Conv", ["x", "k1"], ["c1"], name="first", auto_pad="SAME_UPPER"),
