@@ -9,8 +9,8 @@ from typing import Final
 from onnxlift_runtime import telemetry
 from onnxlift_runtime.dataplane.session import CPU, Device, device_obstacle, has_provider
 from onnxlift_runtime.errors import DeviceMissing
+from onnxlift_runtime.settings import MIB
 
-MIB: Final = 1024 * 1024
 CUDA: Final = "cuda"
 TENSORRT: Final = "tensorrt"
 _CUDA_PROVIDER: Final = "CUDAExecutionProvider"

@@ -28,10 +28,9 @@ from onnxlift_runtime.errors import (
     StoreUnavailable,
 )
 from onnxlift_runtime.manifest import Manifest, read_manifests
-from onnxlift_runtime.settings import Limits, Settings, WorkerSettings
+from onnxlift_runtime.settings import MIB, Limits, Settings, WorkerSettings
 from onnxlift_runtime.tensors.arrays import Array
 
-MIB: Final = 1024 * 1024
 # A model that cannot be opened is not tried again before, nor fetched again.
 BROKEN_FOR_S: Final = 300.0
 AWAY_FOR_S: Final = 15.0  # nor one whose files the store did not give

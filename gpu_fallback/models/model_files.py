@@ -25,11 +25,11 @@ from onnxlift_runtime import telemetry
 from onnxlift_runtime.aws.files import Location, Ranges, download, read_small
 from onnxlift_runtime.errors import ArtifactCorrupt, ArtifactError, ModelTooLarge
 from onnxlift_runtime.manifest import FileEntry, Manifest, file_sha256
+from onnxlift_runtime.settings import MIB
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-MIB: Final = 1024 * 1024
 TELL_EVERY_S: Final = 10.0
 SPARE_BYTES: Final = 64 * MIB  # left free on the disk, for whatever else is written there
 LOCK: Final = ".lock"

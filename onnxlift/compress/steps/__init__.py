@@ -106,7 +106,7 @@ class Step(ABC):
         return self.prepares or self.stores
 
     def restored(
-        self, _graph: Graph, _node: str, _moments: Moments, _stock: WeightCache
+        self, _graph: Graph, _node: str, _moments: Moments, _cache: WeightCache
     ) -> np.ndarray:
         """The weights of one node as they are after this step alone, in the shape of the node's.
 

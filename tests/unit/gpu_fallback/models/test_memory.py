@@ -2,13 +2,13 @@
 
 import pytest
 
-from gpu_fallback.models import loading as module
 from gpu_fallback.models.loading import cost_mb
 from onnxlift_runtime.errors import (
     MemoryExhausted,
     ModelTooLarge,
 )
 from onnxlift_runtime.manifest import FileEntry
+from onnxlift_runtime.settings import MIB
 from tests.support.errors import raises
 from tests.support.gpu.fakes import ROWS, Memory, Source, messages, models_of, named
 
@@ -102,7 +102,7 @@ def test_a_model_without_batches_is_never_cut() -> None:
 
 
 def test_the_cost_is_the_measured_peak_or_the_files_where_they_are_larger() -> None:
-    large = (FileEntry("model.onnx", "0" * 64, 300 * module.MIB),)
+    large = (FileEntry("model.onnx", "0" * 64, 300 * MIB),)
 
     assert cost_mb(named("m", 60.0)) == 60.0
     assert cost_mb(named("m", 60.0, files=large)) == 300.0
