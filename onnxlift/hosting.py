@@ -75,9 +75,7 @@ class Api(Table):
 
 
 class Vpc(Table):
-    """A network of one's own for the functions; what it names is there already, in the account and
-    region.
-    """
+    """The network of the functions; its parts exist already, in the account and region."""
 
     subnets: Annotated[tuple[SubnetId, ...], AfterValidator(_distinct)] = Field(
         min_length=1,
@@ -94,9 +92,7 @@ class Vpc(Table):
 
 
 class Deployment(Table):
-    """Where the service is deployed to, and how much is done so that nobody has to look after
-    it.
-    """
+    """Where the service is deployed, and how much protects it without attention."""
 
     profile: Literal["low-cost", "standard"] = Field(
         "low-cost",

@@ -80,9 +80,7 @@ class Limit(Table):
 
 
 class Quality(Limit):
-    """The quality gate: what is measured on which held-out samples, and how much of it may be
-    lost.
-    """
+    """The quality gate: the metric, the held-out samples, and the loss that is allowed."""
 
     samples: Path = Field(
         description="A .npz file with one array per input, and the labels for `accuracy` and `f1`."
