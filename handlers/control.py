@@ -36,7 +36,11 @@ def handler(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
 
     The schedule's own event has the jobs swept instead, and is answered with what was done.
     """
-    return _sweep() if event == SWEEP_EVENT else answer_event(event, _answer)
+    return (
+        _sweep()
+        if event == SWEEP_EVENT
+        else answer_event(event, _answer, lambda: service().settings.limits)
+    )
 
 
 def _answer(request: Request) -> Response:
@@ -80,6 +84,7 @@ class Service:
             api_key_required=settings.api_key_required,
             jobs=bool(settings.jobs_table),
             gpu_models=self.gpu_models,
+            limits=settings.limits,
         )
 
 

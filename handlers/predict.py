@@ -33,7 +33,11 @@ def handler(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
     """Answer one API Gateway REST, HTTP API or function URL event; every failure is an answer,
     never an exception.
     """
-    return answer_event(event, lambda request: _compressed(dispatch(_routes(), request), request))
+    return answer_event(
+        event,
+        lambda request: _compressed(dispatch(_routes(), request), request),
+        lambda: settings().limits,
+    )
 
 
 @functools.cache

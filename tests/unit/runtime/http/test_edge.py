@@ -2,9 +2,10 @@ import json
 
 import pytest
 
-from onnxlift_runtime.errors import ModelUnavailable
+from onnxlift_runtime.errors import ConfigInvalid, ModelUnavailable
 from onnxlift_runtime.http.edge import answer_event
 from onnxlift_runtime.http.message import Request, Response
+from onnxlift_runtime.settings import Limits
 
 EVENT = Request("GET", "/v2", request_id="r-1").to_event()
 
@@ -58,3 +59,22 @@ def test_an_event_that_cannot_be_read_is_answered_with_400(event: dict[str, obje
     answer = answer_event(event, lambda _: Response(200))
 
     assert answer["statusCode"] == 400
+
+
+def test_bodies_are_held_to_the_limits_of_the_function() -> None:
+    limits = Limits(max_body_bytes=4, max_answer_bytes=500)
+    large = Request("POST", "/v2", body=b"1234567890").to_event()
+
+    taken = answer_event(large, lambda _: Response(200), lambda: limits)
+    given = answer_event(EVENT, lambda _: Response(200, b"x" * 500), lambda: limits)
+
+    assert (taken["statusCode"], given["statusCode"]) == (413, 413)
+
+
+def test_limits_that_cannot_be_read_are_an_answer() -> None:
+    def unreadable() -> Limits:
+        raise ConfigInvalid("environment variable ONNXLIFT_MAX_BODY_BYTES is 'x'")
+
+    answer = answer_event(EVENT, lambda _: Response(200), unreadable)
+
+    assert answer["statusCode"] == 500

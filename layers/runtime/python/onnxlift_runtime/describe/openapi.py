@@ -22,6 +22,7 @@ from onnxlift_runtime.describe.openapi_server import SERVER_TAG
 from onnxlift_runtime.describe.operations import Document
 from onnxlift_runtime.http.routes import DOCUMENTATION, MODEL, SERVER, SERVING, Endpoint
 from onnxlift_runtime.manifest import Manifest
+from onnxlift_runtime.settings import DEFAULT_LIMITS, Limits
 
 API_KEY_HEADER: Final = "x-api-key"
 
@@ -33,11 +34,12 @@ def describe(
     api_key_required: bool,
     jobs: bool = False,
     gpu_models: Collection[str] = (),
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Document:
     """The OpenAPI document of a service; ``api_key_required`` adds the key to every operation,
     ``jobs`` their paths.
 
-    ``gpu_models`` are those that run on GPU workers alone.
+    ``gpu_models`` are those that run on GPU workers alone; ``limits`` are those of the functions.
     """
     document: Document = {
         "openapi": "3.0.1",
@@ -50,7 +52,7 @@ def describe(
         "paths": _server_paths(models),
         "components": {
             "schemas": schemas.server_schemas(),
-            "responses": operations.error_responses(),
+            "responses": operations.error_responses(limits),
         },
     }
     for manifest in models:

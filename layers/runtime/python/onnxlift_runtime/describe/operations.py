@@ -14,7 +14,7 @@ from onnxlift_runtime.errors import (
 )
 from onnxlift_runtime.http.message import JSON
 from onnxlift_runtime.manifest import Manifest
-from onnxlift_runtime.settings import DEFAULT_LIMITS
+from onnxlift_runtime.settings import Limits
 
 Document = dict[str, Any]
 
@@ -81,7 +81,7 @@ def _failures(statuses: tuple[int, ...]) -> Document:
     }
 
 
-def error_responses() -> Document:
+def error_responses(limits: Limits) -> Document:
     """Every error in its one form, described in the words of its class."""
     described: Mapping[int, str] = {
         kind.status: kind.__doc__ or ""
@@ -99,7 +99,7 @@ def error_responses() -> Document:
     }
     described = {
         **described,
-        413: f"{described[413]} At most {DEFAULT_LIMITS.max_body_bytes} bytes are taken.",
+        413: f"{described[413]} At most {limits.max_body_bytes} bytes are taken.",
     }
     return {
         _error_name(status): _error_response(status, text)

@@ -10,21 +10,29 @@ from typing import Any
 from onnxlift_runtime import telemetry
 from onnxlift_runtime.errors import OnnxliftError
 from onnxlift_runtime.http.message import Request, Response
+from onnxlift_runtime.settings import Limits
 
 
-def answer_event(event: Mapping[str, Any], answer: Callable[[Request], Response]) -> dict[str, Any]:
+def answer_event(
+    event: Mapping[str, Any],
+    answer: Callable[[Request], Response],
+    limits: Callable[[], Limits] = Limits,
+) -> dict[str, Any]:
     """Answer one API Gateway REST, HTTP API or function URL event with ``answer``, and write one
     line about it.
 
+    ``limits`` gives the bounds of both bodies; it is called here so that what it raises becomes an
+    answer.
     An ``OnnxliftError`` becomes an answer with its status and message; any other exception a 500
     whose cause stands in the log alone.
     """
     started = perf_counter()
     request = Request("", "")
     try:
-        request = Request.from_event(event)
+        bounds = limits()
+        request = Request.from_event(event, bounds)
         response = answer(request)
-        result = response.to_event()
+        result = response.to_event(bounds)
     except OnnxliftError as error:
         response = Response.error(error)
         if response.status >= 500:

@@ -286,9 +286,8 @@ def _body(event: Mapping[str, Any], max_bytes: int) -> bytes:
             "POST /v2/uploads says how to send larger inputs"
         )
     if not event.get("isBase64Encoded"):
-        return body.encode(
-            errors="surrogatepass"
-        )  # half a character is left to the JSON reader to refuse
+        # Half a character is left to the JSON reader to refuse.
+        return body.encode(errors="surrogatepass")
     try:
         return base64.b64decode(body, validate=True)
     except (binascii.Error, ValueError) as error:
