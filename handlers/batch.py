@@ -12,11 +12,9 @@ from onnxlift_runtime import telemetry
 from onnxlift_runtime.aws.queues import Queues, backoff_s, decode_message
 from onnxlift_runtime.dataplane.engine import Engine
 from onnxlift_runtime.errors import MalformedRequest
-from onnxlift_runtime.jobservice.notifier import open_notifier
-from onnxlift_runtime.jobservice.wiring import connect
+from onnxlift_runtime.jobservice.process import open_process, queue_of, repeat
 from onnxlift_runtime.jobservice.worker import Worker
 from onnxlift_runtime.names import tier_of_queue
-from onnxlift_runtime.settings import Settings
 
 LEASE_MARGIN_MS: Final = 5_000  # a function that was stopped holds its jobs for this long at most
 
@@ -31,7 +29,7 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
     records: Sequence[Mapping[str, Any]] = event["Records"]
     named = [(job_id, record) for record in records if (job_id := _job_id(record))]
     lease_ms = context.get_remaining_time_in_millis() + LEASE_MARGIN_MS
-    tier = tier_of_queue(_queue(records[0])) if records else ""
+    tier = tier_of_queue(queue_of(records[0])) if records else ""
     core, job_ids = replace(worker(), tier=tier), [job_id for job_id, _ in named]
     with core.service.meter.gathered("batch"):
         again = core.work(
@@ -42,7 +40,7 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
     failed = [record for job_id, record in named if job_id in again]
     for record in failed:
         _postpone(worker().service.queues, record)
-    return {"batchItemFailures": [{"itemIdentifier": record["messageId"]} for record in failed]}
+    return repeat(failed)
 
 
 @functools.cache
@@ -50,14 +48,10 @@ def worker() -> Worker:
     """The worker of this process with every model open, made on the first call: Lambda makes it
     during the start.
     """
-    settings = Settings.from_env(os.environ)
-    telemetry.configure(settings.log_level)
-    service = connect(settings)
-    engine = Engine.open(settings)
-    owner = os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME", f"process-{os.getpid()}")
-    return Worker(
-        service, engine, open_notifier(settings, service), owner, engine.limits.max_tensor_bytes
-    )
+    process = open_process(os.environ)
+    engine = Engine.open(process.settings)
+    max_bytes = engine.limits.max_tensor_bytes
+    return Worker(process.service, engine, process.notifier, process.owner, max_bytes)
 
 
 def _job_id(record: Mapping[str, Any]) -> str:
@@ -81,7 +75,7 @@ def _hide(
     """
     for job_id, record in named:
         if job_id in job_ids:
-            queues.postpone(_queue(record), record["receiptHandle"], lease_ms // 1000 + 1)
+            queues.postpone(queue_of(record), record["receiptHandle"], lease_ms // 1000 + 1)
 
 
 def _postpone(queues: Queues, record: Mapping[str, Any]) -> None:
@@ -89,12 +83,7 @@ def _postpone(queues: Queues, record: Mapping[str, Any]) -> None:
     later each time.
     """
     received = int(record["attributes"]["ApproximateReceiveCount"])
-    queues.postpone(_queue(record), record["receiptHandle"], backoff_s(received))
-
-
-def _queue(record: Mapping[str, Any]) -> str:
-    name: str = record["eventSourceARN"].rsplit(":", 1)[-1]
-    return name
+    queues.postpone(queue_of(record), record["receiptHandle"], backoff_s(received))
 
 
 # Lambda alone sets this, while it starts the function: the first jobs then find the models open.

@@ -11,11 +11,9 @@ from typing import Any, Final
 from onnxlift_runtime import telemetry
 from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.jobservice.ingest import Ingest
-from onnxlift_runtime.jobservice.notifier import open_notifier
-from onnxlift_runtime.jobservice.wiring import connect
+from onnxlift_runtime.jobservice.process import open_process, take_each
 from onnxlift_runtime.manifest import read_manifests
 from onnxlift_runtime.names import public_queue_name
-from onnxlift_runtime.settings import Settings
 
 # Longer than the function may run, so that no second process joins what the first still writes.
 LEASE_MS: Final = 16 * 60 * 1000
@@ -29,22 +27,20 @@ def handler(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
     joined.
     """
     with ingest().service.meter.gathered("ingest"):
-        failed = [record["messageId"] for record in event["Records"] if not _take(record)]
-    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+        return take_each(event, _take)
 
 
 @functools.cache
 def ingest() -> Ingest:
     """What this process ingests with, made on the first call."""
-    settings = Settings.from_env(os.environ)
-    telemetry.configure(settings.log_level)
-    service = connect(settings)
-    notifier = open_notifier(settings, service)
-    owner = os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME", f"process-{os.getpid()}")
+    process = open_process(os.environ)
+    settings = process.settings
     catalog = Catalog.of(read_manifests(settings.models_dir))
     queue = public_queue_name(settings.service)
     tier_of = lambda model: settings.tiers_of(model)[0]  # noqa: E731
-    return Ingest(service, catalog, notifier.tell, queue, owner, LEASE_MS, tier_of)
+    return Ingest(
+        process.service, catalog, process.notifier.tell, queue, process.owner, LEASE_MS, tier_of
+    )
 
 
 def _take(record: Mapping[str, Any]) -> bool:

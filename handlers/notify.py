@@ -5,7 +5,6 @@ is given up.
 import functools
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from onnxlift_runtime import telemetry
@@ -22,36 +21,24 @@ from onnxlift_runtime.jobs import lifecycle, webhooks
 from onnxlift_runtime.jobs.job import Job
 from onnxlift_runtime.jobs.webhooks import Webhook
 from onnxlift_runtime.jobservice import notices
+from onnxlift_runtime.jobservice.process import Process, open_process, take_each
 from onnxlift_runtime.jobservice.service import JobService
-from onnxlift_runtime.jobservice.wiring import connect
 from onnxlift_runtime.names import WEBHOOK_DELAYS_S, WEBHOOK_TRIES, webhook_queue_name
-from onnxlift_runtime.settings import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class Notifier:
-    """What this function works with."""
-
-    service: JobService
-    settings: Settings
 
 
 def handler(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
     """Deliver the webhooks of an SQS event; answers with those to be tried again
     (``ReportBatchItemFailures``).
     """
-    keys = secrets.read(notifier().settings.webhook_secret)
-    with notifier().service.meter.gathered("notify"):
-        failed = [record["messageId"] for record in event["Records"] if not _take(record, keys)]
-    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+    keys = secrets.read(process().settings.webhook_secret)
+    with process().service.meter.gathered("notify"):
+        return take_each(event, lambda record: _take(record, keys))
 
 
 @functools.cache
-def notifier() -> Notifier:
-    """The job service of this process, made on the first call."""
-    settings = Settings.from_env(os.environ)
-    telemetry.configure(settings.log_level)
-    return Notifier(connect(settings), settings)
+def process() -> Process:
+    """What this process works with, made on the first call."""
+    return open_process(os.environ)
 
 
 def _take(record: Mapping[str, Any], keys: Sequence[str]) -> bool:
@@ -59,7 +46,7 @@ def _take(record: Mapping[str, Any], keys: Sequence[str]) -> bool:
     more.
     """
     try:
-        job = notifier().service.table.get(decode_message(record["body"]))
+        job = process().service.table.get(decode_message(record["body"]))
     except (JobNotFound, MalformedRequest) as error:
         telemetry.log(
             "error", "webhook without a job", message_id=record["messageId"], why=str(error)
@@ -79,7 +66,7 @@ def _take(record: Mapping[str, Any], keys: Sequence[str]) -> bool:
 
 def _deliver(job: Job, keys: Sequence[str]) -> None:
     """Send a job's webhook and keep how it went in the job's record."""
-    service, settings = notifier().service, notifier().settings
+    service, settings = process().service, process().settings
     signing = [webhooks.caller_secret(key, job.caller) for key in keys]
     webhook = Webhook(
         job.delivery.webhook,
@@ -116,5 +103,5 @@ def _postpone(record: Mapping[str, Any], tries: int) -> None:
     once.
     """
     delay_s = WEBHOOK_DELAYS_S[tries - 1] if tries < WEBHOOK_TRIES else 0
-    service, settings = notifier().service, notifier().settings
+    service, settings = process().service, process().settings
     service.queues.postpone(webhook_queue_name(settings.service), record["receiptHandle"], delay_s)

@@ -35,8 +35,8 @@ _CACHED = (
     control.jobs_api,
     control._job_routes,
     batch.worker,
-    escalate.escalation,
-    notify.notifier,
+    escalate.process,
+    notify.process,
 )
 CONTEXT = SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000)
 

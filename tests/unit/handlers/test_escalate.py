@@ -95,7 +95,7 @@ def test_a_job_that_no_function_could_even_claim_goes_to_the_gpu(with_gpu: Deplo
 def test_the_same_dead_letter_many_times_at_once_escalates_once(with_gpu: Deployed) -> None:
     job_id = with_gpu.submit()
     die(with_gpu, job_id)
-    escalate.escalation()
+    escalate.process()
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: take(letter(job_id)), range(8)))

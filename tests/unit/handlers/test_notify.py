@@ -156,7 +156,7 @@ def test_a_finished_job_is_an_event_and_a_notice_in_sagemakers_form(deployed: De
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"][
         "QueueArn"
     ]
-    sns.subscribe(TopicArn=notify.notifier().settings.topic, Protocol="sqs", Endpoint=arn)
+    sns.subscribe(TopicArn=notify.process().settings.topic, Protocol="sqs", Endpoint=arn)
     pattern = json.dumps({"detail-type": ["inference.job.completed"]})
     events.put_rule(Name="all", EventBusName="bus", EventPattern=pattern)
     events.put_targets(Rule="all", EventBusName="bus", Targets=[{"Id": "1", "Arn": arn}])

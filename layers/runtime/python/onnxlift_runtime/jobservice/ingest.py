@@ -19,6 +19,7 @@ from onnxlift_runtime.jobs.job import Delivery, Job, Payload, job_id
 from onnxlift_runtime.jobs.messages import Message
 from onnxlift_runtime.jobs.objects import FORMAT_HEADER, Dropped
 from onnxlift_runtime.jobservice import split_join
+from onnxlift_runtime.jobservice.process import queue_of
 from onnxlift_runtime.jobservice.s3_events import decode_notification
 from onnxlift_runtime.jobservice.service import JobService, Submission
 from onnxlift_runtime.names import GPU, IN_PREFIX, LAMBDA
@@ -46,7 +47,7 @@ class Ingest:
 
     def take(self, record: Mapping[str, Any]) -> None:
         """One record of an SQS event; what it raises means that the message must come again."""
-        if record["eventSourceARN"].rsplit(":", 1)[-1] == self.public_queue:
+        if queue_of(record) == self.public_queue:
             self.take_message(record["body"], record["messageId"], record["attributes"]["SenderId"])
         else:
             self.take_own(record["body"])
