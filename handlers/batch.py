@@ -9,9 +9,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 from onnxlift_runtime import telemetry
-from onnxlift_runtime.aws.queues import Queues, backoff_s, decode_message
+from onnxlift_runtime.aws.queues import Queues, backoff_s
 from onnxlift_runtime.dataplane.engine import Engine
 from onnxlift_runtime.errors import MalformedRequest
+from onnxlift_runtime.jobs.queueing import decode_job_message
 from onnxlift_runtime.jobservice.process import open_process, queue_of, repeat
 from onnxlift_runtime.jobservice.worker import Worker
 from onnxlift_runtime.names import tier_of_queue
@@ -56,7 +57,7 @@ def worker() -> Worker:
 
 def _job_id(record: Mapping[str, Any]) -> str:
     try:
-        return decode_message(record["body"])
+        return decode_job_message(record["body"])
     except MalformedRequest as error:
         telemetry.log(
             "error", "message without a job", message_id=record["messageId"], why=str(error)

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from onnxlift_runtime import telemetry
-from onnxlift_runtime.aws.queues import decode_message
 from onnxlift_runtime.dataplane.routing import ESCALATED
 from onnxlift_runtime.errors import JobConflict, JobNotFound, MalformedRequest, OnnxliftError
 from onnxlift_runtime.jobs import lifecycle
 from onnxlift_runtime.jobs.job import Job
+from onnxlift_runtime.jobs.queueing import decode_job_message
 from onnxlift_runtime.jobservice.process import Process, open_process, queue_of, take_each
 from onnxlift_runtime.names import GPU, LAMBDA, tier_of_queue
 
@@ -42,7 +42,7 @@ def _take(record: Mapping[str, Any]) -> bool:
     """
     try:
         # The service ends a job here whose time limit has passed.
-        job = process().service.get(decode_message(record["body"]), None)
+        job = process().service.get(decode_job_message(record["body"]), None)
         _end(job, record)
     except (JobNotFound, MalformedRequest) as error:
         telemetry.log(

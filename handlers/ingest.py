@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from onnxlift_runtime import telemetry
 from onnxlift_runtime.catalog import Catalog
+from onnxlift_runtime.jobs.triggers import readers
 from onnxlift_runtime.jobservice.ingest import Ingest
 from onnxlift_runtime.jobservice.process import open_process, take_each
 from onnxlift_runtime.manifest import read_manifests
-from onnxlift_runtime.names import public_queue_name
 
 # Longer than the function may run, so that no second process joins what the first still writes.
 LEASE_MS: Final = 16 * 60 * 1000
@@ -36,10 +36,15 @@ def ingest() -> Ingest:
     process = open_process(os.environ)
     settings = process.settings
     catalog = Catalog.of(read_manifests(settings.models_dir))
-    queue = public_queue_name(settings.service)
     tier_of = lambda model: settings.tiers_of(model)[0]  # noqa: E731
     return Ingest(
-        process.service, catalog, process.notifier.tell, queue, process.owner, LEASE_MS, tier_of
+        process.service,
+        catalog,
+        process.notifier.tell,
+        readers(settings.service),
+        process.owner,
+        LEASE_MS,
+        tier_of,
     )
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from onnxlift_runtime import telemetry
 from onnxlift_runtime.aws import secrets
-from onnxlift_runtime.aws.queues import decode_message
 from onnxlift_runtime.errors import (
     JobConflict,
     JobNotFound,
@@ -19,6 +18,7 @@ from onnxlift_runtime.errors import (
 )
 from onnxlift_runtime.jobs import lifecycle, webhooks
 from onnxlift_runtime.jobs.job import Job
+from onnxlift_runtime.jobs.queueing import decode_job_message
 from onnxlift_runtime.jobs.webhooks import Webhook
 from onnxlift_runtime.jobservice import notices
 from onnxlift_runtime.jobservice.process import Process, open_process, take_each
@@ -46,7 +46,7 @@ def _take(record: Mapping[str, Any], keys: Sequence[str]) -> bool:
     more.
     """
     try:
-        job = process().service.table.get(decode_message(record["body"]))
+        job = process().service.table.get(decode_job_message(record["body"]))
     except (JobNotFound, MalformedRequest) as error:
         telemetry.log(
             "error", "webhook without a job", message_id=record["messageId"], why=str(error)

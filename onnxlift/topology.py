@@ -8,14 +8,13 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from onnxlift.config import Config
+from onnxlift_runtime.jobs.triggers import TRIGGERS
 from onnxlift_runtime.names import (
     GPU,
     IN_PREFIX,
     LAMBDA,
     WEBHOOK_TRIES,
     dead_letter_name,
-    ingest_queue_name,
-    public_queue_name,
     queue_name,
     webhook_queue_name,
 )
@@ -121,11 +120,13 @@ def gpu_source(config: Config, model: str) -> Source:
 
 
 def service_sources(config: Config) -> tuple[Source, ...]:
-    """The public queue, that of created objects and of joins, and that of webhooks."""
+    """The queue of each trigger, in their order, and that of webhooks."""
     service = config.service
     return (
-        Source(public_queue_name(service), "ingest", INGEST_TIMEOUT_S, 10, 10),
-        Source(ingest_queue_name(service), "ingest", INGEST_TIMEOUT_S, 10, 10),
+        *(
+            Source(trigger.queue(service), "ingest", INGEST_TIMEOUT_S, 10, 10)
+            for trigger in TRIGGERS
+        ),
         # One at a time, because a receiver that does not answer takes up all the time that there
         # is.
         Source(

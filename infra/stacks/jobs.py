@@ -22,6 +22,7 @@ from infra.settings import function_settings
 from onnxlift.config import Config
 from onnxlift.topology import Source, created_objects, escalations, service_sources
 from onnxlift_runtime import names
+from onnxlift_runtime.jobs.triggers import DROPPED, PUBLIC, TRIGGERS
 
 INGEST_MEMORY_MB: Final = 1_024
 NOTIFY_MEMORY_MB: Final = 256
@@ -56,19 +57,25 @@ class JobsStack(NestedStack):
             Permissions(self, config),
             Alarms(self, "Alarms", config=config),
         )
-        public, dropped, webhooks = service_sources(config)
+        *triggers, webhooks = service_sources(config)
         ingest = self._add_function(
-            dropped, "Makes jobs of dropped objects and of messages", INGEST_MEMORY_MB
+            triggers[0], "Makes jobs of dropped objects and of messages", INGEST_MEMORY_MB
         )
-        self._allow_ingesting(ingest, public, dropped)
+        self._allow_ingesting(ingest, *triggers)
         notify = self._add_function(webhooks, "Delivers webhooks", NOTIFY_MEMORY_MB)
         self._allow_notifying(notify, webhooks)
-        queue = self._add_queue("Public", public, ingest)
-        self._add_rule(self._add_queue("Dropped", dropped, ingest))
+        queues = {
+            trigger: self._add_queue(trigger.title, source, ingest)
+            for trigger, source in zip(TRIGGERS, triggers, strict=True)
+        }
+        self._add_rule(queues[DROPPED])
         self._add_queue("Webhooks", webhooks, notify)
         self._add_escalation(escalations(config, [model.name for model in models], tiers(models)))
         add_output(
-            self, "JobsQueue", value=queue.queue.queue_url, description="Where callers send jobs"
+            self,
+            "JobsQueue",
+            value=queues[PUBLIC].queue.queue_url,
+            description="Where callers send jobs",
         )
         add_output(
             self,

@@ -13,11 +13,12 @@ import numpy as np
 
 from onnxlift_runtime.dataplane.engine import Engine
 from onnxlift_runtime.jobs.job import Job
+from onnxlift_runtime.jobs.triggers import Call, readers
 from onnxlift_runtime.jobservice import outputs
 from onnxlift_runtime.jobservice.ingest import Ingest
 from onnxlift_runtime.jobservice.service import JobService
 from onnxlift_runtime.jobservice.worker import Worker
-from onnxlift_runtime.names import ingest_queue_name, public_queue_name, queue_name
+from onnxlift_runtime.names import ingest_queue_name, queue_name
 from onnxlift_runtime.settings import Limits, Settings
 from tests.support.builders import identities, identity, write_artifact
 from tests.support.runtime.job_service import SERVICE
@@ -67,7 +68,7 @@ class Inbox:
         engine = Engine.open(Settings(models_dir=root, threads=1), LIMITS)
         teller = Teller(service)
         ingest = Ingest(
-            service, engine.catalog, teller.tell, public_queue_name(SERVICE), "ingest-1", LEASE_MS
+            service, engine.catalog, teller.tell, readers(SERVICE), "ingest-1", LEASE_MS
         )
         return cls(service, ingest, Worker(service, engine, teller, "worker-1", 10**6), teller)
 
@@ -80,8 +81,13 @@ class Inbox:
 
     def drop(self, key: str, body: bytes) -> None:
         """Store an object and let everything that follows happen."""
-        self.ingest.take_own(self.put(key, body))
+        self.take(self.put(key, body))
         self.settle()
+
+    def take(self, body: str) -> None:
+        """Hand a message of the ingest queue over, as SQS does."""
+        arn = f"arn:aws:sqs:us-east-1:123456789012:{ingest_queue_name(SERVICE)}"
+        self.ingest.take({"messageId": "m-1", "body": body, "eventSourceARN": arn})
 
     def settle(self) -> None:
         """Work on all messages until none is left."""
@@ -90,7 +96,7 @@ class Inbox:
 
     def message(self, document: Any, message_id: str = "m-1") -> Job:
         body = document if isinstance(document, str) else json.dumps(document)
-        return self.ingest.take_message(body, message_id, "sender")
+        return self.ingest.take_call(Call("sqs:sender", body, message_id))
 
     def out(self) -> dict[str, bytes]:
         """Every object below ``out/`` with its content."""
@@ -127,7 +133,7 @@ class Inbox:
     def _join(self) -> int:
         bodies = self.receive(ingest_queue_name(SERVICE))
         for body in bodies:
-            self.ingest.take_own(body)
+            self.take(body)
         return len(bodies)
 
 

@@ -14,9 +14,9 @@ import pytest
 
 from handlers import batch, control, escalate, notify, predict
 from onnxlift_runtime.aws import clients
-from onnxlift_runtime.aws.queues import decode_message
 from onnxlift_runtime.http.message import Request, Response
 from onnxlift_runtime.jobs.job import Job
+from onnxlift_runtime.jobs.queueing import decode_job_message
 from onnxlift_runtime.names import SWEEP_EVENT, queue_name, webhook_queue_name
 from onnxlift_runtime.settings import Settings
 from tests.support import builders
@@ -101,7 +101,7 @@ class Deployed:
     def announced(self) -> list[str]:
         """The jobs whose messages wait."""
         return [
-            decode_message(record["body"])
+            decode_job_message(record["body"])
             for record in self.receive(queue_name(SERVICE, MODEL, "lambda"))
         ]
 

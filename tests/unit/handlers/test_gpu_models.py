@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from handlers import control, predict
-from onnxlift_runtime.aws.queues import decode_message
 from onnxlift_runtime.dataplane.engine import Engine
 from onnxlift_runtime.dataplane.routing import GPU_ALONE
 from onnxlift_runtime.http.message import Request, Response
 from onnxlift_runtime.jobs.job import JobStatus
+from onnxlift_runtime.jobs.queueing import decode_job_message
 from onnxlift_runtime.jobservice.notifier import Notifier
 from onnxlift_runtime.jobservice.requests import ORDINARY_WAIT_S, Intake
 from onnxlift_runtime.jobservice.wiring import connect
@@ -53,7 +53,7 @@ class OnGpu:
         self.slept_s += wait_s
         if self.works:
             records = self.deployed.receive(queue_name(SERVICE, LARGE, GPU))
-            self.worker.work([decode_message(record["body"]) for record in records], 60_000)
+            self.worker.work([decode_job_message(record["body"]) for record in records], 60_000)
 
     def call(self, method: str, path: str, content: bytes = b"", **headers: str) -> Response:
         """Send a request to where API Gateway sends those of models without a function."""
@@ -197,7 +197,7 @@ def test_tensorflow_serving_is_told_to_come_again_when_nobody_answers_in_time(gp
     assert answer.status == 503
     assert int(answer.headers["Retry-After"]) > 1
     assert f"POST {INFER}" in json.loads(answer.body)["error"]
-    assert gpu.service.table.get(decode_message(record["body"])).status is JobStatus.CANCELED
+    assert gpu.service.table.get(decode_job_message(record["body"])).status is JobStatus.CANCELED
 
 
 def test_tensorflow_serving_knows_no_keys_of_jobs_so_that_the_next_try_is_a_new_one(

@@ -114,7 +114,7 @@ def test_a_format_that_is_unknown_is_answered_with_those_a_file_may_have(inbox: 
 
 
 def test_an_object_that_is_too_large_is_refused_unread(inbox: Inbox) -> None:
-    inbox.ingest.take_own(notification("in/tiny/huge.npy", 2**40, version="v"))
+    inbox.take(notification("in/tiny/huge.npy", 2**40, version="v"))
 
     assert "at most" in inbox.jobs()[0].error
 
@@ -134,7 +134,7 @@ def test_an_event_delivered_five_times_and_out_of_order_gives_one_job_for_each_v
     random.Random(7).shuffle(deliveries)
 
     for event in deliveries:
-        inbox.ingest.take_own(event)
+        inbox.take(event)
         if event is events[2]:
             inbox.settle()
     inbox.settle()
@@ -151,7 +151,7 @@ def test_the_newest_version_decides_what_stands_in_out(inbox: Inbox, last_is_goo
     events = [inbox.put("in/tiny/a.npy", body) for body in bodies]
 
     for event in (*reversed(events), *events):
-        inbox.ingest.take_own(event)
+        inbox.take(event)
         inbox.settle()
 
     assert list(inbox.out()) == ["tiny/a.npy" + (".npz" if last_is_good else ".error.json")]
@@ -167,12 +167,12 @@ def test_an_answer_that_was_overwritten_by_an_older_one_is_written_again(
     def write_late(service: JobService, job: Job, suffixes: frozenset[str]) -> None:
         if not done:  # the older job's writer is held up until the newer answer stands
             done.append(job.id)
-            inbox.ingest.take_own(newer)
+            inbox.take(newer)
             inbox.settle()
         write(service, job, suffixes)
 
     monkeypatch.setattr(outputs, "_write", write_late)
-    inbox.ingest.take_own(older)
+    inbox.take(older)
     inbox.settle()
 
     assert np.load(io.BytesIO(inbox.out()["tiny/a.npy.npz"]))["y"].tolist() == (ROWS + 1).tolist()
@@ -182,7 +182,7 @@ def test_one_event_delivered_at_once_to_many_gives_one_job(inbox: Inbox) -> None
     event = inbox.put("in/tiny/a.npy", npy(ROWS))
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(inbox.ingest.take_own, [event] * 8))
+        list(pool.map(inbox.take, [event] * 8))
     inbox.settle()
 
     assert [job.attempt for job in inbox.jobs()] == [1]
@@ -195,8 +195,8 @@ def test_events_of_both_forms_name_the_same_object(inbox: Inbox) -> None:
     detail = {"bucket": {"name": "data"}, "object": {**found, "version-id": own["versionId"]}}
     bridge = {"detail-type": "Object Created", "detail": detail, "time": "2026-01-01T00:00:00Z"}
 
-    inbox.ingest.take_own(json.dumps(bridge))
-    inbox.ingest.take_own(json.dumps({"Records": [_record(own)]}))
+    inbox.take(json.dumps(bridge))
+    inbox.take(json.dumps({"Records": [_record(own)]}))
 
     assert len(inbox.jobs()) == 1
 
@@ -209,7 +209,7 @@ def _record(found: dict[str, Any]) -> dict[str, Any]:
     "body", ['{"Event": "s3:TestEvent"}', '{"Records": [{"eventName": "ObjectRemoved:Delete"}]}']
 )
 def test_notifications_of_something_else_are_taken_and_forgotten(inbox: Inbox, body: str) -> None:
-    inbox.ingest.take_own(body)
+    inbox.take(body)
 
     assert inbox.jobs() == []
 
@@ -227,7 +227,7 @@ def test_an_object_in_a_bucket_that_keeps_one_version_is_told_apart_by_its_order
     inbox.put("in/tiny/a.npy", npy(ROWS))
 
     for sequencer in ("1", "2", "2"):
-        inbox.ingest.take_own(notification("in/tiny/a.npy", version="null", sequencer=sequencer))
+        inbox.take(notification("in/tiny/a.npy", version="null", sequencer=sequencer))
     inbox.settle()
 
     assert [job.status for job in inbox.jobs()] == [JobStatus.SUCCEEDED] * 2

@@ -10,10 +10,10 @@ import pytest
 
 from onnxlift_runtime.aws import table
 from onnxlift_runtime.aws.objects import INLINE_MAX_BYTES
-from onnxlift_runtime.aws.queues import decode_message
 from onnxlift_runtime.errors import JobConflict, JobNotFound, LeaseLost, MalformedRequest, NotFound
 from onnxlift_runtime.jobs import lifecycle
 from onnxlift_runtime.jobs.job import Delivery, JobStatus, Payload
+from onnxlift_runtime.jobs.queueing import decode_job_message
 from onnxlift_runtime.jobs.retention import DAY_MS, kept_until_ms
 from onnxlift_runtime.jobservice.service import JobService, Submission, describe
 from onnxlift_runtime.names import queue_name
@@ -36,7 +36,7 @@ def messages(service: JobService) -> list[str]:
     url = client.get_queue_url(QueueName=queue_name(SERVICE, MODEL, "lambda"))["QueueUrl"]
     found: list[str] = []
     while batch := client.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
-        found += [decode_message(message["Body"]) for message in batch]
+        found += [decode_job_message(message["Body"]) for message in batch]
     return found
 
 

@@ -65,9 +65,9 @@ def test_a_large_file_announced_again_and_again_is_joined_once(inbox: Inbox) -> 
     event = inbox.put(KEY, FILE)
 
     for _ in range(3):
-        inbox.ingest.take_own(event)
+        inbox.take(event)
     inbox.settle()
-    inbox.ingest.take_own(event)
+    inbox.take(event)
     inbox.settle()
 
     assert answered(inbox) == list(range(LINES))
@@ -103,9 +103,9 @@ def test_a_split_that_stops_anywhere_starts_over_without_a_trace(
         stopping.setattr(JobService, "submit", counted(JobService.submit))
         stopping.setattr(split_join, "_note", counted(split_join._note))
         with pytest.raises(Stopped):
-            inbox.ingest.take_own(event)
+            inbox.take(event)
     inbox.settle()
-    inbox.ingest.take_own(event)
+    inbox.take(event)
     inbox.settle()
 
     assert answered(inbox) == list(range(LINES))
@@ -115,7 +115,7 @@ def test_a_split_that_stops_anywhere_starts_over_without_a_trace(
 def test_a_worker_that_died_before_telling_is_made_up_for_by_the_message_that_comes_again(
     inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inbox.ingest.take_own(inbox.put(KEY, FILE))
+    inbox.take(inbox.put(KEY, FILE))
     last = some_parts(inbox)[-1]
     with monkeypatch.context() as dying:
         dying.setattr(
@@ -133,7 +133,7 @@ def test_a_worker_that_died_before_telling_is_made_up_for_by_the_message_that_co
 
 
 def test_parts_that_end_at_once_ask_for_a_join_at_least_once(inbox: Inbox) -> None:
-    inbox.ingest.take_own(inbox.put(KEY, FILE))
+    inbox.take(inbox.put(KEY, FILE))
     inbox._work()
     inbox.receive(ingest_queue_name(SERVICE))
 
@@ -144,7 +144,7 @@ def test_parts_that_end_at_once_ask_for_a_join_at_least_once(inbox: Inbox) -> No
 
 
 def test_a_join_asked_for_too_early_waits_for_the_last_part(inbox: Inbox) -> None:
-    inbox.ingest.take_own(inbox.put(KEY, FILE))
+    inbox.take(inbox.put(KEY, FILE))
 
     assert split_join.join(inbox.service, whole(inbox).id, "w", LEASE_MS) is None
     inbox.settle()
@@ -153,7 +153,7 @@ def test_a_join_asked_for_too_early_waits_for_the_last_part(inbox: Inbox) -> Non
 
 
 def test_a_joiner_that_died_is_followed_by_another(inbox: Inbox) -> None:
-    inbox.ingest.take_own(inbox.put(KEY, FILE))
+    inbox.take(inbox.put(KEY, FILE))
     inbox._work()
     inbox.service.table.change(whole(inbox).id, lambda job: lifecycle.claim(job, "dead", 1, 1))
 
@@ -165,7 +165,7 @@ def test_a_joiner_that_died_is_followed_by_another(inbox: Inbox) -> None:
 def test_a_joiner_whose_lease_was_taken_publishes_nothing(
     inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inbox.ingest.take_own(inbox.put(KEY, FILE))
+    inbox.take(inbox.put(KEY, FILE))
     inbox._work()
     write = ObjectStore.write
 
@@ -182,7 +182,7 @@ def test_a_joiner_whose_lease_was_taken_publishes_nothing(
 def test_a_store_that_is_away_gives_the_join_back(
     inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inbox.ingest.take_own(inbox.put(KEY, FILE))
+    inbox.take(inbox.put(KEY, FILE))
     inbox._work()
 
     def away(*_args: object) -> None:
@@ -200,7 +200,7 @@ def test_a_store_that_is_away_gives_the_join_back(
 def test_a_failed_part_fails_the_whole_and_a_retry_mends_both(
     inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inbox.ingest.take_own(inbox.put(KEY, FILE))
+    inbox.take(inbox.put(KEY, FILE))
     first = some_parts(inbox)[1]
     inbox.service.table.change(first.id, lambda job: lifecycle.abandon(job, "out of memory", 1))
     inbox.teller.tell(inbox.service.get(first.id, "s3"))
@@ -219,7 +219,7 @@ def test_a_retry_that_fails_again_ends_again(inbox: Inbox, monkeypatch: pytest.M
     def fail(*_args: object) -> None:
         raise InferenceFailed("broken model")
 
-    inbox.ingest.take_own(inbox.put(KEY, FILE))
+    inbox.take(inbox.put(KEY, FILE))
     last = some_parts(inbox)[-1]
     inbox.service.cancel(last.id, "s3")
     inbox.teller.tell(inbox.service.get(last.id, "s3"))
@@ -233,7 +233,7 @@ def test_a_retry_that_fails_again_ends_again(inbox: Inbox, monkeypatch: pytest.M
 
 
 def test_cancel_of_the_whole_stops_its_parts(inbox: Inbox) -> None:
-    inbox.ingest.take_own(inbox.put(KEY, FILE))
+    inbox.take(inbox.put(KEY, FILE))
 
     inbox.teller.tell(inbox.service.cancel(whole(inbox).id, "s3"))
     inbox.settle()

@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 from onnxlift_runtime import telemetry
 from onnxlift_runtime.errors import MalformedRequest
 from onnxlift_runtime.jobs.job import Job
+from onnxlift_runtime.jobs.queueing import decode_job_message, encode_job_message
 from onnxlift_runtime.names import queue_name, webhook_queue_name
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Queues:
         """Announce a queued job to the workers of its model and tier."""
         self._client.send_message(
             QueueUrl=self._url(queue_name(self._service, job.model, job.tier)),
-            MessageBody=encode_message(job),
+            MessageBody=encode_job_message(job),
             MessageGroupId=_group(job.caller),
         )
         self._wake(job)
@@ -78,7 +79,7 @@ class Queues:
         """Have a finished job's webhook delivered."""
         self._client.send_message(
             QueueUrl=self._url(webhook_queue_name(self._service)),
-            MessageBody=encode_message(job),
+            MessageBody=encode_job_message(job),
             MessageGroupId=_group(job.caller),
         )
 
@@ -155,7 +156,7 @@ class Queues:
 
     def _read(self, name: str, item: "MessageTypeDef") -> Message | None:
         try:
-            job_id = decode_message(item["Body"])
+            job_id = decode_job_message(item["Body"])
         except MalformedRequest as error:
             telemetry.log(
                 "error", "message without a job", message_id=item["MessageId"], why=str(error)
@@ -166,25 +167,6 @@ class Queues:
 
     def _find(self, name: str) -> str:
         return self._client.get_queue_url(QueueName=name)["QueueUrl"]
-
-
-def encode_message(job: Job) -> str:
-    """The message of a job: its id alone, so that the table is the one place that says what it
-    is.
-    """
-    return json.dumps({"job": job.id})
-
-
-def decode_message(body: str) -> str:
-    """The job id of a message; raises ``MalformedRequest``."""
-    try:
-        document = json.loads(body)
-    except ValueError as error:
-        raise MalformedRequest(f"the message is not JSON: {error}") from error
-    if not isinstance(document, dict) or not isinstance(document.get("job"), str):
-        raise MalformedRequest("the message has no 'job'")
-    job_id: str = document["job"]
-    return job_id
 
 
 def _group(caller: str) -> str:

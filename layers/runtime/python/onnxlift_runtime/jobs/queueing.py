@@ -2,10 +2,12 @@
 more.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from onnxlift_runtime.errors import MalformedRequest
 from onnxlift_runtime.jobs.job import Job, JobStatus
 from onnxlift_runtime.jobs.lifecycle import has_expired
 
@@ -20,6 +22,25 @@ class Sweep:
     expired: tuple[Job, ...]
     lapsed: tuple[Job, ...]
     lost: tuple[Job, ...]
+
+
+def encode_job_message(job: Job) -> str:
+    """The message of a job: its id alone, so that the table is the one place that says what it
+    is.
+    """
+    return json.dumps({"job": job.id})
+
+
+def decode_job_message(body: str) -> str:
+    """The job id of a message; raises ``MalformedRequest``."""
+    try:
+        document = json.loads(body)
+    except ValueError as error:
+        raise MalformedRequest(f"the message is not JSON: {error}") from error
+    if not isinstance(document, dict) or not isinstance(document.get("job"), str):
+        raise MalformedRequest("the message has no 'job'")
+    job_id: str = document["job"]
+    return job_id
 
 
 def estimate_start_ms(now_ms: int, ahead: int, job_ms: float, workers: int) -> int:

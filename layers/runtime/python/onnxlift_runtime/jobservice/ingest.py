@@ -10,21 +10,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from onnxlift_runtime import telemetry
-from onnxlift_runtime.aws.queues import decode_message as decode_job_message
 from onnxlift_runtime.catalog import Catalog
 from onnxlift_runtime.dataplane.routing import GPU_ALONE
-from onnxlift_runtime.errors import JobConflict, JobNotFound, MalformedRequest, RequestError
+from onnxlift_runtime.errors import JobConflict, JobNotFound, RequestError
 from onnxlift_runtime.jobs import messages, objects
 from onnxlift_runtime.jobs.job import Delivery, Job, Payload, job_id
 from onnxlift_runtime.jobs.messages import Message
 from onnxlift_runtime.jobs.objects import FORMAT_HEADER, Dropped
+from onnxlift_runtime.jobs.triggers import S3_CALLER, Call, Join, Read
 from onnxlift_runtime.jobservice import split_join
 from onnxlift_runtime.jobservice.process import queue_of
-from onnxlift_runtime.jobservice.s3_events import decode_notification
 from onnxlift_runtime.jobservice.service import JobService, Submission
 from onnxlift_runtime.names import GPU, IN_PREFIX, LAMBDA
-
-S3_CALLER = "s3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,41 +29,36 @@ class Ingest:
     """The service, its models, and ``tell``, which is called at least once for each job that ended
     here.
 
-    ``public_queue`` is the name of the queue that callers write to; any other message is from S3 or
-    from ourselves. ``owner`` names this process in leases, ``lease_ms`` is how long it may take for
-    a join. ``tier_of`` tells where a model's jobs run by default.
+    ``readers`` maps each queue to what reads its records. ``owner`` names this process in leases,
+    ``lease_ms`` is how long it may take for a join. ``tier_of`` gives where a model's jobs run by
+    default.
     """
 
     service: JobService
     catalog: Catalog
     tell: Callable[[Job], None]
-    public_queue: str
+    readers: Mapping[str, Read]
     owner: str
     lease_ms: int
     tier_of: Callable[[str], str] = lambda _model: LAMBDA
 
     def take(self, record: Mapping[str, Any]) -> None:
         """One record of an SQS event; what it raises means that the message must come again."""
-        if queue_of(record) == self.public_queue:
-            self.take_message(record["body"], record["messageId"], record["attributes"]["SenderId"])
-        else:
-            self.take_own(record["body"])
+        for item in self.readers[queue_of(record)](record):
+            match item:
+                case Call():
+                    self.take_call(item)
+                case Join():
+                    self.join(item)
+                case Dropped():
+                    self.take_object(item)
 
-    def take_own(self, body: str) -> None:
-        """A message of the ingest queue: created objects, or a job whose parts have ended.
-
-        Raises ``JobConflict`` while another process joins that job.
-        """
+    def join(self, asked: Join) -> None:
+        """Join the results of a job's parts; raises ``JobConflict`` while another process does."""
         try:
-            whole_id = decode_job_message(body)
-        except MalformedRequest:
-            for dropped in decode_notification(body):
-                self.take_object(dropped)
-            return
-        try:
-            whole = split_join.join(self.service, whole_id, self.owner, self.lease_ms)
+            whole = split_join.join(self.service, asked.job_id, self.owner, self.lease_ms)
         except JobNotFound:
-            telemetry.log("warning", "message without a job", job=whole_id)
+            telemetry.log("warning", "message without a job", job=asked.job_id)
             return
         if whole is not None:
             self.tell(whole)
@@ -91,33 +83,32 @@ class Ingest:
         except RequestError as error:
             return self._refuse(asked, error)
 
-    def take_message(self, body: str, message_id: str, sender: str) -> Job:
+    def take_call(self, call: Call) -> Job:
         """One message of a caller as one job, whatever is in it."""
-        caller = f"sqs:{sender}"
         try:
-            message = messages.decode_message(body, self.service.store.bucket)
-            asked = self._asked(message, caller, message_id)
+            message = messages.decode_message(call.body, self.service.store.bucket)
+            asked = self._asked(message, call)
             return self._submit(
                 asked, message.version, asked.payload.headers.get(FORMAT_HEADER, "")
             )
         except RequestError as error:
-            model, reply_to = messages.read_leniently(body)
-            payload = Payload.of(body.encode(errors="replace"), {})
+            model, reply_to = messages.read_leniently(call.body)
+            payload = Payload.of(call.body.encode(errors="replace"), {})
             # A key of its own: what failed may be that the caller used its idempotency key for
             # something else.
-            refused = Submission(caller, model, "", payload, f"message {message_id}")
+            refused = Submission(call.caller, model, "", payload, _key(call))
             return self._refuse(replace(refused, delivery=Delivery(reply_queue=reply_to)), error)
 
-    def _asked(self, message: Message, caller: str, message_id: str) -> Submission:
+    def _asked(self, message: Message, call: Call) -> Submission:
         payload = Payload.of(message.request, {"content-type": "application/json"})
         if message.reference is not None:
             payload = self._referred(message.reference)
         return Submission(
-            caller=caller,
+            caller=call.caller,
             model=message.model,
             version="",
             payload=payload,
-            key=message.idempotency_key or f"message {message_id}",
+            key=message.idempotency_key or _key(call),
             ttl_ms=message.ttl_ms,
             delivery=Delivery(reply_queue=message.reply_to),
         )
@@ -162,3 +153,8 @@ class Ingest:
             return self.service.table.get(job_id(asked.caller, asked.key))
         except JobNotFound:
             return None
+
+
+def _key(call: Call) -> str:
+    """What makes a message that is delivered twice one job."""
+    return f"message {call.message_id}"
