@@ -13,7 +13,8 @@ import numpy as np
 
 from onnxlift_runtime.dataplane.engine import Engine
 from onnxlift_runtime.jobs.job import Job
-from onnxlift_runtime.jobs.triggers import Call, readers
+from onnxlift_runtime.jobs.messages import Call
+from onnxlift_runtime.jobs.triggers import readers
 from onnxlift_runtime.jobservice import outputs
 from onnxlift_runtime.jobservice.ingest import Ingest
 from onnxlift_runtime.jobservice.service import JobService

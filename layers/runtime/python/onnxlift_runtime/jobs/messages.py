@@ -23,8 +23,17 @@ _KNOWN: Final = {"model", "version", "reply_to", "ttl_s", "idempotency_key", "s3
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """A caller's message, unread: ``body`` is decoded where a refusal can be recorded."""
+
+    caller: str
+    body: str
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reference:
-    """An object of the service's own bucket; ``format`` is a word of ``inbox.FORMATS``, "" for the
+    """An object of the service's own bucket; ``format`` is a word of ``objects.FORMATS``, "" for the
     extension's.
     """
 

@@ -9,21 +9,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from onnxlift_runtime.errors import MalformedRequest
+from onnxlift_runtime.jobs.messages import Call
 from onnxlift_runtime.jobs.objects import Dropped
 from onnxlift_runtime.jobs.queueing import decode_job_message
 from onnxlift_runtime.jobs.s3_events import decode_notification
 from onnxlift_runtime.names import ingest_queue_name, public_queue_name
 
 S3_CALLER: Final = "s3"
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A caller's message, unread: ``body`` is decoded where a refusal can be recorded."""
-
-    caller: str
-    body: str
-    message_id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from onnxlift_runtime.dataplane.routing import GPU_ALONE
 from onnxlift_runtime.errors import JobConflict, JobNotFound, RequestError
 from onnxlift_runtime.jobs import messages, objects
 from onnxlift_runtime.jobs.job import Delivery, Job, Payload, job_id
-from onnxlift_runtime.jobs.messages import Message
+from onnxlift_runtime.jobs.messages import Call, Message
 from onnxlift_runtime.jobs.objects import FORMAT_HEADER, Dropped
-from onnxlift_runtime.jobs.triggers import S3_CALLER, Call, Join, Read
+from onnxlift_runtime.jobs.triggers import S3_CALLER, Join, Read
 from onnxlift_runtime.jobservice import split_join
 from onnxlift_runtime.jobservice.process import queue_of
 from onnxlift_runtime.jobservice.service import JobService, Submission
