@@ -33,8 +33,9 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """An object of the service's own bucket; ``format`` is a word of ``objects.FORMATS``, "" for the
-    extension's.
+    """An object of the service's own bucket.
+
+    ``format`` is a word of ``objects.FORMATS``, "" for the extension's.
     """
 
     key: str
