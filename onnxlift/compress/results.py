@@ -9,12 +9,13 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
-from typing import Any, ClassVar, Final, Literal, TypeAlias
-
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias
 
 from onnxlift_runtime.errors import ArtifactCorrupt
 from onnxlift_runtime.manifest import FileEntry, Latency, Source
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 REPORT_NAME: Final = "report.json"
 SCHEMA_VERSION: Final = 1
@@ -26,7 +27,7 @@ class _Strict:
     """Makes pydantic refuse keys that a value does not have."""
 
     __slots__ = ()
-    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +222,8 @@ class Report(_Strict):
     @classmethod
     def from_json(cls, text: str | bytes) -> "Report":
         """Read a report; raises ``ArtifactCorrupt`` naming the first key that does not fit."""
+        from pydantic import ValidationError
+
         try:
             return _adapter().validate_json(text)
         except ValidationError as error:
@@ -243,5 +246,7 @@ def plain(value: Any) -> Any:
 
 
 @cache
-def _adapter() -> TypeAdapter[Report]:
+def _adapter() -> "TypeAdapter[Report]":
+    from pydantic import TypeAdapter  # recipes and steps read no report and do without
+
     return TypeAdapter(Report)

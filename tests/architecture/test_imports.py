@@ -67,6 +67,13 @@ def test_importing_a_function_stays_within_its_budget(
     assert [name for name in banned if name in modules] == []
 
 
+def test_recipes_and_steps_load_no_configuration() -> None:
+    modules = _loaded(sys.executable, "import onnxlift.compress.recipes.presets")
+
+    # The benchmark of compression has an environment of its own without them.
+    assert [name for name in ("pydantic", "click", "rich", "boto3") if name in modules] == []
+
+
 def test_an_inference_loads_nothing_more_than_its_budget(tmp_path: Path) -> None:
     builders.write_artifact(tmp_path, builders.linear(), name="linear")
 
