@@ -109,7 +109,7 @@ def _build(
     samples: Mapping[str, Array] = {}
     if workspace.calibration.exists():
         samples = read_stored(workspace.calibration, manifest.inputs).arrays
-    model = onnx.load(workspace.fp32 / manifest.model_file)
+    model = onnx.load(workspace.start / manifest.model_file)
     context = Context(samples, request["preset"])
     begun = begin(workspace.beginnings, model, steps_from_data(request["steps"]), context)
     files.mkdir(parents=True)
