@@ -83,6 +83,11 @@ class Model(Table):
         description="Keep the smallest, the fastest or the cheapest on Lambda that passes the "
         "quality gate.",
     )
+    max_slowdown: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="How many times as long as fp32's a request may take where the smallest is "
+        "kept; by default 1.5, and 0.95 for a source below 1 MB, which is small enough.",
+    )
     search_budget_s: Annotated[float, Field(gt=0)] = Field(
         600, description="Seconds that a search may take."
     )
