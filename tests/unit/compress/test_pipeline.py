@@ -8,11 +8,13 @@ import numpy as np
 import onnx
 import pytest
 
+from onnxlift.compress import pipeline
 from onnxlift.compress.measure import measurement as measuring
 from onnxlift.compress.pipeline import compare, compress
 from onnxlift.compress.recipes.presets import recipes
 from onnxlift.compress.recipes.traits import read_traits
 from onnxlift.compress.results import Report
+from onnxlift.compress.search import timing
 from onnxlift.compress.search.preparation import MODEL_FILE
 from onnxlift.compress.search.run import Progress
 from onnxlift_runtime.dataplane.session import Session
@@ -75,6 +77,35 @@ def test_every_recipe_gives_an_artifact_when_it_is_named(
 
     assert (outcome.manifest.recipe, outcome.manifest.architecture) == (name, architecture)
     assert [item.recipe for item in outcome.candidates] == [name]
+
+
+@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.parametrize(
+    ("limit", "p50_ms", "kept"), [(None, 0.97, True), (None, 0.9, False), (1.2, 1.3, True)]
+)
+def test_the_smallest_is_timed_in_turns_with_fp32_and_loses_where_it_is_too_slow(
+    make: Make, monkeypatch: pytest.MonkeyPatch, limit: float | None, p50_ms: float, kept: bool
+) -> None:
+    monkeypatch.setattr(timing, "race", lambda *_: (1.0, p50_ms))
+
+    outcome = compress(make(builders.convolution(), max_slowdown=limit), "m", silent)
+
+    assert outcome.kept_fp32 == kept
+    chosen = outcome.report.chosen
+    assert chosen
+    assert chosen.slowdown == (None if kept else p50_ms)
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_times_of_another_architecture_decide_nothing(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timing, "race", lambda *_: (1.0, 9.0))
+    monkeypatch.setattr(pipeline, "architecture", lambda: "riscv64")
+
+    outcome = compress(make(builders.convolution(), max_slowdown=None), "m", silent)
+
+    assert not outcome.kept_fp32
 
 
 @pytest.mark.usefixtures("unmeasured")
