@@ -37,7 +37,7 @@ class Trial:
     """What came of one recipe: its files and where its answers lie, or the reason why there are
     none.
 
-    ``cached`` is true where an earlier run made it.
+    ``cached`` is true where an earlier run made it. ``notes`` say what the recipe's steps left out.
     """
 
     recipe: Recipe
@@ -49,6 +49,7 @@ class Trial:
     optimize_at_load: bool = True
     cached: bool = False
     gzip_bytes: int | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -226,8 +227,9 @@ def _read(folder: Path, recipe: Recipe, *, cached: bool) -> Trial | None:
         seconds = {int(rows): float(took) for rows, took in found.get("answer_seconds", {}).items()}
         optimize = bool(found.get("optimize_at_load", True))
         reason, took = found.get("reason", ""), float(found["seconds"])
+        gzip_bytes, notes = found.get("gzip_bytes"), tuple(found.get("notes", ()))
         return Trial(
-            recipe, folder, files, reason, took, seconds, optimize, cached, found.get("gzip_bytes")
+            recipe, folder, files, reason, took, seconds, optimize, cached, gzip_bytes, notes
         )
     except (OSError, ValueError, TypeError, KeyError):
         return None
