@@ -38,6 +38,8 @@ class Weight:
     it is.
 
     ``shared`` says that other nodes read it too. ``size_bytes`` is that of its elements.
+    ``operator`` computes with it: the first reader, or that of the expression which restores it
+    when a session opens.
     """
 
     tensor: onnx.TensorProto
@@ -45,6 +47,7 @@ class Weight:
     position: int
     shared: bool
     size_bytes: int
+    operator: str
 
     @property
     def layer(self) -> str:
@@ -132,7 +135,7 @@ def datatype(tensor: onnx.TensorProto) -> str:
 def _sizes(model: onnx.ModelProto) -> Counter[tuple[str, str]]:
     sizes: Counter[tuple[str, str]] = Counter()
     for weight in weights(model):
-        sizes[weight.layer, weight.node.op_type] += weight.size_bytes
+        sizes[weight.layer, weight.operator] += weight.size_bytes
     return sizes
 
 
@@ -142,9 +145,20 @@ def _graph_weights(graph: onnx.GraphProto) -> Iterator[Weight]:
     for name, tensor in own.items():
         if found := read.get(name):
             node, position = found[0]
-            yield Weight(tensor, node, position, len(found) > 1, data_bytes(tensor))
+            shared, operator = len(found) > 1, _operator(read, name)
+            yield Weight(tensor, node, position, shared, data_bytes(tensor), operator)
     for inner in inner_graphs(graph):
         yield from _graph_weights(inner)
+
+
+def _operator(read: Readers, name: str) -> str:
+    """The operator behind ``Cast(int8) * scale``, whose values carry the weight's name."""
+    bare, node = _ADDED.sub("", name), read[name][0][0]
+    while node.op_type in ("Cast", "Mul") and _ADDED.sub("", node.output[0]) == bare:
+        if not (found := read.get(node.output[0])):
+            break
+        node = found[0][0]
+    return str(node.op_type)
 
 
 def _constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
