@@ -96,6 +96,16 @@ class Model(Table):
     classes: Path | tuple[str, ...] = Field(
         (), description="Class names, or a text file with one on each line."
     )
+    batch: Literal["auto", "none"] = Field(
+        "auto",
+        description="none: a request is one inference as it stands, never joined with another. "
+        "auto finds the batch in the model.",
+    )
+    batch_axis: dict[str, Annotated[int, Field(ge=0, le=15)] | Literal["none"]] = Field(
+        {},
+        description="The dimension of each input that counts the rows of a request, or none; "
+        "outputs may be named too.",
+    )
     calibration: Calibration | None = None
     padding: Padding | None = None
     quality: Quality
@@ -126,6 +136,12 @@ class Model(Table):
                 f"instruction_sets has {foreign[0]}, which {self.architecture} is not; legal: "
                 f"{legal}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _one_batch(self) -> "Model":
+        if self.batch == "none" and self.batch_axis:
+            raise ValueError('batch = "none" contradicts batch_axis; write one of them')
         return self
 
     @model_validator(mode="after")

@@ -89,7 +89,7 @@ def selection(rows: str | None = "n") -> onnx.ModelProto:
         helper.make_node("Greater", ["scores", "half"], ["good"]),
         helper.make_node("Compress", ["boxes", "good"], ["kept"], axis=0),
     ]
-    constants = {"five": np.array(5, np.int64), "half": np.array(0.5, np.float32)}
+    constants: dict[str, Any] = {"five": np.array(5, np.int64), "half": np.array(0.5, np.float32)}
     return builders.build(
         nodes, [declare("boxes", [rows, 6])], [declare("kept", ["m", 6])], constants
     )
@@ -109,7 +109,7 @@ def baked(rows: int = 1) -> onnx.ModelProto:
         helper.make_node("Reshape", ["x", "shape"], ["flat"]),
         helper.make_node("MatMul", ["flat", "weight"], ["y"]),
     ]
-    constants = {
+    constants: dict[str, Any] = {
         "shape": np.array([rows, 4], np.int64),
         "weight": np.arange(8, dtype=np.float32).reshape(4, 2),
     }

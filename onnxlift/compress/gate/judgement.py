@@ -8,8 +8,10 @@ from typing import Final
 
 import numpy as np
 
+from onnxlift.compress.gate.answers import is_uneven
 from onnxlift.compress.gate.bootstrap import estimate
 from onnxlift.compress.gate.metrics import cosines
+from onnxlift.compress.gate.uneven import numbers_only
 from onnxlift.compress.model.samples import Array
 from onnxlift.compress.results import Agreement, CandidateRow, Figure, Limit
 from onnxlift.config import ERROR_METRICS
@@ -137,7 +139,7 @@ class Gate:
 
 def require_numbers(answers: Array) -> None:
     """Raise ``QualityGateFailed`` where an answer is NaN."""
-    if answers.dtype.kind == "f" and np.isnan(answers).any():
+    if not numbers_only(answers):
         raise QualityGateFailed("its first output is NaN on some held-out samples")
 
 
@@ -148,6 +150,8 @@ def agreement(first: Array, second: Array) -> float:
     over all of them; classes and text agree where they are equal, and infinities alone where both
     have them.
     """
+    if is_uneven(first) or is_uneven(second):
+        return _agreement_by_sample(first, second)
     if first.dtype.kind != "f":
         return float(np.mean(first == second))
     infinite = np.isinf(first) | np.isinf(second)
@@ -158,6 +162,18 @@ def agreement(first: Array, second: Array) -> float:
     if first.size < 2:
         return float(np.allclose(first, second, rtol=1e-3))
     return float(np.mean(cosines(first.reshape(rows, -1), second.reshape(rows, -1))))
+
+
+def _agreement_by_sample(first: Array, second: Array) -> float:
+    """The mean over the samples; answers of two shapes do not agree."""
+    pairs = zip(first, second, strict=True)
+    found = [
+        agreement(one[None], other[None])
+        if one.shape == other.shape and one.size
+        else float(one.shape == other.shape)
+        for one, other in pairs
+    ]
+    return float(np.mean(found))
 
 
 def _told(limit: Limit, worst: Figure) -> str:

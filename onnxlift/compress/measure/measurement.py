@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from onnxlift.compress.cpu.description import describe_cpu
 from onnxlift.compress.model.samples import Samples
 from onnxlift_runtime.errors import ModelRefused
@@ -25,18 +27,24 @@ _MS_DIGITS: Final = 4
 def measure(
     folder: Path, manifest: Manifest, samples: Samples, batch_sizes: Sequence[int]
 ) -> Measurements:
-    """Measure the model in ``folder`` as ``manifest`` describes it, on rows of ``samples``.
+    """Measure the model in ``folder`` as ``manifest`` describes it, on rows of ``samples``, which
+    are repeated where there are fewer.
 
     Load time and latencies in milliseconds, memory in MiB. Raises ``ModelRefused`` where the
     process dies of it.
     """
     with tempfile.TemporaryDirectory(prefix="onnxlift-") as scratch:
-        stored = Path(scratch) / "samples.npz"
-        samples.take(range(min(len(samples), max(batch_sizes)))).store(stored)
+        stored = Path(scratch) / "feeds.npz"
+        feeds = {
+            f"{rows}/{name}": array.astype(np.bytes_) if array.dtype == object else array
+            for rows in batch_sizes
+            for name, array in samples.repeated(rows).items()
+        }
+        np.savez(stored, **feeds)  # type: ignore[arg-type]
         request = {
             "folder": str(folder),
             "manifest": manifest.to_json(),
-            "samples": str(stored),
+            "feeds": str(stored),
             "batch_sizes": list(batch_sizes),
             "threads": THREADS,
             "seconds": SECONDS,

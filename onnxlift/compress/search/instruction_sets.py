@@ -12,11 +12,13 @@ import numpy as np
 
 from onnxlift.compress.cpu.instructions import Availability, InstructionSet, available, native
 from onnxlift.compress.cpu.process import run_on
+from onnxlift.compress.gate.answers import from_arrays, gather, to_arrays
 from onnxlift.compress.gate.judgement import Gate, agreement, require_numbers
+from onnxlift.compress.model.batch import Batch
 from onnxlift.compress.model.samples import Array, Samples
 from onnxlift.compress.results import Agreement, Figure
 from onnxlift.compress.search.trial_pool import Trial, TrialSetup
-from onnxlift.compress.search.trial_process import served_feeds
+from onnxlift.compress.search.trial_process import is_trimmed, served_feeds
 from onnxlift_runtime.errors import InferenceFailed, ModelUnavailable, SamplesInvalid
 
 # qemu-user takes 30 to 60 times as long, and three seconds to start.
@@ -147,17 +149,18 @@ def _answers(
     if not path.exists():
         found = _run(target, trial, setup, held_out.take(picked), setup.batches)
         unfinished = path.with_suffix(".part.npz")
-        np.savez(unfinished, **{str(rows): array for rows, array in found.items()})  # type: ignore[arg-type]
+        arrays = [to_arrays(str(rows), array) for rows, array in found.items()]
+        np.savez(unfinished, **{k: v for part in arrays for k, v in part.items()})  # type: ignore[arg-type]
         unfinished.replace(path)
     with np.load(path, allow_pickle=False) as stored:
-        return {rows: stored[str(rows)] for rows in setup.batches}
+        return {rows: from_arrays(str(rows), stored) for rows in setup.batches}
 
 
 def _run(
     target: Target, trial: Trial, setup: TrialSetup, samples: Samples, batches: Sequence[int]
 ) -> Mapping[int, Array]:
     output = next(spec for spec in setup.draft.outputs if spec.name == setup.output)
-    trimmed = -1 not in output.shape[1:]
+    trimmed = is_trimmed(setup.draft, setup.output)
     feeds = {rows: list(served_feeds(samples, rows, trimmed=trimmed)) for rows in batches}
     every = [feed for rows in batches for feed in feeds[rows]]
     model = trial.model_folder / setup.draft.model_file
@@ -165,8 +168,10 @@ def _run(
     results = iter(
         run_on(target.road.instructions, model, every, options, optimize_at_load=optimize)
     )
+    axis = Batch.of_manifest(setup.draft).axis(setup.output)
     answers = {
-        rows: np.concatenate([next(results)[setup.output] for _ in feeds[rows]]) for rows in batches
+        rows: gather([next(results)[setup.output] for _ in feeds[rows]], output, axis)
+        for rows in batches
     }
     if any(len(array) != len(samples) for array in answers.values()):
         raise SamplesInvalid(

@@ -16,9 +16,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from onnxlift.compress.gate.answers import from_arrays
 from onnxlift.compress.model.samples import Array
 from onnxlift.compress.recipes.recipe import Recipe
-from onnxlift.compress.search.trial_process import FILES, RESULT_NAME
+from onnxlift.compress.search.trial_process import ANSWERS, FILES, RESULT_NAME
 from onnxlift.compress.search.workspace import Workspace
 from onnxlift_runtime.dataplane.session import processor_count
 from onnxlift_runtime.manifest import FileEntry, Manifest, file_sha256
@@ -64,8 +65,8 @@ class Trial:
 
     def answers(self, rows: int) -> Array:
         """The answers to the held-out samples, computed ``rows`` at a time."""
-        loaded: Array = np.load(self.folder / f"answers-{rows}.npy", allow_pickle=False)
-        return loaded
+        with np.load(self.folder / f"answers-{rows}.npz", allow_pickle=False) as stored:
+            return from_arrays(ANSWERS, stored)
 
     def intact(self) -> bool:
         """Whether the files are still those that were judged."""

@@ -23,8 +23,10 @@ import numpy as np
 import onnx
 
 from onnxlift.compress.calibration.activations import MASK, unpadded
+from onnxlift.compress.gate.answers import gather, to_arrays
 from onnxlift.compress.graph.packing import pack
 from onnxlift.compress.model.artifact import file_entries
+from onnxlift.compress.model.batch import Batch
 from onnxlift.compress.model.samples import Array, Samples, read_stored
 from onnxlift.compress.model.signature import Signature, load_failure, read_signature
 from onnxlift.compress.recipes.prefixes import begin
@@ -33,11 +35,12 @@ from onnxlift.compress.search.workspace import Workspace
 from onnxlift.compress.steps import Context
 from onnxlift_runtime.dataplane.session import Session
 from onnxlift_runtime.errors import OnnxliftError, RecipeInvalid, SamplesInvalid
-from onnxlift_runtime.manifest import Manifest
+from onnxlift_runtime.manifest import Manifest, TensorSpec
 from onnxlift_runtime.tensors.arrays import bfloat16_to_float32
 
 RESULT_NAME: Final = "trial.json"
 FILES: Final = "files"
+ANSWERS: Final = "answers"
 _LONGEST_REASON: Final = 300
 _GZIP_LEVEL: Final = 1  # within a percent of the usual 6 on weights
 _CHUNK_BYTES: Final = 2**20
@@ -77,11 +80,12 @@ def _trial(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     manifest = replace(manifest, optimize_at_load=optimize_at_load)
     entries = file_entries(files)
     session = Session(files, manifest, threads=request["threads"], verify=False)
-    held_out = read_stored(workspace.held_out, manifest.inputs)
+    held_out = read_stored(workspace.held_out, manifest.inputs, Batch.of_manifest(manifest))
     seconds = {}
     for rows in request["batches"]:
         started = perf_counter()
-        np.save(folder / f"answers-{rows}.npy", answer(session, held_out, request["output"], rows))
+        found = answer(session, held_out, request["output"], rows)
+        np.savez(folder / f"answers-{rows}.npz", **to_arrays(ANSWERS, found))  # type: ignore[arg-type]
         seconds[rows] = perf_counter() - started
     return {
         "files": [[entry.path, entry.sha256, entry.size_bytes] for entry in entries],
@@ -106,15 +110,16 @@ def _build(
     """Apply the steps and pack; returns whether the session must still optimise the graph when it
     opens.
     """
-    samples: Mapping[str, Array] = {}
+    samples: Mapping[str, Any] = {}
     if workspace.calibration.exists():
-        samples = read_stored(workspace.calibration, manifest.inputs).arrays
+        batch = Batch.of_manifest(manifest)
+        samples = read_stored(workspace.calibration, manifest.inputs, batch).columns
     model = onnx.load(workspace.fp32 / manifest.model_file)
     context = Context(samples, request["preset"])
     begun = begin(workspace.beginnings, model, steps_from_data(request["steps"]), context)
     files.mkdir(parents=True)
     packed = pack(begun.finish(), files, request["preset"])
-    wanted = Signature(manifest.inputs, manifest.outputs, 0)
+    wanted = Signature(manifest.inputs, manifest.outputs)
     if _names(read_signature(files / manifest.model_file)) != _names(wanted):
         raise RecipeInvalid("it changes the model's inputs or outputs")
     return packed.optimize_at_load
@@ -125,15 +130,28 @@ def answer(session: Session, samples: Samples, output: str, rows: int) -> Array:
     raises.
     """
     spec = next(spec for spec in session.manifest.outputs if spec.name == output)
-    feeds = served_feeds(samples, rows, trimmed=-1 not in spec.shape[1:])
-    answers = np.concatenate([session.run(feed, [output])[output] for feed in feeds])
+    feeds = served_feeds(samples, rows, trimmed=is_trimmed(session.manifest, output))
+    results = (_plain(session.run(feed, [output])[output], spec) for feed in feeds)
+    answers = gather(results, spec, Batch.of_manifest(session.manifest).axis(output))
     if len(answers) != len(samples):
         raise SamplesInvalid(
             f"output {output!r} has {len(answers)} rows for {len(samples)} samples"
         )
-    if answers.dtype == object:
-        return answers.astype(np.bytes_)
-    return bfloat16_to_float32(answers) if spec.datatype == "BF16" else answers
+    return answers
+
+
+def _plain(result: Array, spec: TensorSpec) -> Array:
+    """A result in a type that files hold and metrics compare."""
+    if result.dtype == object:
+        return result.astype(np.bytes_)
+    return bfloat16_to_float32(result) if spec.datatype == "BF16" else result
+
+
+def is_trimmed(manifest: Manifest, output: str) -> bool:
+    """Whether an output is not as long as the text: the columns that nothing attends to may go."""
+    spec = next(spec for spec in manifest.outputs if spec.name == output)
+    axis = Batch.of_manifest(manifest).axis(output)
+    return all(size != -1 or place == axis for place, size in enumerate(spec.shape))
 
 
 def served_feeds(samples: Samples, rows: int, *, trimmed: bool) -> Iterator[dict[str, Array]]:

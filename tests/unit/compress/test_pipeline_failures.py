@@ -164,7 +164,8 @@ def test_samples_that_calibrate_and_judge_are_refused(make: Make, tmp_path: Path
 
 STAGES = [
     (preparation, "read_source"),
-    (preparation, "read_signature"),
+    (preparation, "open_session"),
+    (preparation, "find_batch"),
     (preparation, "load_samples"),
     (run, "run_trials"),
     (run, "cross"),

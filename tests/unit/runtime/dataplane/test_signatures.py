@@ -139,7 +139,7 @@ def test_a_batch_above_the_limit_is_refused_on_its_own_axis(tmp_path: Path) -> N
 
 def test_a_raw_request_is_one_row_on_the_models_own_axis(tmp_path: Path) -> None:
     axes = {"steps": 0, "line": 1}
-    model = signatures.builders.build(
+    model = builders.build(
         [onnx.helper.make_node("Transpose", ["line"], ["steps"], perm=[1, 0, 2])],
         [signatures.declare("line", [2, "batch", 3])],
         [signatures.declare("steps", ["batch", 2, 3])],
