@@ -7,7 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from onnxlift.compress.gate.answers import Array, is_uneven
+from onnxlift.compress.model.answers import is_uneven
+from onnxlift.compress.model.samples import Array
 from onnxlift_runtime.errors import SamplesInvalid
 
 Statistic = Callable[[Array], Array]
@@ -43,10 +44,28 @@ def adapted(name: str, metric: Metric) -> Metric:
     return measure
 
 
-def numbers_only(answers: Array) -> bool:
-    """Whether no answer is NaN."""
+def has_nan(answers: Array) -> bool:
+    """Whether an answer is NaN."""
     parts = answers if is_uneven(answers) else (answers,)
-    return not any(part.dtype.kind == "f" and np.isnan(part).any() for part in parts)
+    return any(part.dtype.kind == "f" and bool(np.isnan(part).any()) for part in parts)
+
+
+def as_rows(reference: Array, answers: Array) -> tuple[Array, Array]:
+    """Answers of different shapes as even ones: the rows of all samples, or what all samples have.
+
+    Nothing where a candidate's shapes are not the fp32 model's: values then decide how many rows
+    there are, and in which order.
+    """
+    pairs = list(zip(reference, answers, strict=True))
+    if any(one.shape != other.shape for one, other in pairs):
+        return np.empty(0), np.empty(0)
+    if len({one.shape[1:] for one, _ in pairs}) == 1:
+        first, second = zip(*pairs, strict=True)
+        return np.concatenate(first), np.concatenate(second)
+    if len({one.ndim for one, _ in pairs}) > 1:
+        return np.empty(0), np.empty(0)
+    cut = tuple(slice(min(sizes)) for sizes in zip(*(one.shape for one, _ in pairs), strict=True))
+    return np.stack([one[cut] for one, _ in pairs]), np.stack([other[cut] for _, other in pairs])
 
 
 def _combined(name: str, scores: Array) -> Statistic:

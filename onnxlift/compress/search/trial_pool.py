@@ -14,12 +14,9 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Final
 
-import numpy as np
-
-from onnxlift.compress.gate.answers import from_arrays
-from onnxlift.compress.model.samples import Array
+from onnxlift.compress.model.answers import Answers, load_answers
 from onnxlift.compress.recipes.recipe import Recipe
-from onnxlift.compress.search.trial_process import ANSWERS, FILES, RESULT_NAME
+from onnxlift.compress.search.trial_process import FILES, RESULT_NAME
 from onnxlift.compress.search.workspace import Workspace
 from onnxlift_runtime.dataplane.session import processor_count
 from onnxlift_runtime.manifest import FileEntry, Manifest, file_sha256
@@ -63,10 +60,9 @@ class Trial:
         """Where the files lie."""
         return self.folder / FILES
 
-    def answers(self, rows: int) -> Array:
+    def answers(self, rows: int) -> Answers:
         """The answers to the held-out samples, computed ``rows`` at a time."""
-        with np.load(self.folder / f"answers-{rows}.npz", allow_pickle=False) as stored:
-            return from_arrays(ANSWERS, stored)
+        return load_answers(self.folder / f"answers-{rows}.npz")
 
     def intact(self) -> bool:
         """Whether the files are still those that were judged."""

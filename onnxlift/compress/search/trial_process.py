@@ -19,12 +19,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
-import numpy as np
 import onnx
 
 from onnxlift.compress.calibration.activations import MASK, unpadded
-from onnxlift.compress.gate.answers import gather, to_arrays
 from onnxlift.compress.graph.packing import pack
+from onnxlift.compress.model.answers import Answers, join_answers, save_answers
 from onnxlift.compress.model.artifact import file_entries
 from onnxlift.compress.model.batch import Batch
 from onnxlift.compress.model.samples import Array, Samples, read_stored
@@ -34,13 +33,11 @@ from onnxlift.compress.recipes.recipe import steps_from_data
 from onnxlift.compress.search.workspace import Workspace
 from onnxlift.compress.steps import Context
 from onnxlift_runtime.dataplane.session import Session
-from onnxlift_runtime.errors import OnnxliftError, RecipeInvalid, SamplesInvalid
-from onnxlift_runtime.manifest import Manifest, TensorSpec
-from onnxlift_runtime.tensors.arrays import bfloat16_to_float32
+from onnxlift_runtime.errors import OnnxliftError, RecipeInvalid
+from onnxlift_runtime.manifest import Manifest
 
 RESULT_NAME: Final = "trial.json"
 FILES: Final = "files"
-ANSWERS: Final = "answers"
 _LONGEST_REASON: Final = 300
 _GZIP_LEVEL: Final = 1  # within a percent of the usual 6 on weights
 _CHUNK_BYTES: Final = 2**20
@@ -85,7 +82,7 @@ def _trial(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     for rows in request["batches"]:
         started = perf_counter()
         found = answer(session, held_out, request["output"], rows)
-        np.savez(folder / f"answers-{rows}.npz", **to_arrays(ANSWERS, found))  # type: ignore[arg-type]
+        save_answers(folder / f"answers-{rows}.npz", found)
         seconds[rows] = perf_counter() - started
     return {
         "files": [[entry.path, entry.sha256, entry.size_bytes] for entry in entries],
@@ -125,26 +122,16 @@ def _build(
     return packed.optimize_at_load
 
 
-def answer(session: Session, samples: Samples, output: str, rows: int) -> Array:
-    """One output for all samples, computed ``rows`` at a time; raises what ``Session.run``
-    raises.
+def answer(session: Session, samples: Samples, judged: str, rows: int) -> Answers:
+    """All outputs for all samples, computed ``rows`` at a time; raises what ``Session.run`` and
+    ``join_answers`` raise.
     """
-    spec = next(spec for spec in session.manifest.outputs if spec.name == output)
-    feeds = served_feeds(samples, rows, trimmed=is_trimmed(session.manifest, output))
-    results = (_plain(session.run(feed, [output])[output], spec) for feed in feeds)
-    answers = gather(results, spec, Batch.of_manifest(session.manifest).axis(output))
-    if len(answers) != len(samples):
-        raise SamplesInvalid(
-            f"output {output!r} has {len(answers)} rows for {len(samples)} samples"
-        )
-    return answers
-
-
-def _plain(result: Array, spec: TensorSpec) -> Array:
-    """A result in a type that files hold and metrics compare."""
-    if result.dtype == object:
-        return result.astype(np.bytes_)
-    return bfloat16_to_float32(result) if spec.datatype == "BF16" else result
+    manifest = session.manifest
+    feeds = served_feeds(samples, rows, trimmed=is_trimmed(manifest, judged))
+    names = [output.name for output in manifest.outputs]
+    results = (session.run(feed, names) for feed in feeds)
+    batch = Batch.of_manifest(manifest)
+    return join_answers(results, manifest.outputs, judged, len(samples), batch)
 
 
 def is_trimmed(manifest: Manifest, output: str) -> bool:

@@ -9,7 +9,6 @@ import onnx
 import pytest
 from onnx import helper
 
-from onnxlift.compress.gate.answers import is_uneven
 from onnxlift.compress.pipeline import compress
 from onnxlift.config import Config
 from onnxlift_runtime.dataplane.session import Session
@@ -211,7 +210,3 @@ def test_a_batch_that_is_not_clear_is_asked_for_and_then_taken(configure: Config
 def test_rows_of_a_model_without_a_batch_say_what_to_write(configure: Configure) -> None:
     with raises(SamplesInvalid, "'image'", "image.0"):
         compress(configure(signatures.picture(), {"image": numbers((3, 4, 5))}), "m", silent)
-
-
-def test_answers_of_several_shapes_are_told_apart() -> None:
-    assert is_uneven(np.array([np.zeros(2), np.zeros(3)], dtype=object))

@@ -5,9 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxlift.compress.gate.answers import from_arrays, gather, is_uneven, to_arrays, together
 from onnxlift.compress.gate.bootstrap import estimate
 from onnxlift.compress.gate.judgement import agreement, require_numbers
+from onnxlift.compress.gate.uneven import as_rows
+from onnxlift.compress.model.answers import (
+    is_uneven,
+    join_answers,
+    load_answers,
+    save_answers,
+    together,
+)
+from onnxlift.compress.model.batch import Batch
 from onnxlift_runtime.errors import QualityGateFailed, SamplesInvalid
 from tests.support.builders import spec
 from tests.support.errors import raises
@@ -21,28 +29,53 @@ def uneven(shift: float = 0.0) -> np.ndarray:
 
 
 def test_answers_are_stored_and_read_again(tmp_path: Path) -> None:
-    for answers in (uneven(), numbers((4, 2)), together([np.array(1.0), np.array(2.0)])):
-        np.savez(tmp_path / "a.npz", **to_arrays("a", answers))  # type: ignore[arg-type]
-        with np.load(tmp_path / "a.npz", allow_pickle=False) as stored:
-            again = from_arrays("a", stored)
+    scalars = together([np.array(1.0), np.array(2.0)])
+    answers = {"a/b": uneven(), "even": numbers((4, 2)), "scalars": scalars}
 
-        assert is_uneven(again) == is_uneven(answers)
-        assert [np.asarray(item).tolist() for item in again] == [
-            np.asarray(item).tolist() for item in answers
+    save_answers(tmp_path / "a.npz", answers)
+    again = load_answers(tmp_path / "a.npz")
+
+    assert {name: is_uneven(array) for name, array in again.items()} == {
+        "a/b": True, "even": False, "scalars": False,
+    }  # fmt: skip
+    for name, array in answers.items():
+        assert [np.asarray(item).tolist() for item in again[name]] == [
+            np.asarray(item).tolist() for item in array
         ]
 
 
 def test_rows_are_gathered_from_their_axis_and_whole_results_as_they_are() -> None:
-    steps = [numbers((5, rows, 3), rows) for rows in (2, 1)]
+    steps = spec("steps", "FP32", (-1, -1, 3))
+    runs = [{"steps": numbers((5, rows, 3), rows)} for rows in (2, 1)]
 
-    joined = gather(steps, spec("steps", "FP32", (-1, -1, 3)), 1)
-    whole = gather(steps, spec("steps", "FP32", (-1, -1, 3)), None)
-    single = gather([numbers((1, 4)), numbers((1, 4))], spec("y", "FP32", (1, 4)), None)
+    joined = join_answers(runs, [steps], "steps", 3, Batch({"steps": 1}))["steps"]
+    whole = join_answers(runs, [steps], "steps", 2, Batch())["steps"]
+    single = join_answers(
+        [{"y": numbers((1, 4))}] * 2, [spec("y", "FP32", (1, 4))], "y", 2, Batch()
+    )
 
     assert joined.shape == (3, 5, 3)
-    np.testing.assert_array_equal(joined[2], steps[1][:, 0])
+    np.testing.assert_array_equal(joined[2], runs[1]["steps"][:, 0])
     assert [answer.shape for answer in whole] == [(5, 2, 3), (5, 1, 3)]
-    assert single.shape == (2, 4)
+    assert single["y"].shape == (2, 4)
+
+
+def test_an_output_without_rows_is_left_out_where_samples_run_together() -> None:
+    specs = [spec("y", "FP32", (-1, 2)), spec("total", "FP32", ())]
+    runs = [{"y": numbers((rows, 2)), "total": np.float32(rows)} for rows in (2, 1)]
+    results = [{name: np.asarray(array) for name, array in run.items()} for run in runs]
+
+    found = join_answers(results, specs, "y", 3, Batch({"y": 0}))
+
+    assert list(found) == ["y"]
+
+
+def test_channels_are_looked_at_over_the_rows_of_all_samples() -> None:
+    first, second = as_rows(uneven(), uneven())
+    other = as_rows(uneven(), together([item[:1] for item in uneven()]))
+
+    assert first.shape == second.shape == (7, 6)
+    assert not other[0].size
 
 
 @pytest.mark.parametrize(("metric", "best"), [
@@ -82,9 +115,9 @@ def test_a_value_that_is_no_number_is_seen_in_any_sample() -> None:
     broken = uneven()
     broken[2] = broken[2] * np.float32("nan")
 
-    require_numbers(uneven())
+    require_numbers(uneven(), "y")
     with pytest.raises(QualityGateFailed):
-        require_numbers(broken)
+        require_numbers(broken, "y")
 
 
 def test_agreement_is_the_mean_of_the_samples() -> None:

@@ -2,6 +2,7 @@
 batcher.
 """
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,12 +12,17 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from openapi_schema_validator import OAS30Validator
 
 from onnxlift_runtime.dataplane.batching import Feed, run_together
 from onnxlift_runtime.dataplane.session import Session
-from onnxlift_runtime.describe import documents, schemas
+from onnxlift_runtime.dataplane.tasks import decode_task
+from onnxlift_runtime.describe import documents, examples, schemas
+from onnxlift_runtime.describe.openapi import describe
 from onnxlift_runtime.errors import InputMismatch, ShapeMismatch
+from onnxlift_runtime.jobs.objects import FORMAT_HEADER
 from onnxlift_runtime.manifest import Manifest
+from onnxlift_runtime.settings import DEFAULT_LIMITS
 from onnxlift_runtime.tensors.arrays import Array
 from tests.support import builders, signatures
 from tests.support.errors import raises
@@ -231,3 +237,68 @@ def test_the_document_offers_rows_only_where_they_can_be_stacked() -> None:
 
     assert [list(one["properties"])[1] for one in offered["oneOf"]] == ["instances", "inputs"]
     assert list(kept["properties"]) == ["signature_name", "inputs"]
+
+
+@pytest.mark.parametrize(("model", "axes"), [case[1:3] for case in CASES],
+                         ids=[case[0] for case in CASES])  # fmt: skip
+def test_the_documents_examples_are_answered_and_fit_its_schemas(
+    tmp_path: Path, model: onnx.ModelProto, axes: Mapping[str, int]
+) -> None:
+    service = serve(tmp_path, model, axes)
+    manifest = service.engine.catalog.find("tiny")
+    document = describe(service.engine.catalog, title="demo", api_key_required=False)
+
+    calls = {
+        "/v2/models/tiny/infer": ("Infer", examples.infer_example(manifest)),
+        "/v1/models/tiny:predict": ("Predict", examples.predict_example(manifest)),
+    }
+
+    for path, (kind, example) in calls.items():
+        for what, value in (("Request", example), ("Response", service.call(path, example))):
+            rooted = {"$ref": f"#/components/schemas/tiny.1.{kind}{what}"} | document
+            OAS30Validator(rooted).validate(value)
+
+
+@pytest.mark.parametrize(("model", "axes", "feed"), [case[1:] for case in CASES],
+                         ids=[case[0] for case in CASES])  # fmt: skip
+@pytest.mark.parametrize("word", ["npz", "jsonl", "json"])
+def test_a_job_of_any_format_gets_the_same_answer(
+    tmp_path: Path, model: onnx.ModelProto, axes: Mapping[str, int], feed: Mapping[str, Any],
+    word: str,
+) -> None:  # fmt: skip
+    service = serve(tmp_path, model, axes)
+    manifest = service.engine.catalog.find("tiny")
+    arrays = {name: np.asarray(array) for name, array in feed.items()}
+    names = [spec.name for spec in manifest.outputs]
+    expected = service.engine.run(manifest, arrays, names)
+
+    task = decode_task(DEFAULT_LIMITS, manifest, {FORMAT_HEADER: word}, written(word, arrays))
+    body = task.encode(run_together(task.feeds, service.engine.run)).body
+
+    found = read(word, body)
+    for name in names:
+        np.testing.assert_array_equal(found[name], expected[name])
+
+
+def written(word: str, arrays: Mapping[str, Array]) -> bytes:
+    if word == "npz":
+        file = io.BytesIO()
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+        return file.getvalue()
+    return json.dumps({"inputs": request(arrays)}).encode()
+
+
+def read(word: str, body: bytes) -> Mapping[str, Array]:
+    return dict(np.load(io.BytesIO(body))) if word == "npz" else outputs(json.loads(body))
+
+
+def test_a_line_is_the_whole_inputs_of_a_model_without_rows(tmp_path: Path) -> None:
+    service = serve(tmp_path, signatures.selection(), {})
+    manifest = service.engine.catalog.find("tiny")
+    boxes = np.ones((2, 6), np.float32).tolist()
+
+    lines = json.dumps(boxes).encode() + b"\n" + json.dumps({"boxes": boxes[:1]}).encode()
+    task = decode_task(DEFAULT_LIMITS, manifest, {FORMAT_HEADER: "jsonl"}, lines)
+    found = task.encode(run_together(task.feeds, service.engine.run)).body.splitlines()
+
+    assert [len(json.loads(line)["outputs"]) for line in found] == [2, 1]
