@@ -114,8 +114,9 @@ class CandidateRow(_Strict):
 
     ``reason`` says for a loser why it lost, and for the chosen one what decided. ``seconds`` is
     what making and measuring it took; ``cached`` means that an earlier run did. ``predicted_error``
-    is what the search expected before it measured. ``gzip_bytes`` and ``cost_usd_per_1000`` are
-    None where nobody computed them.
+    is what the search expected before it measured. ``slowdown`` is its p50 over fp32's, both taken
+    in turns in one process. ``gzip_bytes``, ``cost_usd_per_1000`` and ``slowdown`` are None where
+    they were not measured.
     """
 
     recipe: str
@@ -131,6 +132,7 @@ class CandidateRow(_Strict):
     load_ms: float | None = None
     peak_memory_mb: float | None = None
     cost_usd_per_1000: float | None = None
+    slowdown: float | None = None
     digest: str = ""
     cached: bool = False
     seconds: float = 0.0

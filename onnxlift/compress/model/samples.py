@@ -249,7 +249,7 @@ def _shaped(
             f"{path}: array {name!r} has shape {list(array.shape)}, the model takes "
             f"[{', '.join(wanted)}]{batch.advice(spec, array.ndim - lead)}"
         )
-    return _typed(array.reshape(*array.shape[:lead], *found), spec, told)
+    return _typed(array.reshape((*array.shape[:lead], *found)), spec, told)
 
 
 def _typed(array: Array, spec: TensorSpec, told: tuple[Path, str, TensorSpec]) -> Array:

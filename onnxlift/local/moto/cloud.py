@@ -154,14 +154,19 @@ def keep(service: str, url: str, persist: Path | None) -> None:
 
 def _application() -> Any:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-    from moto.sqs.models import SQSBackend
+    from moto.sqs.models import SQSBackend, sqs_backends
 
     from onnxlift.local.moto.request_lock import RequestLock
 
     # For each message that it gives out moto counts the whole queue a dozen times to learn how long
     # messages are kept: 50 ms where a thousand wait. No run here is as long as that.
     setattr(SQSBackend, "is_message_valid_based_on_retention_period", lambda *_: True)  # noqa: B010
-    return RequestLock(DomainDispatcherApplication(create_backend_app))
+
+    def has_message(url: str) -> bool:
+        queue = sqs_backends[ACCOUNT][REGION].queues.get(url.rpartition("/")[2])
+        return queue is None or bool(queue.messages)
+
+    return RequestLock(DomainDispatcherApplication(create_backend_app), has_message)
 
 
 @contextlib.contextmanager

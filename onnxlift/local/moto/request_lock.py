@@ -3,7 +3,8 @@
 moto keeps its state in plain dictionaries: two threads inside it can both find a DynamoDB condition
 true. A long poll of SQS inside moto would also hold everybody up, so it is taken apart: look, wait
 until a request may have brought a message, look again. A look takes 2 ms in which nobody else gets
-in, so one poll is woken for a message, not all.
+in, so one poll is woken for a message, not all, and none looks into a queue that has nothing to
+give.
 """
 
 import io
@@ -19,6 +20,7 @@ from typing import Any, Final, TypeAlias
 Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Any]
 Application: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
+HasMessage: TypeAlias = Callable[[str], bool]
 
 _WAIT: Final = re.compile(rb'("WaitTimeSeconds"\s*:\s*|(?:^|&)WaitTimeSeconds=)(\d+)')
 _MESSAGE: Final = re.compile(rb'"Messages"|<Message>')
@@ -34,10 +36,15 @@ _LOOK_AGAIN_S: Final = 2.0
 
 
 class RequestLock:
-    """A WSGI application that lets one request at a time into ``application``."""
+    """A WSGI application that lets one request at a time into ``application``.
 
-    def __init__(self, application: Application) -> None:
-        self._application = application
+    ``has_message`` takes a queue's URL and says whether a look into the queue can find anything.
+    """
+
+    def __init__(
+        self, application: Application, has_message: HasMessage = lambda _url: True
+    ) -> None:
+        self._application, self._has_message = application, has_message
         self._inside = Lock()
         self._polls: defaultdict[bytes, Condition] = defaultdict(lambda: Condition(self._inside))
 
@@ -52,17 +59,17 @@ class RequestLock:
         return [answer.body]
 
     def _poll(self, environ: Environ, body: bytes, wait_s: int) -> "_Answer":
-        changed, deadline = self._polls[_queue(body)], monotonic() + wait_s
-        at_once = _WAIT.sub(rb"\g<1>0", body)
-        while True:
-            answer = self._run(environ, at_once)
-            left_s = deadline - monotonic()
-            if left_s <= 0 or _MESSAGE.search(answer.body) or not answer.status.startswith("200"):
-                return answer
+        queue, deadline = _queue(body), monotonic() + wait_s
+        at_once, changed = _WAIT.sub(rb"\g<1>0", body), self._polls[queue]
+        answer = self._run(environ, at_once)
+        while answer.is_empty and (left_s := deadline - monotonic()) > 0:
             changed.wait(min(left_s, _LOOK_AGAIN_S))
             if _left(environ):  # a message given to nobody would stay hidden for long
                 changed.notify()
-                return answer
+                break
+            if self._has_message(queue.decode()):
+                answer = self._run(environ, at_once)
+        return answer
 
     def _wake(self, environ: Environ, body: bytes) -> None:
         """Have one poll of each queue look again that this request may have brought a message
@@ -98,6 +105,11 @@ class _Answer:
         self.status = ""
         self.headers: list[tuple[str, str]] = []
         self.body = b""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether a receive went well and found no message."""
+        return self.status.startswith("200") and not _MESSAGE.search(self.body)
 
     def start(self, status: str, headers: list[tuple[str, str]], _failure: Any = None) -> None:
         """WSGI's ``start_response``."""

@@ -4,11 +4,13 @@ moto keeps its state in plain dictionaries, so two threads inside it can both fi
 a conditional write true.
 """
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import RLock
 from typing import Any
 
+import boto3
 import pytest
 from moto import mock_aws
 from moto.core.botocore_stubber import BotocoreStubber
@@ -31,7 +33,14 @@ def one_at_a_time() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch, mock_aws():
         patch.setattr(BotocoreStubber, "process_request", locked)
+        patch.setattr(boto3, "DEFAULT_SESSION", _session())
         yield
+
+
+@functools.cache
+def _session() -> boto3.Session:
+    """One session for all tests of a process: each new one parses botocore's files again."""
+    return boto3.Session()
 
 
 def _is_receive(request: Any) -> bool:

@@ -48,6 +48,7 @@ def text(tmp_path: Path) -> Config:
     np.savez(tmp_path / "heldout.npz", **samples(48, seed=2))  # type: ignore[arg-type]
     table = {
         "source": tmp_path / "m.onnx",
+        "max_slowdown": 100,
         "calibration": {"samples": tmp_path / "calibration.npz"},
         "quality": {"samples": tmp_path / "heldout.npz", "metric": "cosine", "max_drop": 0.01},
     }

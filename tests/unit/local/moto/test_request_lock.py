@@ -80,6 +80,32 @@ def test_a_long_poll_ends_with_the_message_that_another_request_brings() -> None
     assert answers == [b'{"Messages":[]}']
 
 
+def test_a_long_poll_of_a_queue_without_messages_looks_once_whatever_wakes_it() -> None:
+    queue, asked = Queue(), list[str]()
+
+    def has_message(url: str) -> bool:
+        asked.append(url)
+        return bool(queue.sent)
+
+    request_lock = RequestLock(queue, has_message)
+    body = b'{"WaitTimeSeconds": 20, "QueueUrl": "q"}'
+    poll = threading.Thread(target=call, args=(request_lock, body), kwargs=RECEIVE)
+
+    poll.start()
+    while not queue.looks:
+        sleep(0.001)
+    call(request_lock, b"", REQUEST_METHOD="PUT", HTTP_X_AMZ_TARGET="Other")
+    while not asked:
+        sleep(0.001)
+    looks_before = [look for look in queue.looks if look]
+    call(request_lock, b"message")
+    poll.join(timeout=60)
+
+    assert len(looks_before) == 1
+    assert set(asked) == {"q"}
+    assert len([look for look in queue.looks if look]) == 2
+
+
 def test_a_message_has_only_polls_of_its_own_queue_look_again() -> None:
     queue = Queue()
     request_lock = RequestLock(queue)
