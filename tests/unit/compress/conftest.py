@@ -30,7 +30,9 @@ def make(tmp_path: Path) -> Make:
         random = np.random.default_rng(5)
         shape = [dim.dim_value or 1 for dim in model.graph.input[0].type.tensor_type.shape.dim][1:]
         name = model.graph.input[0].name
-        rows = random.normal(size=(100, *shape)).astype(np.float32)
+        kind = model.graph.input[0].type.tensor_type.elem_type
+        floats = np.float16 if kind == onnx.TensorProto.FLOAT16 else np.float32
+        rows = random.normal(size=(100, *shape)).astype(floats)
         calibration, held_out = (
             {name: rows[:40]},
             {name: rows[40:], "labels": np.zeros(60, np.int64)},
