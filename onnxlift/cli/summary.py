@@ -152,12 +152,13 @@ def _explained(row: CandidateRow, limits: Sequence[Limit]) -> Iterable[Text]:
         )
     for limit in limits:
         for figure in (item for item in row.figures if item.metric == limit.metric):
-            loss, allowed = limit.loss(figure.bound), abs(limit.reference - limit.allowed)
+            loss = limit.loss(figure.bound)
+            blind = ", which so few samples cannot show" if limit.is_blind(figure) else ""
             yield Text(
                 f"  {figure.metric} on {figure.instruction_set}, batch {figure.batch_size}: "
                 f"{figure.measured:.6g}, "
                 f"loses {max(loss, 0):.3g} at most with {limit.confidence:.0%} confidence, "
-                f"{allowed:.3g} is allowed"
+                f"{limit.max_loss:.3g} is allowed{blind}"
             )
     if row.agreement:
         pairs = ((item.instruction_set, item.measured) for item in row.agreement)

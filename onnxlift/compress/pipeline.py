@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Final
 
+from onnxlift.compress.cpu.description import architecture
 from onnxlift.compress.model.artifact import write_artifact
 from onnxlift.compress.recipes.presets import recipe, recipes
 from onnxlift.compress.recipes.recipe import FP32, Recipe
@@ -19,13 +20,16 @@ from onnxlift.compress.search.prediction import Prediction, by_promise, predict,
 from onnxlift.compress.search.preparation import Prepared, prepare
 from onnxlift.compress.search.run import OnProgress, Progress, Scoreboard, search
 from onnxlift.compress.search.sensitivity import int8_step, rank
-from onnxlift.compress.search.timing import measurements
+from onnxlift.compress.search.timing import measurements, slowdown
 from onnxlift.config import Config, Model
 from onnxlift_runtime.errors import ConfigInvalid, RecipeInvalid
 
 __all__ = ["Comparison", "Outcome", "compare", "compress"]
 
 AUTO: Final = "auto"
+_SMALL_BYTES: Final = 10**6
+_SLOWER: Final = 1.5
+_FASTER: Final = 0.95
 _COSINES: Final = ("cosine",)
 _NO_SAMPLES: Final = (
     "needs calibration samples; name a file of them in models.{}.calibration.samples"
@@ -74,7 +78,7 @@ def compress(
             raise RecipeInvalid(
                 f"recipe {asked!r} cannot be applied, nothing was written: {found.rows[0].reason}"
             )
-        winner, explained = choose(found.rows, _goal(model))
+        winner, explained = _chosen(model, found, on_progress)
         prepared, trial = found.prepared, found.scoreboard.trials[winner.recipe]
         setup, held_out = prepared.bench.setup, prepared.bench.held_out
         on_progress(Progress(f"writing {winner.recipe}", 1, 1, winner.recipe))
@@ -103,6 +107,31 @@ def compare(
     with _searched(config, name, names, on_progress, budget_s) as found:
         passed = (replace(row, reason="it passes") if usable(row) else row for row in found.rows)
         return Comparison(tuple(passed), found.prepared.bench.gate.limits)
+
+
+def _chosen(
+    model: Model, found: _Found, on_progress: OnProgress
+) -> tuple[CandidateRow, tuple[CandidateRow, ...]]:
+    """The winner and all rows explained; who wins by size has been timed against fp32 in turns."""
+    bench, rows = found.prepared.bench, list(found.rows)
+    limit = _max_slowdown(model, bench.setup.source_bytes)
+    while True:
+        winner, explained = choose(rows, _goal(model), limit)
+        if limit is None or winner.recipe == FP32.name or winner.slowdown is not None:
+            return winner, explained
+        on_progress(Progress(f"timing {winner.recipe} against fp32", 0, 1, winner.recipe))
+        index = next(index for index, row in enumerate(rows) if row.recipe == winner.recipe)
+        trial = found.scoreboard.trials[winner.recipe]
+        rows[index] = replace(
+            rows[index], slowdown=slowdown(bench.setup, bench.fp32, trial, bench.held_out)
+        )
+
+
+def _max_slowdown(model: Model, source_bytes: int) -> float | None:
+    """The limit where the smallest is kept; None where this machine's times say nothing."""
+    if _goal(model) != "size" or model.preset != architecture():
+        return None
+    return model.max_slowdown or (_SLOWER if source_bytes >= _SMALL_BYTES else _FASTER)
 
 
 def _goal(model: Model) -> Goal:

@@ -49,18 +49,42 @@ class Limit(_Strict):
         """How much worse than the fp32 model a figure is; negative where it is better."""
         return self.reference - figure if self.larger_is_better else figure - self.reference
 
+    @property
+    def max_loss(self) -> float:
+        """The largest loss allowed."""
+        return abs(self.reference - self.allowed)
+
+    def deciding_loss(self, figure: "Figure") -> float:
+        """The loss that is held against the allowed one: that of the bound.
+
+        Where so few samples could not show the allowed loss, whatever a candidate answered, the
+        bootstrap's bound decides alone.
+        """
+        if self.is_blind(figure) and figure.bootstrap_bound is not None:
+            return self.loss(figure.bootstrap_bound)
+        return self.loss(figure.bound)
+
+    def is_blind(self, figure: "Figure") -> bool:
+        """Whether so few samples cannot show the allowed loss."""
+        return figure.least_loss > self.max_loss
+
     def worst(self, figures: Iterable["Figure"]) -> "Figure | None":
         """The figure that decides: the one whose bound lost most, over instruction sets and batch
         sizes.
         """
         found = (figure for figure in figures if figure.metric == self.metric)
-        return max(found, key=lambda figure: self.loss(figure.bound), default=None)
+        return max(
+            found, key=lambda item: (self.deciding_loss(item), self.loss(item.bound)), default=None
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Figure(_Strict):
     """One metric of one candidate; ``bound`` is the confidence bound on its worse side, which the
     limit is held to.
+
+    ``bootstrap_bound`` comes from resampling alone. ``least_loss`` is the smallest loss that this
+    number of samples can show.
     """
 
     metric: str
@@ -69,6 +93,8 @@ class Figure(_Strict):
     samples: int
     batch_size: int
     instruction_set: str
+    bootstrap_bound: float | None = None
+    least_loss: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +114,9 @@ class CandidateRow(_Strict):
 
     ``reason`` says for a loser why it lost, and for the chosen one what decided. ``seconds`` is
     what making and measuring it took; ``cached`` means that an earlier run did. ``predicted_error``
-    is what the search expected before it measured. ``gzip_bytes`` and ``cost_usd_per_1000`` are
-    None where nobody computed them.
+    is what the search expected before it measured. ``slowdown`` is its p50 over fp32's, both taken
+    in turns in one process. ``gzip_bytes``, ``cost_usd_per_1000`` and ``slowdown`` are None where
+    they were not measured.
     """
 
     recipe: str
@@ -105,6 +132,7 @@ class CandidateRow(_Strict):
     load_ms: float | None = None
     peak_memory_mb: float | None = None
     cost_usd_per_1000: float | None = None
+    slowdown: float | None = None
     digest: str = ""
     cached: bool = False
     seconds: float = 0.0

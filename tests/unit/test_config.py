@@ -292,6 +292,19 @@ def test_instruction_sets_are_the_architecture_s_own(tmp_path: Path) -> None:
     assert "which x86_64 is not; legal: x86_64-avx2, x86_64-avx512-vnni" in _refusal(tmp_path, text)
 
 
+def test_instruction_sets_between_the_usual_ones_are_asked_for(tmp_path: Path) -> None:
+    sets = ("x86_64-avx512", "x86_64-avx-vnni")
+    text = MINIMAL.replace(
+        'source = "digits.onnx"', f'source = "a"\ninstruction_sets = {json.dumps(sets)}'
+    )
+
+    assert _load(tmp_path, MINIMAL).models["digits"].targets == (
+        "x86_64-avx2",
+        "x86_64-avx512-vnni",
+    )
+    assert _load(tmp_path, text).models["digits"].targets == sets
+
+
 def test_the_published_schema_is_the_code_s() -> None:
     printed = subprocess.run(
         [sys.executable, "-m", "onnxlift.config"], capture_output=True, text=True, check=True

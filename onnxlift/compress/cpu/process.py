@@ -12,11 +12,16 @@ from typing import Final
 
 import numpy as np
 
-from onnxlift.compress.cpu import mask, sysroot
-from onnxlift.compress.cpu.instructions import Availability, InstructionSet, available
+from onnxlift.compress.cpu import sysroot
+from onnxlift.compress.cpu.instructions import (
+    Availability,
+    InstructionSet,
+    available,
+    variables,
+)
+from onnxlift.compress.cpu.saturation import CHILD, last_line
 from onnxlift_runtime.errors import InferenceFailed, ModelUnavailable
 
-_CHILD: Final = Path(__file__).with_name("child.py")
 _TIMEOUT_S: Final = 600
 
 
@@ -54,7 +59,7 @@ def run_on(
             str(int(optimize_at_load)),
             *options,
         ]
-        _wait([*_python(road), str(_CHILD), *request], road, timeout_s)
+        _wait([*_python(road), str(CHILD), *request], road, timeout_s)
         return _read(after, len(feeds))
 
 
@@ -67,16 +72,14 @@ def _python(road: Availability) -> list[str]:
 
 
 def _environment(road: Availability) -> dict[str, str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    if road.road == "masked":
-        environment["LD_PRELOAD"] = str(mask.library())
     if road.instructions is InstructionSet.NEOVERSE_N1 and road.road == "emulated":
-        environment = {
+        return {
             "PYTHONPATH": sysroot.python_path(),
             "OPENBLAS_NUM_THREADS": "1",
             "PATH": os.environ["PATH"],
         }
-    return environment
+    one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return {**os.environ, **one_thread, **variables(road)}
 
 
 def _wait(command: Sequence[str], road: Availability, timeout_s: float) -> None:
@@ -95,8 +98,7 @@ def _wait(command: Sequence[str], road: Availability, timeout_s: float) -> None:
             f"{name} ({road.road}): no answer after {timeout_s:g} s; use fewer samples"
         ) from error
     if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise InferenceFailed(f"{name} ({road.road}): {last}")
+        raise InferenceFailed(f"{name} ({road.road}): {last_line(done)}")
 
 
 def _read(path: Path, count: int) -> list[dict[str, np.ndarray]]:

@@ -3,13 +3,15 @@ pure.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
-from onnxlift.compress.gate.bootstrap import estimate
-from onnxlift.compress.gate.metrics import cosines
+from onnxlift.compress.gate.bootstrap import estimate, samples_to_show
+from onnxlift.compress.gate.columns import lost_channel
+from onnxlift.compress.gate.metrics import cosines, is_share
+from onnxlift.compress.model.answers import Answers
 from onnxlift.compress.model.samples import Array
 from onnxlift.compress.results import Agreement, CandidateRow, Figure, Limit
 from onnxlift.config import ERROR_METRICS
@@ -22,27 +24,32 @@ _ROUNDING: Final = 1e-9
 
 @dataclass(frozen=True)
 class Gate:
-    """The conditions, and what the fp32 model answers [samples, ...] to the held-out samples at
-    each batch size.
+    """The conditions, and what the fp32 model answers to the held-out samples at each batch size.
 
-    A text model may answer differently beside longer text, so a candidate is compared at the same
-    batch size.
+    The limits hold for the output named ``output``; all the others must only stay alive. A text
+    model may answer differently beside longer text, so a candidate is compared at the same batch
+    size.
     """
 
     conditions: Conditions
-    references: Mapping[int, Array]
+    output: str
+    references: Mapping[int, Answers]
     labels: Array | None
     limits: tuple[Limit, ...]
 
     @classmethod
     def of(
-        cls, conditions: Conditions, references: Mapping[int, Array], labels: Array | None
+        cls,
+        conditions: Conditions,
+        output: str,
+        references: Mapping[int, Answers],
+        labels: Array | None,
     ) -> "Gate":
         """Take the fp32 model's own figures, those of the largest batch.
 
         Raises ``SamplesInvalid`` where a metric does not fit its answers.
         """
-        limits, reference = [], references[max(references)]
+        limits, reference = [], references[max(references)][output]
         for item in conditions.limits:
             larger = item.metric not in ERROR_METRICS
             own = estimate(
@@ -50,13 +57,28 @@ class Gate:
             ).measured
             allowed = own - item.allowed_loss if larger else own + item.allowed_loss
             limits.append(Limit(item.metric, own, allowed, conditions.confidence, larger))
-        return cls(conditions, references, labels, tuple(limits))
+        return cls(conditions, output, references, labels, tuple(limits))
 
-    def judge(self, answers: Array, rows: int, instruction_set: str) -> tuple[Figure, ...]:
+    def judge(self, answers: Answers, rows: int, instruction_set: str) -> tuple[Figure, ...]:
         """A figure with its bound for each limit; raises ``QualityGateFailed`` where an answer is
         NaN.
         """
-        return self._figures(self.references[rows], answers, self.labels, rows, instruction_set)
+        reference = self.references[rows][self.output]
+        return self._figures(reference, answers[self.output], self.labels, rows, instruction_set)
+
+    def broken(
+        self, answers: Answers, rows: int, instruction_set: str, picked: Array | None = None
+    ) -> str:
+        """Say which output is dead, whatever the metric says; empty where none is.
+
+        Dead is one that is NaN, and one of which a channel that varies in fp32 is constant or
+        follows fp32 no longer. ``picked`` are the samples that were answered, all where it is None.
+        """
+        for name, whole in self.references[rows].items():
+            reference = whole if picked is None else whole[picked]
+            if why := _dead(reference, answers.get(name, reference[:0])):
+                return f"output {name!r} is broken: {why} ({instruction_set}, batch {rows})"
+        return ""
 
     def judge_some(
         self,
@@ -74,17 +96,24 @@ class Gate:
         machine.
         """
         labels = None if self.labels is None else self.labels[picked]
-        first = self._figures(self.references[rows][picked], here, labels, rows, instruction_set)
-        second = self._figures(self.references[rows][picked], there, labels, rows, instruction_set)
+        reference = self.references[rows][self.output][picked]
+        first = self._figures(reference, here, labels, rows, instruction_set)
+        second = self._figures(reference, there, labels, rows, instruction_set)
         full = {figure.metric: figure for figure in known if figure.batch_size == rows}
         figures = []
         for limit, before, after in zip(self.limits, first, second, strict=True):
             sign = 1.0 if limit.larger_is_better else -1.0
             lost = sign * max(0.0, limit.loss(after.measured) - limit.loss(before.measured))
             base = full[limit.metric]
-            measured, bound = base.measured - lost, base.bound - lost
             figures.append(
-                Figure(limit.metric, measured, bound, len(picked), rows, instruction_set)
+                replace(
+                    base,
+                    measured=base.measured - lost,
+                    bound=base.bound - lost,
+                    bootstrap_bound=(base.bootstrap_bound or base.bound) - lost,
+                    samples=len(picked),
+                    instruction_set=instruction_set,
+                )
             )
         return tuple(figures)
 
@@ -94,7 +123,7 @@ class Gate:
             worst = limit.worst(figures)
             if worst is None:
                 return f"{limit.metric} was not measured"
-            if not limit.loss(worst.bound) <= abs(limit.reference - limit.allowed) + _ROUNDING:
+            if not limit.deciding_loss(worst) <= limit.max_loss + _ROUNDING:
                 return _told(limit, worst)
         for found in agreement:
             if not found.measured >= self.conditions.min_agreement - _ROUNDING:
@@ -123,22 +152,67 @@ class Gate:
         rows: int,
         instruction_set: str,
     ) -> tuple[Figure, ...]:
-        require_numbers(answers)
+        require_numbers(answers, self.output)
         confidence = self.conditions.confidence
         found = [
             (limit.metric, estimate(limit.metric, reference, answers, labels, confidence))
             for limit in self.limits
         ]
         return tuple(
-            Figure(metric, item.measured, item.bound, len(answers), rows, instruction_set)
+            Figure(
+                metric,
+                item.measured,
+                item.bound,
+                len(answers),
+                rows,
+                instruction_set,
+                item.bootstrap_bound,
+                item.least_loss,
+            )
             for metric, item in found
         )
 
 
-def require_numbers(answers: Array) -> None:
+def too_few(limit: Limit, figure: Figure) -> str:
+    """What to say where the samples cannot show the allowed loss; empty where they can."""
+    if not limit.is_blind(figure):
+        return ""
+    asked = f"{limit.confidence:.0%} confidence"
+    if not is_share(limit.metric):
+        return f"{limit.metric}: one held-out sample shows nothing with {asked}; take more"
+    needed = samples_to_show(limit.max_loss, limit.confidence)
+    more = f"{needed:,} samples would" if needed else "no number of samples would"
+    return (
+        f"{limit.metric}: {figure.samples} held-out samples can show a loss of "
+        f"{figure.least_loss:.2g} at best with {asked}, {limit.max_loss:.2g} is allowed; {more}"
+    )
+
+
+def require_numbers(answers: Array, output: str) -> None:
     """Raise ``QualityGateFailed`` where an answer is NaN."""
-    if answers.dtype.kind == "f" and np.isnan(answers).any():
-        raise QualityGateFailed("its first output is NaN on some held-out samples")
+    if _has_nan(answers):
+        raise QualityGateFailed(f"its output {output!r} is NaN on some held-out samples")
+
+
+def _has_nan(answers: Array) -> bool:
+    return answers.dtype.kind == "f" and bool(np.isnan(answers).any())
+
+
+def _dead(reference: Array, answers: Array) -> str:
+    if len(answers) != len(reference):
+        return "it has not one row for each sample"
+    if _has_nan(answers) and not _has_nan(reference):
+        return "it is NaN on some held-out samples"
+    return lost_channel(*_overlap(reference, answers))
+
+
+def _overlap(first: Array, second: Array) -> tuple[Array, Array]:
+    """What two sets of answers both have; outputs that are not judged may differ in length."""
+    if first.ndim != second.ndim:
+        return first[:0], second[:0]
+    sizes = tuple(map(min, first.shape, second.shape))
+    common = tuple(map(slice, sizes))
+    return first[common], second[common]
 
 
 def agreement(first: Array, second: Array) -> float:
@@ -166,7 +240,7 @@ def _told(limit: Limit, worst: Figure) -> str:
     return (
         f"{limit.metric} {verb} from {limit.reference:.6g} to {worst.measured:.6g}{bound} on "
         f"{worst.samples} samples, "
-        f"by {limit.loss(worst.bound):.2g} where {abs(limit.reference - limit.allowed):.4g} "
+        f"by {limit.deciding_loss(worst):.2g} where {limit.max_loss:.4g} "
         f"{allowed} "
         f"({worst.instruction_set}, batch {worst.batch_size})"
     )
@@ -177,7 +251,7 @@ def _quality(limit: Limit, worst: Figure) -> Quality:
         metric=limit.metric,
         reference=limit.reference,
         measured=worst.measured,
-        max_drop=abs(limit.reference - limit.allowed),
+        max_drop=limit.max_loss,
         samples=worst.samples,
         bound=worst.bound,
         confidence=limit.confidence,

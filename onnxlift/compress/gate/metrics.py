@@ -17,6 +17,8 @@ from onnxlift.compress.model.samples import Array
 from onnxlift_runtime.errors import ConfigInvalid, SamplesInvalid
 
 _MOST_COLUMNS: Final = 512
+_TOP: Final = re.compile(r"top(\d+)_agreement")
+_SHARES: Final = ("accuracy", "f1", "nearest_neighbour_agreement")
 
 Statistic: TypeAlias = Callable[[Array], Array]
 """Counts [draws, samples] to figures [draws]."""
@@ -28,9 +30,14 @@ def find_metric(name: str) -> Metric:
     """The metric of this name, or the user's ``module:function``; raises ``ConfigInvalid``."""
     if name in METRICS:
         return METRICS[name]
-    if found := re.fullmatch(r"top(\d+)_agreement", name):
+    if found := _TOP.fullmatch(name):
         return lambda reference, answers, _labels: top_agreement(reference, answers, int(found[1]))
     return _of_the_user(name)
+
+
+def is_share(name: str) -> bool:
+    """Whether a metric counts samples that are right."""
+    return name in _SHARES or _TOP.fullmatch(name) is not None
 
 
 def accuracy(_reference: Array, answers: Array, labels: Array | None) -> Statistic:
@@ -90,7 +97,7 @@ def spearman(reference: Array, answers: Array, _labels: Array | None) -> Statist
 
     Ranks are taken once over all samples. At most 512 values, evenly spread, are looked at.
     """
-    first, second = (_ranks(_columns(array)) for array in (reference, answers))
+    first, second = (ranks(_columns(array)) for array in (reference, answers))
     varied = np.ptp(first, axis=0) > 0
     if not varied.any():
         raise SamplesInvalid(
@@ -216,13 +223,13 @@ def _columns(answers: Array) -> Array:
     return np.asarray(values[:, kept])
 
 
-def _ranks(values: Array) -> Array:
-    """Ranks within each column, 0 to 1; equal values share the middle of theirs."""
-    ranks = np.empty_like(values)
+def ranks(values: Array) -> Array:
+    """Ranks within each column of [values, columns], 0 to 1; equal ones share the middle."""
+    found = np.empty_like(values)
     for column, array in enumerate(values.T):
         _, place, count = np.unique(array, return_inverse=True, return_counts=True)
-        ranks[:, column] = (np.cumsum(count) - (count + 1) / 2)[place]
-    return np.asarray(ranks / max(len(values) - 1, 1))
+        found[:, column] = (np.cumsum(count) - (count + 1) / 2)[place]
+    return np.asarray(found / max(len(values) - 1, 1))
 
 
 def _against_labels(metric: str, answers: Array, labels: Array | None) -> tuple[Array, Array]:

@@ -17,6 +17,7 @@ import onnx
 import onnxruntime as ort
 
 from onnxlift.compress.graph.fusion import merge_attention
+from onnxlift.compress.graph.storage import expands_at_load
 from onnxlift.compress.model.writing import through_files, weights_beside
 
 MODEL_FILE: Final = "model.onnx"
@@ -51,10 +52,10 @@ def pack(model: onnx.ModelProto, folder: Path, architecture: str = "x86_64") -> 
     """Write ``model`` into ``folder`` as the target ("x86_64", "arm64" or "gpu") opens it fastest.
 
     The graph is optimised up to onnxruntime's extended level, which holds on every CPU of an
-    architecture; for GPUs it stays as it is. Raises what onnxruntime raises where it cannot open
-    the model.
+    architecture; for GPUs it stays as it is, and where weights are expanded at load: optimising
+    would expand them in the file. Raises what onnxruntime raises where it cannot open the model.
     """
-    if architecture == "gpu":
+    if architecture == "gpu" or expands_at_load(model):
         return Packed(write(model, folder), optimize_at_load=True)
     optimized = through_files(merge_attention(model), functools.partial(_optimize, architecture))
     chooses_layout = any(node.op_type in _LAYOUT_OPERATORS for node in optimized.graph.node)

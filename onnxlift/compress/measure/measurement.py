@@ -44,6 +44,26 @@ def measure(
         return _read(_probe(request))
 
 
+def race(models: Sequence[tuple[Path, Manifest]], samples: Samples, rows: int) -> tuple[float, ...]:
+    """The p50 in milliseconds of models that run in turns in one process, on ``rows`` of
+    ``samples``.
+
+    Raises ``ModelRefused`` where the process dies of it.
+    """
+    with tempfile.TemporaryDirectory(prefix="onnxlift-") as scratch:
+        stored = Path(scratch) / "samples.npz"
+        samples.take(range(min(len(samples), rows))).store(stored)
+        request = {
+            "folders": [str(folder) for folder, _ in models],
+            "manifests": [manifest.to_json() for _, manifest in models],
+            "samples": str(stored),
+            "rows": rows,
+            "threads": THREADS,
+            "seconds": SECONDS * len(models),
+        }
+        return tuple(_probe(request)["p50_ms"])
+
+
 def _probe(request: dict[str, Any]) -> dict[str, Any]:
     command = [sys.executable, "-m", "onnxlift.compress.measure.probe"]
     try:

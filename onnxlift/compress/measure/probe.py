@@ -26,8 +26,13 @@ MOST_RUNS: Final = 300
 
 
 def main() -> None:
-    """Read the request from stdin, measure, and answer on stdout."""
+    """Read the request from stdin, measure one model or let several race, and answer on stdout."""
     request = json.load(sys.stdin)
+    answer = _race(request) if "folders" in request else _figures(request)
+    sys.stdout.write(json.dumps(answer) + "\n")
+
+
+def _figures(request: Mapping[str, Any]) -> dict[str, Any]:
     manifest = Manifest.from_json(request["manifest"])
     started = perf_counter()
     session = Session(Path(request["folder"]), manifest, threads=request["threads"], verify=False)
@@ -37,13 +42,33 @@ def main() -> None:
         {"batch_size": rows, **_latency(session, _rows(samples, rows), request["seconds"])}
         for rows in request["batch_sizes"]
     ]
-    answer = {
+    return {
         "load_ms": load_ms,
         "peak_memory_mb": peak_memory_mb(),
         "latency": latency,
         "onnxruntime": ort.__version__,
     }
-    sys.stdout.write(json.dumps(answer) + "\n")
+
+
+def _race(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The p50 of several models that take turns, so that what else runs slows all of them."""
+    manifests = [Manifest.from_json(text) for text in request["manifests"]]
+    sessions = [
+        Session(Path(folder), manifest, threads=request["threads"], verify=False)
+        for folder, manifest in zip(request["folders"], manifests, strict=True)
+    ]
+    feed = _rows(_samples(request["samples"], manifests[0]), request["rows"])
+    times: list[list[float]] = [[] for _ in sessions]
+    for _ in range(WARM_UPS):
+        for session in sessions:
+            _run_ms(session, feed)
+    started = perf_counter()
+    while len(times[0]) < FEWEST_RUNS or (
+        perf_counter() - started < request["seconds"] and len(times[0]) < MOST_RUNS
+    ):
+        for session, found in zip(sessions, times, strict=True):
+            found.append(_run_ms(session, feed))
+    return {"p50_ms": [float(np.median(found)) for found in times]}
 
 
 def peak_memory_mb() -> float:
@@ -80,25 +105,24 @@ def _rows(samples: Mapping[str, Array], rows: int) -> dict[str, Array]:
 
 def _latency(session: Session, feed: Mapping[str, Array], seconds: float) -> dict[str, Any]:
     """p50 and p95 in milliseconds over as many runs as fit into ``seconds``, five at least."""
-    outputs = [spec.name for spec in session.manifest.outputs]
-
-    def run_ms() -> float:
-        before = perf_counter()
-        session.run(feed, outputs)
-        return (perf_counter() - before) * 1000
-
     # What takes long enough to fill the caches needs no second time to do it.
-    first_ms = run_ms()
+    first_ms = _run_ms(session, feed)
     for _ in range(WARM_UPS - 1 if first_ms < 1000 * seconds / FEWEST_RUNS else 0):
-        run_ms()
+        _run_ms(session, feed)
     started = perf_counter()
     times: list[float] = []
     while len(times) < FEWEST_RUNS or (
         perf_counter() - started < seconds and len(times) < MOST_RUNS
     ):
-        times.append(run_ms())
+        times.append(_run_ms(session, feed))
     p50, p95 = np.percentile(times, [50, 95])
     return {"p50_ms": float(p50), "p95_ms": float(p95)}
+
+
+def _run_ms(session: Session, feed: Mapping[str, Array]) -> float:
+    before = perf_counter()
+    session.run(feed, [spec.name for spec in session.manifest.outputs])
+    return (perf_counter() - before) * 1000
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import onnx
 
@@ -27,6 +27,9 @@ _BITS: Final = {
     "FLOAT8E5M2FNUZ": 8, "UINT4": 4, "INT4": 4, "FLOAT4E2M1": 4, "FLOAT8E8M0": 8, "UINT2": 2,
     "INT2": 2,
 }  # fmt: skip
+
+# The nodes that read each value, and which of their inputs it is.
+Readers: TypeAlias = dict[str, list[tuple[onnx.NodeProto, int]]]
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,27 @@ def layer_name(weight: str, node: str = "") -> str:
     return next((name for name in (*_parts(node), *_parts(weight)) if name), "")
 
 
+def readers(graph: onnx.GraphProto) -> Readers:
+    """Who reads each name, in the graph or in one inside it."""
+    found: Readers = {}
+    for node in graph.node:
+        for position, name in enumerate(node.input):
+            found.setdefault(name, []).append((node, position))
+    for inner in inner_graphs(graph):
+        for name, nodes in readers(inner).items():
+            found.setdefault(name, []).extend(nodes)
+    return found
+
+
+def inner_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """The graphs that the nodes of a graph hold, such as the branches of an If."""
+    for node in graph.node:
+        for item in node.attribute:
+            if item.HasField("g"):
+                yield item.g
+            yield from item.graphs
+
+
 def data_bytes(tensor: onnx.TensorProto) -> int:
     """The bytes that a tensor's elements take, wherever they are; raises ``ValueError`` for a shape
     or type unknown.
@@ -114,12 +138,12 @@ def _sizes(model: onnx.ModelProto) -> Counter[tuple[str, str]]:
 
 def _graph_weights(graph: onnx.GraphProto) -> Iterator[Weight]:
     own = {tensor.name: tensor for tensor in graph.initializer} | _constants(graph)
-    readers = _readers(graph)
+    read = readers(graph)
     for name, tensor in own.items():
-        if found := readers.get(name):
+        if found := read.get(name):
             node, position = found[0]
             yield Weight(tensor, node, position, len(found) > 1, data_bytes(tensor))
-    for inner in _inner(graph):
+    for inner in inner_graphs(graph):
         yield from _graph_weights(inner)
 
 
@@ -131,26 +155,6 @@ def _constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
             tensors = [item.t for item in node.attribute if item.name == "value"]
             constants.update(zip(node.output, tensors, strict=False))  # others hold no tensor
     return constants
-
-
-def _readers(graph: onnx.GraphProto) -> dict[str, list[tuple[onnx.NodeProto, int]]]:
-    """Who reads each name, in the graph or in one inside it."""
-    readers: dict[str, list[tuple[onnx.NodeProto, int]]] = {}
-    for node in graph.node:
-        for position, name in enumerate(node.input):
-            readers.setdefault(name, []).append((node, position))
-    for inner in _inner(graph):
-        for name, found in _readers(inner).items():
-            readers.setdefault(name, []).extend(found)
-    return readers
-
-
-def _inner(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    for node in graph.node:
-        for item in node.attribute:
-            if item.HasField("g"):
-                yield item.g
-            yield from item.graphs
 
 
 def _parts(name: str) -> list[str]:

@@ -1,7 +1,8 @@
 """The recipes of each target, from the most to the least preferred where sizes are nearly equal.
 
 Int8 comes before weights in blocks, because its products are the quickest; static before dynamic,
-because nothing is quantized while the model runs; fp32 is the last.
+because nothing is quantized while the model runs; then what is only stored in fewer bits; fp32 is
+the last.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from onnxlift.compress.steps.prune import Prune
 from onnxlift.compress.steps.prune_structured import PruneStructured
 from onnxlift.compress.steps.smooth_quant import SmoothQuant
 from onnxlift.compress.steps.weight_blocks import WeightBlocks
+from onnxlift.compress.steps.weight_storage import WeightStorage
 from onnxlift_runtime.errors import RecipeInvalid
 
 _TABLES: Final[Mapping[str, tuple[Embeddings, ...]]] = {
@@ -44,8 +46,9 @@ def x86_64() -> tuple[Recipe, ...]:
         *_pruned("uint8", reduce_range=True),
         *_int8("avoid"),
         _smooth("int8-smooth-vnni", "ignore", isa_safe=False),
-        *_plain("avoid", reduce_range=True),
+        *_plain("avoid"),
         *_blocks(),
+        *_stored(reduce_range=True),
         FP32,
     )
 
@@ -58,8 +61,9 @@ def arm64() -> tuple[Recipe, ...]:
         *_static("int8", reduce_range=False),
         *_pruned("int8", reduce_range=False),
         *_int8("ignore"),
-        *_plain("ignore", reduce_range=False),
+        *_plain("ignore"),
         *_blocks(),
+        *_stored(reduce_range=False),
         FP32,
     )
 
@@ -68,7 +72,7 @@ def gpu() -> tuple[Recipe, ...]:
     """Recipes for the GPU worker, which multiplies float16 fastest; weights in blocks make smaller
     files.
     """
-    return (Recipe("float16", (Clean(), Float16())), *_blocks(), FP32)
+    return (Recipe("float16", (Clean(), Float16())), *_blocks(), _INT8_WEIGHTS, FP32)
 
 
 PRESETS: Final[Mapping[str, Callable[[], tuple[Recipe, ...]]]] = {
@@ -178,8 +182,8 @@ def _smooth(
     return _of_projections(name, *steps, with_tables=bool(tables), **tags)
 
 
-def _plain(saturation: Saturation, *, reduce_range: bool) -> tuple[Recipe, ...]:
-    """What needs no calibration: ours, and onnxruntime's own, which most published models have."""
+def _plain(saturation: Saturation) -> tuple[Recipe, ...]:
+    """What needs no calibration."""
     return (
         _of_projections(
             "blocks8-nearest", Clean(), Embeddings(8), WeightBlocks(8, method="nearest")
@@ -191,9 +195,18 @@ def _plain(saturation: Saturation, *, reduce_range: bool) -> tuple[Recipe, ...]:
             MatMulInt8("nearest", saturation),
             batch_stable=False,
         ),
-        Recipe(
-            "int8-dynamic", (Clean(), Int8Dynamic(reduce_range=reduce_range)), batch_stable=False
-        ),
+    )
+
+
+def _stored(*, reduce_range: bool) -> tuple[Recipe, ...]:
+    """For every kind of graph: smaller files that are computed in float32, and onnxruntime's own
+    int8, which most published models have and which slows convolutions down.
+    """
+    dynamic = (Clean(), Int8Dynamic(reduce_range=reduce_range))
+    return (
+        _INT8_WEIGHTS,
+        Recipe("int8-dynamic", dynamic, batch_stable=False),
+        _of_weights("float16-weights", WeightStorage("float16")),
     )
 
 
@@ -218,6 +231,14 @@ def _blocks() -> tuple[Recipe, ...]:
             ("blocks4", (_FOUR_BITS,), {}),
         )
     )
+
+
+def _of_weights(name: str, step: Step) -> Recipe:
+    """Folding before it may not repeat weights: each is stored once."""
+    return Recipe(name, (Clean(may_grow=False), step), needs=frozenset({"weights"}))
+
+
+_INT8_WEIGHTS: Final = _of_weights("int8-weights", WeightStorage())
 
 
 def _of_projections(name: str, *steps: Step, with_tables: bool = False, **settings: Any) -> Recipe:

@@ -7,6 +7,7 @@ import onnx
 
 from onnxlift.compress.graph.editing import Graph
 from onnxlift.compress.steps.embeddings import Embeddings
+from onnxlift.compress.steps.weight_storage import WeightStorage
 
 # A table smaller than this saves little in 4 bits; that of positions is read by every text, and
 # each row counts.
@@ -16,7 +17,7 @@ LARGE_TABLE_BYTES: Final = 2**20
 @dataclass(frozen=True)
 class Traits:
     """Whether a graph has projections (MatMul, Gemm with constant weights), convolutions, embedding
-    tables, attention.
+    tables, attention, and weights of whatever operator, those inside If, Loop and Scan included.
 
     Tables are those that ``Embeddings`` stores; of any other a recipe has to do without that step.
     Large ones have at least ``LARGE_TABLE_BYTES``. Attention is a MatMul of two computed values:
@@ -28,6 +29,7 @@ class Traits:
     tables: bool
     large_tables: bool
     attention: bool
+    weights: bool = False
 
     @property
     def names(self) -> frozenset[str]:
@@ -36,7 +38,9 @@ class Traits:
 
 
 def read_traits(model: onnx.ModelProto) -> Traits:
-    """Look at the operators and constants of the main graph."""
+    """Look at the operators and constants of a model; of the main graph alone, except for
+    ``weights``.
+    """
     graph = Graph(model)
     return Traits(
         projections=any(True for _ in graph.projections()),
@@ -54,6 +58,7 @@ def read_traits(model: onnx.ModelProto) -> Traits:
             )
             for node in graph.nodes
         ),
+        weights=WeightStorage().suits(model),
     )
 
 

@@ -6,18 +6,20 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Final
 
 import numpy as np
 
 from onnxlift.compress.cpu.instructions import Availability, InstructionSet, available, native
 from onnxlift.compress.cpu.process import run_on
-from onnxlift.compress.gate.judgement import Gate, agreement, require_numbers
+from onnxlift.compress.gate.judgement import Gate, agreement
+from onnxlift.compress.model.answers import Answers, join_answers, load_answers, save_answers
 from onnxlift.compress.model.samples import Array, Samples
 from onnxlift.compress.results import Agreement, Figure
 from onnxlift.compress.search.trial_pool import Trial, TrialSetup
 from onnxlift.compress.search.trial_process import served_feeds
-from onnxlift_runtime.errors import InferenceFailed, ModelUnavailable, SamplesInvalid
+from onnxlift_runtime.errors import InferenceFailed, ModelUnavailable
 
 # qemu-user takes 30 to 60 times as long, and three seconds to start.
 _SLOWDOWN: Final = 50
@@ -40,10 +42,13 @@ class Target:
 
 @dataclass(frozen=True)
 class Crossing:
-    """What came of one candidate on one instruction set."""
+    """What came of one candidate on one instruction set; ``broken`` is empty where all outputs
+    live.
+    """
 
     figures: tuple[Figure, ...]
     agreement: Agreement
+    broken: str
 
 
 def find_targets(
@@ -111,19 +116,21 @@ def cross(
     picked = _picked(target, trial, len(held_out))
     there = _answers(target, trial, setup, held_out, picked)
     figures: list[Figure] = []
-    agreed = []
+    agreed, broken = [], ""
     for rows in setup.batches:
         here = trial.answers(rows)
-        require_numbers(there[rows])
-        judge = partial(gate.judge_some, picked, here[picked], there[rows], known)
+        broken = broken or gate.broken(there[rows], rows, target.name, picked)
+        answered = there[rows][setup.output]
+        judge = partial(gate.judge_some, picked, here[setup.output][picked], answered, known)
         everything = len(picked) == len(held_out)
         figures += (
             gate.judge(there[rows], rows, target.name) if everything else judge(rows, target.name)
         )
         # A range is taken over a whole batch, so fewer samples than here are other batches there.
         if rows == 1 or everything:
-            agreed.append(agreement(here[picked], there[rows]))
-    return Crossing(tuple(figures), Agreement(target.name, min(agreed), str(target.road.road)))
+            agreed.append(agreement(here[setup.output][picked], answered))
+    agrees = Agreement(target.name, min(agreed), str(target.road.road))
+    return Crossing(tuple(figures), agrees, broken)
 
 
 def _picked(target: Target, trial: Trial, count: int) -> Array:
@@ -136,26 +143,26 @@ def _picked(target: Target, trial: Trial, count: int) -> Array:
 
 def _answers(
     target: Target, trial: Trial, setup: TrialSetup, held_out: Samples, picked: Array
-) -> Mapping[int, Array]:
+) -> Mapping[int, Answers]:
     """The answers by batch size; kept beside the candidate, so that a later run need not ask
     again.
     """
     digest = hashlib.sha256(
         repr((trial.files, picked.tolist(), setup.batches)).encode()
     ).hexdigest()[:16]
-    path = trial.folder / f"{target.name}-{digest}.npz"
-    if not path.exists():
+    paths = {rows: trial.folder / f"{target.name}-{digest}-{rows}.npz" for rows in setup.batches}
+    if not all(path.exists() for path in paths.values()):
         found = _run(target, trial, setup, held_out.take(picked), setup.batches)
-        unfinished = path.with_suffix(".part.npz")
-        np.savez(unfinished, **{str(rows): array for rows, array in found.items()})  # type: ignore[arg-type]
-        unfinished.replace(path)
-    with np.load(path, allow_pickle=False) as stored:
-        return {rows: stored[str(rows)] for rows in setup.batches}
+        for rows, path in paths.items():
+            unfinished = path.with_suffix(".part.npz")
+            save_answers(unfinished, found[rows])
+            unfinished.replace(path)
+    return {rows: load_answers(path) for rows, path in paths.items()}
 
 
 def _run(
     target: Target, trial: Trial, setup: TrialSetup, samples: Samples, batches: Sequence[int]
-) -> Mapping[int, Array]:
+) -> Mapping[int, Answers]:
     output = next(spec for spec in setup.draft.outputs if spec.name == setup.output)
     trimmed = -1 not in output.shape[1:]
     feeds = {rows: list(served_feeds(samples, rows, trimmed=trimmed)) for rows in batches}
@@ -165,11 +172,8 @@ def _run(
     results = iter(
         run_on(target.road.instructions, model, every, options, optimize_at_load=optimize)
     )
-    answers = {
-        rows: np.concatenate([next(results)[setup.output] for _ in feeds[rows]]) for rows in batches
+    outputs = setup.draft.outputs
+    return {
+        rows: join_answers(islice(results, len(feeds[rows])), outputs, setup.output, len(samples))
+        for rows in batches
     }
-    if any(len(array) != len(samples) for array in answers.values()):
-        raise SamplesInvalid(
-            f"output {setup.output!r} has not one row for each sample on {target.name}"
-        )
-    return answers

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import onnx
 
+from onnxlift.compress.gate.judgement import too_few
 from onnxlift.compress.model.inventory import layer_sizes
 from onnxlift.compress.model.padding import depends_on_neighbours
 from onnxlift.compress.model.reading import opset
 from onnxlift.compress.recipes.recipe import FP32
 from onnxlift.compress.results import (
     CandidateRow,
+    Limit,
     Machine,
     NodeSensitivity,
     Report,
@@ -109,16 +111,21 @@ def report_of(
         layers=layer_sizes(prepared.source.proto, graph),
         samples=_sample_sets(prepared),
         files=manifest.files,
-        notes=_notes(manifest, rows),
+        notes=_notes(manifest, rows, bench.gate.limits),
         budget_s=model.search_budget_s,
         seconds=round(seconds, 1),
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 
-def _notes(manifest: Manifest, rows: Sequence[CandidateRow]) -> tuple[str, ...]:
+def _notes(
+    manifest: Manifest, rows: Sequence[CandidateRow], limits: Sequence[Limit]
+) -> tuple[str, ...]:
+    chosen = next((row for row in rows if row.status == "chosen"), None)
+    figures = [(limit, chosen.worst(limit)) for limit in limits] if chosen else []
     notes = [
-        f"not verified on {name}: {reason}" for name, reason in manifest.not_verified_on.items()
+        *(too_few(limit, figure) for limit, figure in figures if figure),
+        *(f"not verified on {name}: {reason}" for name, reason in manifest.not_verified_on.items()),
     ]
     if manifest.recipe == FP32.name and len(rows) > 1:
         notes.append("the model ships as fp32: no recipe made it better within its quality limit")
@@ -129,7 +136,7 @@ def _notes(manifest: Manifest, rows: Sequence[CandidateRow]) -> tuple[str, ...]:
             "(search_budget_s, --budget) a better one may be found, and the search goes on where "
             "it was"
         )
-    return tuple(notes)
+    return tuple(filter(None, notes))
 
 
 def _sample_sets(prepared: Prepared) -> tuple[SampleSet, ...]:

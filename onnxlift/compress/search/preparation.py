@@ -63,7 +63,8 @@ def prepare(config: Config, name: str, deadline: float) -> Iterator[Prepared]:
             workspace, draft, draft.outputs[0].name, batches, source.size_bytes, model.preset
         )
         fp32 = _answered(setup, quality.samples)
-        gate = Gate.of(quality, {rows: fp32.answers(rows) for rows in batches}, held_out.labels)
+        references = {rows: fp32.answers(rows) for rows in batches}
+        gate = Gate.of(quality, setup.output, references, held_out.labels)
         targets, missing = find_targets(
             model.targets, [spec.datatype for spec in (*draft.inputs, *draft.outputs)]
         )
@@ -129,7 +130,7 @@ def _answered(setup: TrialSetup, samples: Path) -> Trial:
         raise SamplesInvalid(f"{samples}: the model cannot run on these samples: {trial.reason}")
     try:
         for rows in setup.batches:
-            require_numbers(trial.answers(rows))
+            require_numbers(trial.answers(rows)[setup.output], setup.output)
     except QualityGateFailed as error:
         raise ModelRefused(
             f"the fp32 model's output {setup.output!r} is NaN on some of {samples}"

@@ -166,7 +166,15 @@ def _judged(bench: Bench, trial: Trial, *, strict: bool) -> CandidateRow:
         return replace(row, reason=str(error))
     blind = f"it may saturate on {', '.join(bench.missing)}, which cannot be looked at here"
     unsafe = blind if strict and bench.missing and not trial.recipe.isa_safe else ""
-    return replace(row, figures=figures, reason=bench.gate.obstacle(figures, ()) or unsafe)
+    reason = bench.gate.obstacle(figures, ()) or _broken(bench, trial) or unsafe
+    return replace(row, figures=figures, reason=reason)
+
+
+def _broken(bench: Bench, trial: Trial) -> str:
+    found = (
+        bench.gate.broken(trial.answers(rows), rows, native_name()) for rows in bench.setup.batches
+    )
+    return next(filter(None, found), "")
 
 
 def _cross_all(bench: Bench, scoreboard: Scoreboard) -> None:
@@ -200,6 +208,5 @@ def _crossed(
             raise
         return replace(row, reason=str(error))
     figures, agreement = (*row.figures, *found.figures), (*row.agreement, found.agreement)
-    return replace(
-        row, figures=figures, agreement=agreement, reason=bench.gate.obstacle(figures, agreement)
-    )
+    reason = bench.gate.obstacle(figures, agreement) or found.broken
+    return replace(row, figures=figures, agreement=agreement, reason=reason)

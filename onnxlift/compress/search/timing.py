@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
-from onnxlift.compress.measure.measurement import BATCH_SIZES, measure
+from onnxlift.compress.measure.measurement import BATCH_SIZES, measure, race
 from onnxlift.compress.model.samples import Samples
 from onnxlift.compress.results import CandidateRow
 from onnxlift.compress.search.trial_pool import Trial, TrialSetup
@@ -61,6 +61,19 @@ def measurements(setup: TrialSetup, trial: Trial, held_out: Samples) -> Measurem
     unfinished.write_text(json.dumps(asdict(found)), "utf-8")
     unfinished.replace(path)
     return found
+
+
+def slowdown(setup: TrialSetup, fp32: Trial, trial: Trial, held_out: Samples) -> float:
+    """How many times as long as fp32 a candidate takes for its smallest batch, in turns.
+
+    Raises ``ModelRefused`` where the process dies of it.
+    """
+    models = [
+        (item.model_folder, replace(setup.draft, optimize_at_load=item.optimize_at_load))
+        for item in (fp32, trial)
+    ]
+    before, after = race(models, held_out, min(_batch_sizes(setup)))
+    return after / before
 
 
 def _batch_sizes(setup: TrialSetup) -> Sequence[int]:

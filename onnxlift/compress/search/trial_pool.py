@@ -14,9 +14,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Final
 
-import numpy as np
-
-from onnxlift.compress.model.samples import Array
+from onnxlift.compress.model.answers import Answers, load_answers
 from onnxlift.compress.recipes.recipe import Recipe
 from onnxlift.compress.search.trial_process import FILES, RESULT_NAME
 from onnxlift.compress.search.workspace import Workspace
@@ -62,10 +60,9 @@ class Trial:
         """Where the files lie."""
         return self.folder / FILES
 
-    def answers(self, rows: int) -> Array:
+    def answers(self, rows: int) -> Answers:
         """The answers to the held-out samples, computed ``rows`` at a time."""
-        loaded: Array = np.load(self.folder / f"answers-{rows}.npy", allow_pickle=False)
-        return loaded
+        return load_answers(self.folder / f"answers-{rows}.npz")
 
     def intact(self) -> bool:
         """Whether the files are still those that were judged."""

@@ -19,11 +19,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
-import numpy as np
 import onnx
 
 from onnxlift.compress.calibration.activations import MASK, unpadded
 from onnxlift.compress.graph.packing import pack
+from onnxlift.compress.model.answers import Answers, join_answers, save_answers
 from onnxlift.compress.model.artifact import file_entries
 from onnxlift.compress.model.samples import Array, Samples, read_stored
 from onnxlift.compress.model.signature import Signature, load_failure, read_signature
@@ -32,9 +32,8 @@ from onnxlift.compress.recipes.recipe import steps_from_data
 from onnxlift.compress.search.workspace import Workspace
 from onnxlift.compress.steps import Context
 from onnxlift_runtime.dataplane.session import Session
-from onnxlift_runtime.errors import OnnxliftError, RecipeInvalid, SamplesInvalid
+from onnxlift_runtime.errors import OnnxliftError, RecipeInvalid
 from onnxlift_runtime.manifest import Manifest
-from onnxlift_runtime.tensors.arrays import bfloat16_to_float32
 
 RESULT_NAME: Final = "trial.json"
 FILES: Final = "files"
@@ -81,7 +80,8 @@ def _trial(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     seconds = {}
     for rows in request["batches"]:
         started = perf_counter()
-        np.save(folder / f"answers-{rows}.npy", answer(session, held_out, request["output"], rows))
+        found = answer(session, held_out, request["output"], rows)
+        save_answers(folder / f"answers-{rows}.npz", found)
         seconds[rows] = perf_counter() - started
     return {
         "files": [[entry.path, entry.sha256, entry.size_bytes] for entry in entries],
@@ -120,20 +120,15 @@ def _build(
     return packed.optimize_at_load
 
 
-def answer(session: Session, samples: Samples, output: str, rows: int) -> Array:
-    """One output for all samples, computed ``rows`` at a time; raises what ``Session.run``
-    raises.
+def answer(session: Session, samples: Samples, judged: str, rows: int) -> Answers:
+    """All outputs for all samples, computed ``rows`` at a time; raises what ``Session.run`` and
+    ``join_answers`` raise.
     """
-    spec = next(spec for spec in session.manifest.outputs if spec.name == output)
+    outputs = session.manifest.outputs
+    spec = next(spec for spec in outputs if spec.name == judged)
     feeds = served_feeds(samples, rows, trimmed=-1 not in spec.shape[1:])
-    answers = np.concatenate([session.run(feed, [output])[output] for feed in feeds])
-    if len(answers) != len(samples):
-        raise SamplesInvalid(
-            f"output {output!r} has {len(answers)} rows for {len(samples)} samples"
-        )
-    if answers.dtype == object:
-        return answers.astype(np.bytes_)
-    return bfloat16_to_float32(answers) if spec.datatype == "BF16" else answers
+    names = [output.name for output in outputs]
+    return join_answers((session.run(feed, names) for feed in feeds), outputs, judged, len(samples))
 
 
 def served_feeds(samples: Samples, rows: int, *, trimmed: bool) -> Iterator[dict[str, Array]]:

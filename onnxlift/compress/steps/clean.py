@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import onnx
 from onnxruntime.quantization import shape_inference
 
+from onnxlift.compress.model.inventory import weights
 from onnxlift.compress.model.writing import through_files, weights_beside
 from onnxlift.compress.steps import Context, Stage, Step
+
+_GROWTH: Final = 1.02  # what folding small constants may add
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,9 @@ class Clean(Step):
     and infer shapes.
 
     ``optimize`` false only infers shapes. Shapes that only symbolic inference finds stay unknown:
-    it needs sympy and changes nothing for the operators that are quantized here.
+    it needs sympy and changes nothing for the operators that are quantized here. ``may_grow`` false
+    keeps a model as it is where folding repeats its weights, as it does for a table that is read
+    both as it is and transposed, or for gates that two branches put in order.
     """
 
     title = "clean graph"
@@ -24,10 +30,14 @@ class Clean(Step):
     prepares = True
 
     optimize: bool = True
+    may_grow: bool = True
 
     def apply(self, model: onnx.ModelProto, _context: Context) -> onnx.ModelProto:
         """Return a model with the same answers, fewer nodes and known shapes."""
-        return through_files(model, self._change)
+        cleaned = through_files(model, self._change)
+        if not self.may_grow and _weight_bytes(cleaned) > _GROWTH * _weight_bytes(model):
+            return model
+        return cleaned
 
     def _change(self, before: Path, after: Path) -> None:
         shape_inference.quant_pre_process(
@@ -38,3 +48,7 @@ class Clean(Step):
             save_as_external_data=weights_beside(before),
             all_tensors_to_one_file=True,
         )
+
+
+def _weight_bytes(model: onnx.ModelProto) -> int:
+    return sum(weight.size_bytes for weight in weights(model))

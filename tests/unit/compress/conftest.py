@@ -40,6 +40,7 @@ def make(tmp_path: Path) -> Make:
         np.savez(tmp_path / "heldout.npz", **held_out)  # type: ignore[arg-type]
         table = {
             "source": tmp_path / "m.onnx",
+            "max_slowdown": 100,
             "calibration": {"samples": tmp_path / "calibration.npz"},
             "quality": {"samples": tmp_path / "heldout.npz", "metric": "cosine", "max_drop": 0.05},
             **changes,
@@ -62,6 +63,7 @@ def shared_trials(
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the fresh processes where figures do not matter."""
     monkeypatch.setattr(timing, "measure", lambda *_: FIGURES)
+    monkeypatch.setattr(timing, "race", lambda *_: (1.0, 1.0))
 
 
 @pytest.fixture

@@ -51,7 +51,10 @@ def test_recipes_of_the_gpu_are_judged_on_this_cpu_and_nowhere_else(make: Make) 
     outcome = compress(make(builders.mlp(64, 256, 4), placement=ON_GPU), "m", silent)
 
     rows = {row.recipe: row for row in outcome.candidates}
-    assert list(rows) == ["float16", "blocks8", "blocks4-mix9", "blocks4", "fp32"]
+    assert list(rows) == [
+        *("float16", "blocks8", "blocks4-mix9", "blocks4"),
+        *("int8-weights", "fp32"),
+    ]
     assert all(row.figures or row.status == "skipped" for row in rows.values())
     assert all(not row.agreement and row.cost_usd_per_1000 is None for row in rows.values())
     assert outcome.manifest.verified_on == {}

@@ -80,7 +80,7 @@ def _plot(
             line.recipe,
             found,
             limit.loss(figure.measured),
-            limit.loss(figure.bound),
+            limit.deciding_loss(figure),
             line.status,
         )
         for position, line in enumerate(report.candidates, start=1)
@@ -171,7 +171,7 @@ def _quality(report: Report, line: CandidateRow) -> list[Element | str]:
         figure = line.worst(limit)
         if figure is None:
             continue
-        over = limit.loss(figure.bound) > limit.loss(limit.allowed) + 1e-9
+        over = limit.deciding_loss(figure) > limit.loss(limit.allowed) + 1e-9
         shown = f"{figure.measured:.4f} ({figure.bound:.4f})"
         parts.append(element("span", shown, class_="over" if over else None))
         parts.append(element("small", limit.metric))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
 
 from onnxlift.compress import pipeline
 from onnxlift.compress.cpu.instructions import InstructionSet, available, native
@@ -47,6 +48,7 @@ def text(tmp_path: Path) -> Config:
     np.savez(tmp_path / "heldout.npz", **samples(48, seed=2))  # type: ignore[arg-type]
     table = {
         "source": tmp_path / "m.onnx",
+        "max_slowdown": 100,
         "calibration": {"samples": tmp_path / "calibration.npz"},
         "quality": {"samples": tmp_path / "heldout.npz", "metric": "cosine", "max_drop": 0.01},
     }
@@ -87,6 +89,36 @@ def test_calibration_of_another_model_does_not_pass(
     row = _outcome(make(builders.convolution(), quality=strict), monkeypatch, Foreign())
 
     assert row.reason.startswith("cosine falls from 1 to ")
+
+
+def _detector() -> onnx.ModelProto:
+    """Boxes up to 320 and scores up to 1 from two heads, joined to one output."""
+    random = np.random.default_rng(3)
+    weights = {
+        "to_boxes": random.normal(size=(16, 4)).astype(np.float32),
+        "pixels": np.array(320, np.float32),
+        "to_scores": random.normal(size=(16, 3)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["x", "to_boxes"], ["raw_boxes"]),
+        helper.make_node("Sigmoid", ["raw_boxes"], ["places"]),
+        helper.make_node("Mul", ["places", "pixels"], ["boxes"]),
+        helper.make_node("MatMul", ["x", "to_scores"], ["raw_scores"]),
+        helper.make_node("Sigmoid", ["raw_scores"], ["scores"]),
+        helper.make_node("Concat", ["boxes", "scores"], ["y"], axis=1),
+    ]
+    ends = [builders.value("x", "FP32", (-1, 16))], [builders.value("y", "FP32", (-1, 7))]
+    return builders.build(nodes, *ends, weights)
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_a_detector_whose_scores_all_became_zero_does_not_pass(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = _outcome(make(_detector()), monkeypatch, Int8Static())
+
+    assert min(figure.measured for figure in row.figures) > 0.95, "the metric sees nothing"
+    assert row.reason.startswith("output 'y' is broken: channel ")
 
 
 def _saturating() -> onnx.ModelProto:

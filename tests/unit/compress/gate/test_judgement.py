@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxlift.compress.gate.judgement import Gate, agreement
+from onnxlift.compress.gate.judgement import Gate, agreement, too_few
+from onnxlift.compress.model.answers import Answers
 from onnxlift.compress.results import Agreement, CandidateRow
 from onnxlift.config import Quality
 from onnxlift_runtime.errors import QualityGateFailed, SamplesInvalid
@@ -19,11 +20,16 @@ REFERENCE = RANDOM.normal(size=(200, 8)).astype(np.float32)
 LABELS = REFERENCE.argmax(axis=1)
 
 
+def _y(answers: np.ndarray) -> Answers:
+    """Answers of a model with one output."""
+    return {"y": answers}
+
+
 def _gate(**conditions: Any) -> Gate:
     quality = Quality.model_validate(
         {"samples": Path("h.npz"), "metric": "cosine", "max_drop": 0.01, **conditions}
     )
-    return Gate.of(quality, {1: REFERENCE, 32: REFERENCE}, LABELS)
+    return Gate.of(quality, "y", {1: _y(REFERENCE), 32: _y(REFERENCE)}, LABELS)
 
 
 def _noisy(size: float) -> np.ndarray:
@@ -35,7 +41,7 @@ def _noisy(size: float) -> np.ndarray:
 def test_the_model_itself_passes() -> None:
     gate = _gate()
 
-    figures = gate.judge(REFERENCE, 1, "here")
+    figures = gate.judge(_y(REFERENCE), 1, "here")
 
     assert gate.obstacle(figures, ()) == ""
     assert (figures[0].samples, figures[0].batch_size, figures[0].instruction_set) == (
@@ -50,7 +56,7 @@ def test_a_figure_within_the_limit_whose_bound_is_not_does_not_pass() -> None:
     answers[:2] *= -1  # two of 200 samples, 1 %, and the bound is above
     gate = _gate(metric="top1_agreement", max_drop=0.012)
 
-    figures = gate.judge(answers, 1, "here")
+    figures = gate.judge(_y(answers), 1, "here")
 
     assert figures[0].measured == pytest.approx(0.99)
     assert figures[0].bound < 0.988
@@ -59,7 +65,7 @@ def test_a_figure_within_the_limit_whose_bound_is_not_does_not_pass() -> None:
 
 def test_the_worst_batch_size_and_instruction_set_count() -> None:
     gate = _gate()
-    good, bad = gate.judge(REFERENCE, 1, "x"), gate.judge(_noisy(0.5), 32, "y")
+    good, bad = gate.judge(_y(REFERENCE), 1, "x"), gate.judge(_y(_noisy(0.5)), 32, "y")
 
     assert gate.obstacle([*good, *bad], ()).endswith("(y, batch 32)")
 
@@ -69,7 +75,7 @@ def test_every_condition_must_hold() -> None:
     answers = REFERENCE.copy()
     answers[0, 0] += 0.7
 
-    reason = gate.obstacle(gate.judge(answers, 1, "x"), ())
+    reason = gate.obstacle(gate.judge(_y(answers), 1, "x"), ())
 
     assert reason.startswith("max_absolute_error rises from 0 to 0.7")
     assert "where 0.5 is allowed" in reason
@@ -81,7 +87,7 @@ def test_an_error_passes_exactly_up_to_its_largest_value(limit: float, error: fl
     answers = REFERENCE.astype(np.float64)
     answers[3, 3] += error
 
-    figures = gate.judge(answers, 1, "x")
+    figures = gate.judge(_y(answers), 1, "x")
 
     assert (gate.obstacle(figures, ()) == "") == (figures[0].bound <= limit + 1e-9)
 
@@ -92,7 +98,7 @@ def test_an_error_passes_exactly_up_to_its_largest_value(limit: float, error: fl
 def test_instruction_sets_must_agree(measured: float, passes: bool) -> None:
     gate = _gate()
 
-    reason = gate.obstacle(gate.judge(REFERENCE, 1, "x"), [Agreement("y", measured, "masked")])
+    reason = gate.obstacle(gate.judge(_y(REFERENCE), 1, "x"), [Agreement("y", measured, "masked")])
 
     assert (reason == "") == passes
     assert passes or reason.startswith("on y it answers differently: agreement")
@@ -103,7 +109,7 @@ def test_an_answer_that_is_no_number_is_refused() -> None:
     answers[5, 5] = np.nan
 
     with raises(QualityGateFailed, "NaN"):
-        _gate().judge(answers, 1, "x")
+        _gate().judge(_y(answers), 1, "x")
 
 
 def test_a_limit_that_nobody_measured_is_not_passed() -> None:
@@ -112,7 +118,7 @@ def test_a_limit_that_nobody_measured_is_not_passed() -> None:
 
 def test_a_slow_instruction_set_adds_what_it_loses_on_some_samples() -> None:
     gate, picked, here = _gate(max_drop=0.05), np.arange(0, 200, 5), _noisy(0.1)
-    known = gate.judge(here, 1, "here")
+    known = gate.judge(_y(here), 1, "here")
 
     same = gate.judge_some(picked, here[picked], here[picked], known, 1, "there")
     worse = gate.judge_some(picked, here[picked], _noisy(0.6)[picked], known, 1, "there")
@@ -129,7 +135,7 @@ def test_a_slow_instruction_set_adds_what_it_loses_on_some_samples() -> None:
 
 def test_the_manifest_gets_the_worst_figure_of_every_limit() -> None:
     gate = _gate(also=[{"metric": "mean_absolute_error", "max_error": 0.5}])
-    figures = (*gate.judge(REFERENCE, 1, "x"), *gate.judge(_noisy(0.05), 32, "x"))
+    figures = (*gate.judge(_y(REFERENCE), 1, "x"), *gate.judge(_y(_noisy(0.05)), 32, "x"))
 
     main, error = gate.qualities(CandidateRow("r", (), "chosen", figures=figures))
 
@@ -140,6 +146,52 @@ def test_the_manifest_gets_the_worst_figure_of_every_limit() -> None:
     assert main.bound <= main.measured < 1
     assert (error.metric, error.larger_is_better) == ("mean_absolute_error", False)
     assert 0 < error.drop == error.measured
+
+
+def _accuracy(samples: int, max_drop: float) -> Gate:
+    reference = np.eye(4, dtype=np.float32)[np.arange(samples) % 4]
+    quality = {"samples": Path("h.npz"), "metric": "accuracy", "max_drop": max_drop}
+    labels = np.arange(samples) % 4
+    return Gate.of(Quality.model_validate(quality), "y", {1: _y(reference)}, labels)
+
+
+@pytest.mark.parametrize(("samples", "blind"), [(1, True), (497, True), (598, False)])
+def test_samples_that_cannot_show_the_allowed_loss_are_named(samples: int, blind: bool) -> None:
+    gate = _accuracy(samples, 0.005)
+
+    (figure,) = gate.judge(gate.references[1], 1, "x")
+
+    assert gate.obstacle([figure], ()) == ""
+    assert ("598 samples would" in too_few(gate.limits[0], figure)) == blind
+
+
+def test_no_number_of_samples_shows_that_nothing_is_lost() -> None:
+    gate = _accuracy(100, 0)
+
+    (figure,) = gate.judge(gate.references[1], 1, "x")
+
+    assert "no number of samples" in too_few(gate.limits[0], figure)
+
+
+def test_few_samples_excuse_no_loss_that_they_show() -> None:
+    gate = _accuracy(100, 0.005)
+    answers = gate.references[1]["y"].copy()
+    answers[0] = np.roll(answers[0], 1)
+
+    assert gate.obstacle(gate.judge(_y(answers), 1, "x"), ()) != ""
+
+
+def test_an_output_that_no_limit_judges_must_live_too() -> None:
+    gate = _gate()
+    reference = {**_y(REFERENCE), "scores": REFERENCE[:, :2]}
+    gate = Gate.of(gate.conditions, "y", {1: reference}, LABELS)
+    dead = {**reference, "scores": 0 * REFERENCE[:, :2]}
+
+    assert gate.broken(reference, 1, "x") == ""
+    assert gate.obstacle(gate.judge(dead, 1, "x"), ()) == ""
+    assert gate.broken(dead, 1, "x").startswith("output 'scores' is broken")
+    assert "one row for each sample" in gate.broken(_y(REFERENCE), 1, "x")
+    assert "NaN" in gate.broken({**dead, "scores": np.nan * dead["scores"]}, 1, "x")
 
 
 @pytest.mark.parametrize(
@@ -170,7 +222,7 @@ def test_infinite_answers_are_no_numbers_to_compare_and_still_have_classes() -> 
     answers[3, 3] = np.inf
 
     with raises(SamplesInvalid, "infinite"):
-        Gate.of(_gate().conditions, {1: answers}, None)
-    gate = Gate.of(_gate(metric="top1_agreement").conditions, {1: answers}, None)
+        Gate.of(_gate().conditions, "y", {1: _y(answers)}, None)
+    gate = Gate.of(_gate(metric="top1_agreement").conditions, "y", {1: _y(answers)}, None)
 
-    assert gate.obstacle(gate.judge(answers, 1, "x"), ()) == ""
+    assert gate.obstacle(gate.judge(_y(answers), 1, "x"), ()) == ""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from onnxlift.compress.gate import metrics
-from onnxlift.compress.gate.bootstrap import DRAWS, draw, estimate
+from onnxlift.compress.gate.bootstrap import DRAWS, draw, estimate, least_loss, samples_to_show
 from onnxlift.compress.gate.metrics import METRICS, classes, find_metric
 from onnxlift.config import ERROR_METRICS
 from onnxlift_runtime.errors import ConfigInvalid, SamplesInvalid
@@ -34,7 +34,7 @@ def test_the_model_itself_loses_nothing(name: str, answers: np.ndarray) -> None:
     found = estimate(name, answers, answers, classes(answers), 0.95)
 
     assert found.measured == pytest.approx(0.0 if name in ERROR_METRICS else 1.0, abs=1e-6)
-    assert found.bound == pytest.approx(found.measured, abs=1e-6)
+    assert found.bootstrap_bound == pytest.approx(found.measured, abs=1e-6)
 
 
 @settings(max_examples=50)
@@ -76,6 +76,38 @@ def test_the_bound_of_a_mean_is_where_theory_puts_it(seed: int) -> None:
     assert found.bound == pytest.approx(expected, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("samples", "confidence", "least"),
+    [(497, 0.95, 0.00601), (360, 0.95, 0.00829), (1, 0.95, 0.95), (1, 0.5, 0.5), (10, 0.9, 0.2057)],
+)
+def test_no_change_in_a_few_samples_leaves_what_they_cannot_show(
+    samples: int, confidence: float, least: float
+) -> None:
+    answers = np.tile(np.array([[1, 0]], np.float32), (samples, 1))
+
+    found = estimate("accuracy", answers, answers, np.zeros(samples, np.int64), confidence)
+
+    assert (found.measured, found.bootstrap_bound) == (1, 1)
+    assert found.least_loss == pytest.approx(least, abs=1e-4)
+    assert found.bound == pytest.approx(1 - least, abs=1e-4)
+
+
+@pytest.mark.parametrize(("loss", "samples"), [(0.005, 598), (0.05, 59), (0, 0), (1, 1)])
+def test_the_samples_that_show_a_loss_are_counted(loss: float, samples: int) -> None:
+    needed = samples_to_show(loss, 0.95)
+
+    assert needed == samples
+    if 0 < loss < 1:
+        assert (
+            least_loss("accuracy", needed, 0.95) <= loss < least_loss("accuracy", needed - 1, 0.95)
+        )
+
+
+def test_one_sample_shows_nothing_of_a_mean() -> None:
+    assert least_loss("cosine", 1, 0.95) == np.inf
+    assert least_loss("cosine", 2, 0.95) == 0
+
+
 def test_draws_are_the_same_every_time_and_count_all_samples() -> None:
     counts = draw(50)
 
@@ -90,7 +122,7 @@ def test_what_both_models_get_wrong_is_no_loss() -> None:
 
     found = estimate("accuracy", answers, answers, np.zeros(100, np.int64), 0.95)
 
-    assert (found.reference, found.measured, found.bound) == (0.5, 0.5, 0.5)
+    assert (found.reference, found.measured, found.bootstrap_bound) == (0.5, 0.5, 0.5)
 
 
 def test_accuracy_counts_right_classes() -> None:
@@ -219,6 +251,6 @@ def test_a_function_that_is_not_there_is_named(name: str) -> None:
 
 
 def test_equal_values_share_a_rank() -> None:
-    ranks = metrics._ranks(np.array([[5.0], [1.0], [5.0], [0.0]]))
+    ranks = metrics.ranks(np.array([[5.0], [1.0], [5.0], [0.0]]))
 
     np.testing.assert_allclose(ranks[:, 0], np.array([2.5, 1.0, 2.5, 0.0]) / 3)

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 
 from onnxlift.compress.measure import measurement as measuring
-from onnxlift.compress.measure.measurement import measure
+from onnxlift.compress.measure.measurement import measure, race
 from onnxlift.compress.measure.probe import peak_memory_mb
 from onnxlift.compress.model.samples import Samples
 from onnxlift_runtime.errors import ModelRefused
@@ -34,6 +34,16 @@ def test_every_batch_size_is_measured_though_there_are_fewer_samples(tmp_path: P
     assert all(0 < item.p50_ms <= item.p95_ms for item in found.latency)
     assert found.load_ms > 0
     assert (found.threads, found.onnxruntime) == (1, onnxruntime.__version__)
+
+
+def test_models_that_take_turns_are_compared(tmp_path: Path) -> None:
+    small = builders.write_artifact(tmp_path, builders.linear(), name="small")
+    large = builders.write_artifact(tmp_path, builders.mlp(4, 2048, 2048), name="large")
+    models = [(tmp_path / "small" / "1", small), (tmp_path / "large" / "1", large)]
+
+    quick, slow = race(models, Samples({"x": np.ones((3, 4), np.float32)}), 8)
+
+    assert 0 < quick < slow
 
 
 def test_text_inputs_are_measured(tmp_path: Path) -> None:

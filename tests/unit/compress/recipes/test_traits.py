@@ -7,6 +7,7 @@ from onnx import helper
 
 from onnxlift.compress.recipes.traits import Traits, read_traits
 from tests.support import builders
+from tests.support.compress.operators import branches
 from tests.support.compress.transformer import transformer
 
 
@@ -34,22 +35,32 @@ def _lookup(rows: int, columns: int = 64, axis: int = 0) -> onnx.ModelProto:
 @pytest.mark.parametrize(
     ("model", "names"),
     [
-        (transformer(), {"projections", "tables", "attention"}),
-        (builders.mlp(), {"projections"}),
-        (builders.convolution(), {"convolutions", "projections"}),
+        (transformer(), {"projections", "tables", "attention", "weights"}),
+        (builders.mlp(), {"projections", "weights"}),
+        (builders.convolution(), {"convolutions", "projections", "weights"}),
         (builders.identity(), set()),
         (_conv_of_computed_kernel(), set()),
         (_fused_attention(), {"attention"}),
-        (_lookup(256), {"tables"}),
-        (_lookup(4_095), {"tables"}),
-        (_lookup(4_096), {"tables", "large_tables"}),
-        (_lookup(255), set()),
-        (_lookup(256, axis=1), set()),
-        (_lookup(256, columns=100), set()),  # no block of columns that share a scale fits
+        (branches(), {"weights"}),
+        (_lookup(256), {"tables", "weights"}),
+        (_lookup(4_095), {"tables", "weights"}),
+        (_lookup(4_096), {"tables", "large_tables", "weights"}),
+        (_lookup(255), {"weights"}),
+        (_lookup(256, axis=1), {"weights"}),
+        (_lookup(256, columns=100), {"weights"}),  # no block of columns that share a scale fits
     ],
     ids=[
         *("transformer", "mlp", "convolution", "identity", "computed kernel"),
-        *("fused", "table", "not yet large", "large", "small", "columns", "unequal blocks"),
+        *(
+            "fused",
+            "branches",
+            "table",
+            "not yet large",
+            "large",
+            "small",
+            "columns",
+            "unequal blocks",
+        ),
     ],
 )
 def test_a_graph_has_the_traits_of_its_operators(model: onnx.ModelProto, names: set[str]) -> None:

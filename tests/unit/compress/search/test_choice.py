@@ -50,11 +50,52 @@ def test_the_smallest_that_passes_wins() -> None:
     )
 
 
-def test_fp32_wins_where_nothing_saves_a_tenth() -> None:
-    winner, explained = choose([_row("fp32", 1_000), _row("int8", 950)])
+@pytest.mark.parametrize("size_bytes", [901, 950, 1_000, 1_010])
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("goal", ["size", "latency", "cost"])
+def test_fp32_wins_where_nothing_saves_a_tenth(size_bytes: int, order: int, goal: Goal) -> None:
+    rows = [_row("fp32", 1_000, 1.0), _row("int8", size_bytes, 0.97)][::order]
+
+    winner, explained = choose(rows, goal)
 
     assert winner.recipe == "fp32"
-    assert explained[1].reason == "only 5.0% smaller than fp32, which is preferred"
+    assert explained[rows.index(rows[0]) if order == -1 else 1].reason.endswith(
+        "fp32, which is preferred"
+    )
+
+
+@pytest.mark.parametrize(
+    ("goal", "recipe"), [("size", "fp32"), ("latency", "int8"), ("cost", "int8")]
+)
+def test_what_is_clearly_faster_may_be_as_large_where_that_is_asked_for(
+    goal: Goal, recipe: str
+) -> None:
+    winner, _ = choose([_row("fp32", 1_000, 1.0), _row("int8", 1_000, 0.9)], goal)
+
+    assert winner.recipe == recipe
+
+
+def test_what_is_much_slower_than_fp32_does_not_win_by_size() -> None:
+    slow, fp32 = _row("slow", 170, 2.4, slowdown=2.4), _row("fp32", 1_000, 1.0)
+    rows = [slow, _row("half", 500, 1.2, slowdown=1.2), fp32]
+
+    winner, explained = choose(rows, "size", 1.5)
+
+    assert (winner.recipe, winner.reason) == (
+        "half",
+        "the smallest of 3 that pass, 1.20 × the time of fp32",
+    )
+    assert explained[0].reason == "2.40 × the time of fp32, 1.5 × is allowed (max_slowdown)"
+    assert choose(rows, "size", 2.5)[0].recipe == "slow"
+    assert choose(rows, "size")[0].recipe == "slow"
+    assert choose([slow, fp32], "size", 1.5)[0].reason == "no other is worth it"
+
+
+def test_times_that_were_not_taken_in_turns_tell_only_what_is_far_beyond() -> None:
+    fp32 = _row("fp32", 1_000, 1.0)
+
+    assert choose([_row("a", 170, 2.9), fp32], "size", 1.5)[0].recipe == "a"
+    assert choose([_row("a", 170, 3.1), fp32], "size", 1.5)[0].recipe == "fp32"
 
 
 @pytest.mark.parametrize("size_bytes", [14_799, 14_800, 14_801])

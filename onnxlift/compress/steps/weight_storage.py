@@ -1,0 +1,135 @@
+"""Weights of any operator stored in 8 or 16 bits and computed in float32: onnxruntime expands them
+once, when it opens the session.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from onnxlift.compress.graph.storage import (
+    Constant,
+    constants,
+    graphs,
+    store_float16,
+    store_int8,
+)
+from onnxlift.compress.model.inventory import Readers, readers
+from onnxlift.compress.steps import Context, Step
+from onnxlift_runtime.errors import RecipeInvalid
+
+# Where these operators read their weights; biases and scales of a layer are small.
+_WEIGHT_INPUTS: Final[Mapping[str, tuple[int, ...]]] = {
+    "Conv": (1,),
+    "ConvTranspose": (1,),
+    "DeformConv": (1,),
+    "FusedConv": (1,),
+    "Gemm": (0, 1),
+    "FusedGemm": (0, 1),
+    "MatMul": (0, 1),
+    "FusedMatMul": (0, 1),
+    "Einsum": (0, 1, 2),
+    "LSTM": (1, 2),
+    "GRU": (1, 2),
+    "RNN": (1, 2),
+    "Attention": (1,),
+    "Gather": (0,),
+}
+# What exporters put between a weight and its operator.
+_MOVES: Final = frozenset(
+    {"Cast", "Concat", "Flatten", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose"}
+    | {"Unsqueeze"}
+)
+_LARGEST_HALF: Final = float(np.finfo(np.float16).max)
+_STORE: Final[Mapping[str, Callable[[Constant, np.ndarray], None]]] = {
+    "int8": store_int8,
+    "float16": store_float16,
+}
+
+
+@dataclass(frozen=True)
+class WeightStorage(Step):
+    """Store the float32 weights of every graph, those inside If, Loop and Scan included.
+
+    ``datatype`` int8 has one scale for each channel, float16 none. Weights of fewer than
+    ``smallest`` elements stay, and so do tensors that no operator reads as a weight: an anchor or a
+    mask is no weight.
+    """
+
+    title = "weights stored as {datatype}"
+
+    datatype: Literal["int8", "float16"] = "int8"
+    smallest: int = 256
+
+    def __post_init__(self) -> None:
+        if self.datatype not in _STORE:
+            raise RecipeInvalid(
+                f"weight_storage takes datatype {' or '.join(_STORE)}, got {self.datatype!r}"
+            )
+
+    def apply(self, model: onnx.ModelProto, _context: Context) -> onnx.ModelProto:
+        """Return a model that expands its weights when it is opened; raises ``RecipeInvalid`` where
+        it has none to store.
+        """
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        found = list(self._weights(copy))
+        if not found:
+            raise RecipeInvalid(
+                f"weight_storage needs float32 weights of at least {self.smallest} elements; this "
+                f"model has none"
+            )
+        for constant in found:
+            _STORE[self.datatype](constant, numpy_helper.to_array(constant.tensor))
+        for graph in graphs(copy.graph):
+            _forget_notes(graph)
+        del copy.metadata_props[:]
+        return copy
+
+    def suits(self, model: onnx.ModelProto) -> bool:
+        """Whether a model has a weight that this step can store."""
+        return next(self._weights(model), None) is not None
+
+    def _weights(self, model: onnx.ModelProto) -> Iterator[Constant]:
+        for graph in graphs(model.graph):
+            read = readers(graph)
+            for item in constants(graph):
+                if self._is_large(item.tensor) and _is_weight(read, item.name):
+                    yield item
+
+    def _is_large(self, tensor: onnx.TensorProto) -> bool:
+        """Whether a tensor has values enough, and none that float16 cannot hold."""
+        if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 2:
+            return False
+        if math.prod(tensor.dims) < self.smallest:
+            return False
+        # The comparison is false for NaN too.
+        return bool(np.abs(numpy_helper.to_array(tensor)).max() <= _LARGEST_HALF)
+
+
+def _is_weight(read: Readers, name: str) -> bool:
+    """Whether an operator reads a constant as its weight, perhaps after moves of its elements."""
+    left, seen = [name], {name}
+    while left:
+        for node, position in read.get(left.pop(), ()):
+            if position in _WEIGHT_INPUTS.get(node.op_type, ()):
+                return True
+            if node.op_type in _MOVES:
+                fresh = set(node.output) - seen
+                seen |= fresh
+                left.extend(fresh)
+    return False
+
+
+def _forget_notes(graph: onnx.GraphProto) -> None:
+    """Drop what exporters write about each node and value: it can weigh as much as the weights."""
+    graph.ClearField("doc_string")
+    del graph.metadata_props[:]
+    del graph.value_info[:]
+    for node in graph.node:
+        node.ClearField("doc_string")
+        del node.metadata_props[:]
