@@ -22,6 +22,7 @@ from typing import Any, Final
 import onnx
 
 from onnxlift.compress.calibration.activations import MASK, unpadded
+from onnxlift.compress.gate.premises import unsteady
 from onnxlift.compress.graph.packing import pack
 from onnxlift.compress.model.answers import Answers, join_answers, save_answers
 from onnxlift.compress.model.artifact import file_entries
@@ -85,11 +86,19 @@ def _trial(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         save_answers(folder / f"answers-{rows}.npz", found)
         seconds[rows] = perf_counter() - started
     return {
+        "unsteady": [] if request["steps"] else _unsteady(session, held_out),
         "files": [[entry.path, entry.sha256, entry.size_bytes] for entry in entries],
         "answer_seconds": seconds,
         "optimize_at_load": optimize_at_load,
         "gzip_bytes": sum(_gzip_bytes(files / entry.path) for entry in entries),
     }
+
+
+def _unsteady(session: Session, held_out: Samples) -> list[str]:
+    """The outputs that two runs on the first sample disagree on."""
+    feed = next(held_out.batches(1))
+    names = [output.name for output in session.manifest.outputs]
+    return unsteady(session.run(feed, names), session.run(feed, names))
 
 
 def _gzip_bytes(path: Path) -> int:
