@@ -9,9 +9,10 @@ from typing import Final
 
 from onnxlift.compress.cpu.description import architecture
 from onnxlift.compress.model.artifact import write_artifact
+from onnxlift.compress.recipes.prefixes import begin
 from onnxlift.compress.recipes.presets import recipe, recipes
 from onnxlift.compress.recipes.recipe import FP32, Recipe
-from onnxlift.compress.recipes.traits import read_traits
+from onnxlift.compress.recipes.traits import Traits, read_traits
 from onnxlift.compress.report.report import report_files
 from onnxlift.compress.results import CandidateRow, Limit, NodeSensitivity
 from onnxlift.compress.search.choice import Goal, choose, usable
@@ -21,6 +22,8 @@ from onnxlift.compress.search.preparation import Prepared, prepare
 from onnxlift.compress.search.run import OnProgress, Progress, Scoreboard, search
 from onnxlift.compress.search.sensitivity import int8_step, rank
 from onnxlift.compress.search.timing import measurements, slowdown
+from onnxlift.compress.steps import Context
+from onnxlift.compress.steps.clean import Clean
 from onnxlift.config import Config, Model
 from onnxlift_runtime.errors import ConfigInvalid, RecipeInvalid
 
@@ -181,10 +184,16 @@ def _searched(
 
 def _wanted(prepared: Prepared, names: Sequence[str]) -> list[Recipe]:
     """The recipes to try, the preferred first."""
-    traits, preset = read_traits(prepared.source.proto), prepared.model.preset
+    traits, preset = _traits(prepared), prepared.model.preset
     if AUTO in names:
         return list(recipes(preset, traits))
     return [recipe(name, preset, traits) for name in dict.fromkeys(names)]
+
+
+def _traits(prepared: Prepared) -> Traits:
+    """What is there once constants are folded: weights may stand behind a cast or a transpose."""
+    folder, graph = prepared.bench.setup.workspace.beginnings, prepared.graph
+    return read_traits(begin(folder, graph, (Clean(),), Context()).model)
 
 
 def _pays(wanted: Sequence[Recipe]) -> bool:
@@ -199,9 +208,7 @@ def _sensitivity(
     on_progress(Progress("finding the sensitive nodes", 0, 3 * len(wanted), budget_s=budget))
     setup = prepared.bench.setup
     rows, int8 = max(setup.batches), int8_step(wanted)
-    return rank(
-        setup.workspace, prepared.source.proto, prepared.calibration, setup.output, rows, int8
-    )
+    return rank(setup.workspace, prepared.graph, prepared.calibration, setup.output, rows, int8)
 
 
 def _predictions(

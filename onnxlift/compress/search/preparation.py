@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import onnx
+
 from onnxlift.compress.gate.judgement import Gate, require_numbers
+from onnxlift.compress.graph.normalization import normalize
 from onnxlift.compress.model.batch import Batch
 from onnxlift.compress.model.batch_finding import Evidence, Found, find_batch
 from onnxlift.compress.model.padding import (
@@ -47,10 +50,11 @@ _NOT_MEASURED: Final = Measurements(0.0, 0.0, (), "", 0, "")
 
 @dataclass(frozen=True)
 class Prepared:
-    """One model's bench, and what the user configured."""
+    """One model's bench, and what the user configured; recipes start from ``graph``."""
 
     model: Model
     source: SourceModel
+    graph: onnx.ModelProto
     calibration: Samples | None
     bench: Bench
 
@@ -77,7 +81,8 @@ def prepare(config: Config, name: str, deadline: float) -> Iterator[Prepared]:
         source.sha256, *digests, batches, axes, draft.inputs, draft.outputs, model.preset
     )
     with open_workspace(config.cache, name, key) as workspace:
-        _fill(workspace, source, held_out, calibration)
+        graph = normalize(source.proto)
+        _fill(workspace, source, graph, held_out, calibration)
         setup = TrialSetup(
             workspace, draft, draft.outputs[0].name, batches, source.size_bytes, model.preset
         )
@@ -92,6 +97,7 @@ def prepare(config: Config, name: str, deadline: float) -> Iterator[Prepared]:
         yield Prepared(
             model,
             source,
+            graph,
             calibration,
             Bench(setup, fp32, gate, held_out, targets, missing, deadline),
         )
@@ -145,7 +151,11 @@ def _whole_batches(samples: Samples, batch: int) -> Samples:
 
 
 def _fill(
-    workspace: Workspace, source: SourceModel, held_out: Samples, calibration: Samples | None
+    workspace: Workspace,
+    source: SourceModel,
+    graph: onnx.ModelProto,
+    held_out: Samples,
+    calibration: Samples | None,
 ) -> None:
     """Put model and samples where the processes of the candidates find them; what is there is the
     same by its key.
@@ -157,6 +167,9 @@ def _fill(
         (workspace.fp32 / MODEL_FILE).write_bytes(source.path.read_bytes())
     else:
         save_model(source.proto, workspace.fp32 / MODEL_FILE)
+    if graph is not source.proto:
+        workspace.normalized.mkdir(exist_ok=True)
+        save_model(graph, workspace.normalized / MODEL_FILE)
     held_out.store(workspace.held_out)
     if calibration is not None:
         calibration.store(workspace.calibration)

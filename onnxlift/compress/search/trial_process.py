@@ -111,7 +111,7 @@ def _build(
     if workspace.calibration.exists():
         batch = Batch.of_manifest(manifest)
         samples = read_stored(workspace.calibration, manifest.inputs, batch).columns
-    model = onnx.load(workspace.fp32 / manifest.model_file)
+    model = onnx.load(workspace.start / manifest.model_file)
     context = Context(samples, request["preset"])
     begun = begin(workspace.beginnings, model, steps_from_data(request["steps"]), context)
     files.mkdir(parents=True)

@@ -1,9 +1,9 @@
 """Where a search keeps what it made, under a key of everything the outcome depends on, so that it
 can go on later.
 
-``<cache>/<model>/<key>/`` holds ``fp32/``, ``beginnings/``, ``calibration.npz``, ``heldout.npz``
-and ``candidates/<recipe>-<digest>/`` with each candidate's files, answers and ``trial.json``, which
-is written last.
+``<cache>/<model>/<key>/`` holds ``fp32/``, ``normalized/`` where recipes start from another graph,
+``beginnings/``, ``calibration.npz``, ``heldout.npz`` and ``candidates/<recipe>-<digest>/`` with
+each candidate's files, answers and ``trial.json``, which is written last.
 """
 
 import contextlib
@@ -35,6 +35,16 @@ class Workspace:
     def fp32(self) -> Path:
         """The folder of the fp32 model."""
         return self.folder / "fp32"
+
+    @property
+    def normalized(self) -> Path:
+        """The folder of the model that recipes start from, where that is another one."""
+        return self.folder / "normalized"
+
+    @property
+    def start(self) -> Path:
+        """The folder of the model that recipes start from."""
+        return self.normalized if self.normalized.exists() else self.fp32
 
     @property
     def beginnings(self) -> Path:

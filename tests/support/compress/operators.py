@@ -5,8 +5,9 @@ from typing import Final
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
+from onnxlift.compress.graph.storage import graphs
 from tests.support.builders import build, value
 
 _WIDTH: Final = 32
@@ -156,3 +157,31 @@ def scan() -> onnx.ModelProto:
 
 
 BODIES: Final[tuple[Callable[[], onnx.ModelProto], ...]] = (branches, loop, scan)
+
+
+def declared_weights() -> onnx.ModelProto:
+    """As exporters wrote before version 4 of the format."""
+    model = conv()
+    model.ir_version = 3
+    model.opset_import[0].version = 7
+    model.graph.input.append(value("w", "FP32", (16, 4, 3, 3)))
+    return model
+
+
+def in_floats(model: onnx.ModelProto, kind: int) -> onnx.ModelProto:
+    """Bring a model to another kind of float, its inputs and outputs too."""
+    wanted = helper.tensor_dtype_to_np_dtype(kind)
+    for graph in graphs(model.graph):
+        for tensor in graph.initializer:
+            if tensor.data_type == TensorProto.FLOAT:
+                array = numpy_helper.to_array(tensor)
+                tensor.CopyFrom(numpy_helper.from_array(array.astype(wanted), tensor.name))
+        for node in graph.node:
+            if node.op_type == "Constant":
+                array = numpy_helper.to_array(node.attribute[0].t)
+                held = numpy_helper.from_array(array.astype(wanted), node.output[0])
+                node.attribute[0].t.CopyFrom(held)
+        for item in (*graph.input, *graph.output):
+            if item.type.tensor_type.elem_type == TensorProto.FLOAT:
+                item.type.tensor_type.elem_type = kind
+    return model

@@ -14,6 +14,7 @@ from onnxlift.compress.search import instruction_sets, timing
 from onnxlift.config import Config
 from tests.support import builders
 from tests.support.compress.bench import FIGURES, Make
+from tests.support.compress.trials import share_trials
 
 Feeds = Sequence[Mapping[str, np.ndarray]]
 
@@ -30,7 +31,9 @@ def make(tmp_path: Path) -> Make:
         random = np.random.default_rng(5)
         shape = [dim.dim_value or 1 for dim in model.graph.input[0].type.tensor_type.shape.dim][1:]
         name = model.graph.input[0].name
-        rows = random.normal(size=(100, *shape)).astype(np.float32)
+        kind = model.graph.input[0].type.tensor_type.elem_type
+        floats = np.float16 if kind == onnx.TensorProto.FLOAT16 else np.float32
+        rows = random.normal(size=(100, *shape)).astype(floats)
         calibration, held_out = (
             {name: rows[:40]},
             {name: rows[40:], "labels": np.zeros(60, np.int64)},
@@ -48,6 +51,14 @@ def make(tmp_path: Path) -> Make:
         return Config.model_validate({"service": "s", **folders, "models": {"m": table}})
 
     return make
+
+
+@pytest.fixture
+def shared_trials(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spare the trials that another test has made."""
+    share_trials(tmp_path_factory, monkeypatch)
 
 
 @pytest.fixture

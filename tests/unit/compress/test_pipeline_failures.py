@@ -37,6 +37,8 @@ from tests.support.compress.bench import (
 )
 from tests.support.errors import raises
 
+pytestmark = pytest.mark.usefixtures("shared_trials")
+
 
 @pytest.mark.usefixtures("unmeasured")
 def test_a_candidate_that_crashes_is_a_row_with_its_reason(
