@@ -26,6 +26,7 @@ from onnxlift_runtime.errors import ConfigInvalid, DatatypeMismatch, ModelRefuse
 from onnxlift_runtime.manifest import TensorSpec
 
 _MOST_WAYS: Final = 32
+_TRIES: Final = 2  # after the first that shows anything
 _BAKED: Final = (2, 4, 8, 16, 32, 64)
 
 
@@ -237,17 +238,16 @@ def _tried(evidence: Evidence, inputs: Mapping[str, int], source: Rows) -> Trial
 
 def _best(evidence: Evidence, inputs: Mapping[str, int]) -> Trial:
     """What the runs show, those that mix rows first: one that does not may be chance."""
-    found = Trial(Finding.UNKNOWN, {}, {})
-    runs = 0
+    found, left = Trial(Finding.UNKNOWN, {}, {}), _TRIES
     for source in _sources(evidence):
         trial = _tried(evidence, inputs, source)
-        if trial is None or trial.finding is Finding.UNKNOWN:
-            continue
-        runs += 1
-        if trial.finding is Finding.MIXES:
+        known = found.finding is not Finding.UNKNOWN
+        left -= known
+        if trial is not None and trial.finding is Finding.MIXES:
             return trial
-        found = trial if runs == 1 else _weaker(found, trial)
-        if runs == 3:
+        if trial is not None and trial.finding is not Finding.UNKNOWN:
+            found = _weaker(found, trial) if known else trial
+        if not left:
             break
     return _with_names(evidence, inputs, found) if evidence.selecting else found
 

@@ -187,3 +187,13 @@ def test_an_output_without_a_declared_shape_gets_the_one_it_has(tmp_path: Path) 
     model.graph.output[0].type.tensor_type.ClearField("shape")
 
     assert [spec.shape for spec in find(tmp_path, model).signature.outputs] == [(-1, 4)]
+
+
+def test_answers_at_random_say_nothing_against_a_name(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("RandomNormalLike", ["x"], ["noise"]),
+        helper.make_node("Add", ["x", "noise"], ["y"]),
+    ]
+    model = builders.build(nodes, [declare("x", ["batch", 3])], [declare("y", ["batch", 3])])
+
+    assert find(tmp_path, model).batch.axes == {"x": 0, "y": 0}

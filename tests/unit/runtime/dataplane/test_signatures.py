@@ -115,6 +115,12 @@ def test_rows_that_tensorflow_serving_cannot_stack_name_the_open_inference_proto
         service.call(f"/v1/models/tiny:{verb}", {"instances": [1], "examples": [{}]})
 
 
+def test_an_empty_column_has_the_shape_that_the_model_declares(tmp_path: Path) -> None:
+    service = serve(tmp_path, signatures.selection(), {})
+
+    assert service.call("/v1/models/tiny:predict", {"inputs": []}) == {"outputs": []}
+
+
 def test_one_instance_is_still_the_request_of_a_model_with_a_fixed_batch_of_one(
     tmp_path: Path,
 ) -> None:

@@ -199,7 +199,7 @@ def _to_wire(
         value = (
             _decode_b64(column, name, limits.max_dimensions) if spec.datatype == "BYTES" else column
         )
-        shape = nested_shape(value)
+        shape = _shape_of(value, spec)
         tensor = WireTensor(
             name, spec.datatype, shape, value if isinstance(value, list) else [value]
         )
@@ -207,6 +207,13 @@ def _to_wire(
         tensors.append(tensor)
     check_batch(tensors, manifest)
     return tuple(tensors)
+
+
+def _shape_of(value: Any, spec: TensorSpec) -> tuple[int, ...]:
+    """The shape of nested lists; what lies below an empty list is what the input declares."""
+    shape = nested_shape(value)
+    below = spec.shape[len(shape) :] if shape[-1:] == (0,) else ()
+    return (*shape, *(max(size, 0) for size in below))
 
 
 def _decode_b64(value: Any, name: str, depth: int) -> Any:
