@@ -38,7 +38,7 @@ class Trial:
     none.
 
     ``cached`` is true where an earlier run made it. ``unsteady`` are the outputs of the fp32 model
-    that differed between two runs.
+    that differed between two runs, ``notes`` say what the recipe's steps left out.
     """
 
     recipe: Recipe
@@ -51,6 +51,7 @@ class Trial:
     cached: bool = False
     gzip_bytes: int | None = None
     unsteady: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -238,6 +239,7 @@ def _read(folder: Path, recipe: Recipe, *, cached: bool) -> Trial | None:
             cached,
             found.get("gzip_bytes"),
             tuple(found.get("unsteady", ())),
+            tuple(found.get("notes", ())),
         )
     except (OSError, ValueError, TypeError, KeyError):
         return None
