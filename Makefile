@@ -26,6 +26,8 @@ images: setup  ## build the images of the models and of the GPU worker, with doc
 	$(PY) -m infra.images
 stand-ins: setup  ## where no registry can be reached: make images that stand for the bases, for tests
 	$(PY) -m infra.images.standin
+node-tests: setup  ## how many of ONNX's node tests go in and are answered right over both protocols
+	$(PY) -m benchmarks.node_tests
 image-test: setup  ## build the images and run them as Lambda and ECS would
 	$(PY) -m pytest --images tests/image tests/integration/test_tritonclient.py
 e2e: setup     ## deploy to an emulator of AWS with the unmodified `cdk deploy`, use it, change it, destroy it
@@ -34,4 +36,4 @@ lock: setup    ## pin requirements/*.txt anew from requirements/*.in
 	sh requirements/lock.sh
 clean:         ## remove what the other targets made
 	rm -rf .venv node_modules cdk.out artifacts build dist .onnxlift .mypy_cache .ruff_cache .hypothesis
-.PHONY: help setup demo test fuzz check format synth images stand-ins image-test e2e lock clean
+.PHONY: help setup demo test fuzz check format synth images stand-ins node-tests image-test e2e lock clean
