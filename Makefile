@@ -13,7 +13,9 @@ setup: .venv/.ready  ## make .venv from the locked requirements
 demo: setup    ## the main job: compress, place, synthesise, serve, compare on held-out data
 	$(PY) -m examples.digits.demo
 test: setup    ## all tests that need nothing but this machine
-	$(PY) -m pytest -n auto tests
+	$(PY) -m pytest -n logical --dist loadgroup tests
+fuzz: setup    ## the tests of many inputs again, with all of their inputs
+	$(PY) -m pytest -n logical --dist loadgroup --fuzz -m 'hypothesis or fuzz' tests
 check: setup   ## lint, format, types, import contracts
 	ruff check . && ruff format --check . && mypy && lint-imports --no-cache
 format: setup  ## write the format that `check` asks for
@@ -24,6 +26,8 @@ images: setup  ## build the images of the models and of the GPU worker, with doc
 	$(PY) -m infra.images
 stand-ins: setup  ## where no registry can be reached: make images that stand for the bases, for tests
 	$(PY) -m infra.images.standin
+node-tests: setup  ## how many of ONNX's node tests go in and are answered right over both protocols
+	$(PY) -m benchmarks.node_tests
 image-test: setup  ## build the images and run them as Lambda and ECS would
 	$(PY) -m pytest --images tests/image tests/integration/test_tritonclient.py
 e2e: setup     ## deploy to an emulator of AWS with the unmodified `cdk deploy`, use it, change it, destroy it
@@ -32,4 +36,4 @@ lock: setup    ## pin requirements/*.txt anew from requirements/*.in
 	sh requirements/lock.sh
 clean:         ## remove what the other targets made
 	rm -rf .venv node_modules cdk.out artifacts build dist .onnxlift .mypy_cache .ruff_cache .hypothesis
-.PHONY: help setup demo test check format synth images stand-ins image-test e2e lock clean
+.PHONY: help setup demo test fuzz check format synth images stand-ins node-tests image-test e2e lock clean

@@ -10,7 +10,7 @@ from onnxlift.config import Config
 from onnxlift.placement import Placement, needed_memory_mb, place, together
 from onnxlift_runtime.errors import ConfigInvalid
 from onnxlift_runtime.manifest import Manifest, verify_files
-from onnxlift_runtime.names import GPU, LAMBDA
+from onnxlift_runtime.names import GPU, LAMBDA, resource_name
 
 MAX_FUNCTION_NAME: Final = 64
 
@@ -26,6 +26,11 @@ class DeployedModel:
     manifests: tuple[Manifest, ...]
     placement: Placement
     function_name: str
+
+    @property
+    def resource(self) -> str:
+        """Its name in those of AWS resources."""
+        return resource_name(self.name)
 
     @property
     def on_lambda(self) -> bool:
@@ -77,7 +82,7 @@ def function_name(service: str, model: str) -> str:
     """The name of a model's predict function, which is how the API finds it; raises
     ``ConfigInvalid`` when too long.
     """
-    name = f"{service}-{model}-predict"
+    name = f"{service}-{resource_name(model)}-predict"
     if len(name) > MAX_FUNCTION_NAME:
         raise ConfigInvalid(
             f"service {service!r} and model {model!r} make the function name {name!r} of "

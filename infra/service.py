@@ -99,7 +99,7 @@ def _add_models(
     return [
         ModelStack(
             whole,
-            f"model-{model.name}",
+            f"model-{model.resource}",
             config=config,
             model=model,
             context=link_files(image_files(root, model), scratch / "images" / model.name),
@@ -130,7 +130,7 @@ def _add_gpu(
         )
         stack = GpuModelStack(
             whole,
-            f"gpu-{model.name}",
+            f"gpu-{model.resource}",
             config=config,
             model=model,
             context=worker or own,

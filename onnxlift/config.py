@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, FiniteFloat, ValidationError, model_valid
 from onnxlift.hosting import Api, Deployment, Gpu, Jobs, Placement, Table
 from onnxlift.quality import ERROR_METRICS, METRICS, Limit, Metric, Quality
 from onnxlift_runtime.errors import ConfigInvalid
+from onnxlift_runtime.names import resource_name
 
 __all__ = [
     "CONFIG_NAME",
@@ -37,6 +38,8 @@ __all__ = [
 CONFIG_NAME: Final = "onnxlift.toml"
 
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+# As Triton and TensorFlow Serving have them: whatever stands in a URL and a folder as it is.
+ModelName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Label: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
 RecipeName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,59}$")]
 Architecture: TypeAlias = Literal["x86_64", "arm64"]
@@ -110,6 +113,16 @@ class Model(Table):
     classes: Path | tuple[str, ...] = Field(
         (), description="Class names, or a text file with one on each line."
     )
+    batch: Literal["auto", "none"] = Field(
+        "auto",
+        description="none: a request is one inference as it stands, never joined with another. "
+        "auto finds the batch in the model.",
+    )
+    batch_axis: dict[str, Annotated[int, Field(ge=0, le=15)] | Literal["none"]] = Field(
+        {},
+        description="The dimension of each input that counts the rows of a request, or none; "
+        "outputs may be named too.",
+    )
     calibration: Calibration | None = None
     padding: Padding | None = None
     quality: Quality
@@ -143,6 +156,12 @@ class Model(Table):
         return self
 
     @model_validator(mode="after")
+    def _one_batch(self) -> "Model":
+        if self.batch == "none" and self.batch_axis:
+            raise ValueError('batch = "none" contradicts batch_axis; write one of them')
+        return self
+
+    @model_validator(mode="after")
     def _disjoint(self) -> "Model":
         if self.calibration is not None and self.calibration.samples == self.quality.samples:
             raise ValueError(
@@ -162,11 +181,24 @@ class Config(Table):
     cache: Path = Field(
         Path(".onnxlift"), description="Where a search keeps what it tried, so that it can go on."
     )
-    models: dict[Name, Model] = Field(min_length=1)
+    models: dict[ModelName, Model] = Field(min_length=1)
     deployment: Deployment = Deployment()
     api: Api = Api()
     jobs: Jobs = Jobs()
     gpu: Gpu = Gpu()
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> "Config":
+        """File systems may ignore case, and resource names always do."""
+        seen: dict[str, str] = {}
+        for name in self.models:
+            for form in {name.lower(), resource_name(name)}:
+                if seen.setdefault(form, name) != name:
+                    raise ValueError(
+                        f"models {seen[form]!r} and {name!r} cannot be told apart by AWS or by "
+                        f"file systems; rename one"
+                    )
+        return self
 
     def artifact_folder(self, model: str) -> Path:
         """The folder of the configured version of ``model``."""

@@ -8,10 +8,11 @@ import hypothesis
 import pytest
 
 from onnxlift_runtime import telemetry
+from tests.support import counts
 from tests.support.surroundings import settle
 
-hypothesis.settings.register_profile("onnxlift", deadline=None)
-hypothesis.settings.load_profile("onnxlift")
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
+hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=500)
 settle()
 
 
@@ -29,8 +30,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--update-golden", action="store_true", help="rewrite the golden files in tests/golden"
     )
     parser.addoption(
+        "--fuzz", action="store_true", help="give the tests of many inputs all of them"
+    )
+    parser.addoption(
         "--e2e", action="store_true", help="deploy the service to an emulator of AWS and use it"
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set how many inputs a test tries before any test is imported."""
+    counts.fuzzing = config.getoption("--fuzz")
+    hypothesis.settings.load_profile("fuzz" if counts.fuzzing else "quick")
 
 
 @pytest.fixture(autouse=True)

@@ -134,7 +134,10 @@ class Models:
                 return self._run(session, feeds, outputs)
             known = self._rows.get(key, 0)
             answers, rows = run_in_portions(
-                feeds, known, lambda portion: self._run(session, portion, outputs)
+                feeds,
+                known,
+                lambda portion: self._run(session, portion, outputs),
+                manifest.batch_axis,
             )
             if rows != known:
                 self._remember_rows(manifest, rows)

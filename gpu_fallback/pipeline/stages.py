@@ -154,7 +154,7 @@ class Pipeline:
         now_s = monotonic()
         with self._changed:
             for place, feed in enumerate(feeds):
-                max_rows = min(self._plan.max_rows, feed.manifest.rows_together)
+                max_rows = min(self._plan.max_rows, feed.rows_together)
                 part, rows = (
                     Part(holding, place, feed, now_s),
                     (feed.rows, max_rows) if max_rows > 1 else (1, 1),
@@ -217,8 +217,7 @@ class Pipeline:
                 del self._running[device]
         if lost := next((answer for answer in answers if isinstance(answer, DeviceMissing)), None):
             self._refuse([], lost)
-        feed = parts[0].feed
-        rows = sum(part.feed.rows for part in parts) if feed.manifest.max_batch_size else 1
+        feed, rows = parts[0].feed, sum(part.feed.rows for part in parts)
         waited_s = [began_s - part.offered_s for part in parts]
         self._metrics.note_batch(feed.manifest.name, rows, waited_s, watch.lap())
         self._holdings.expect(len(parts) / max(monotonic() - began_s, 1e-3))

@@ -18,7 +18,7 @@ def model_recipe(root: Path, service: str, models: Iterable[DeployedModel]) -> I
     chosen = tuple(models)
     files = {name: path for model in chosen for name, path in image_files(root, model).items()}
     return ImageRecipe(
-        f"{service}/{chosen[0].name}:latest",
+        f"{service}/{chosen[0].resource}:latest",
         files,
         DOCKERFILE,
         platform=PLATFORMS[chosen[0].architecture],

@@ -15,6 +15,7 @@ from onnxlift.compress.pipeline import Comparison, Outcome
 from onnxlift.compress.results import CandidateRow, Limit, plain
 from onnxlift.placement import Placement
 from onnxlift.units import NOTHING, size
+from onnxlift_runtime.manifest import Manifest
 
 _SMALL_BYTES: Final = 2**20
 
@@ -46,7 +47,21 @@ def as_tables(outcome: Outcome, placement: Placement, *, explain: bool = False) 
         Text(f"not verified on {name}: {why}", "yellow")
         for name, why in manifest.not_verified_on.items()
     ]
+    parts.append(_batch(manifest))
     return Group(*parts, Text(origin, "dim"), f"placement: {placement}\n")
+
+
+def _batch(manifest: Manifest) -> str:
+    """What counts the rows of a request, as it was configured or found."""
+    axes = manifest.batch_axes
+    if axes is None:
+        return "batch in dimension 0"
+    if not axes:
+        return "no batch: each request is one inference, never joined with another"
+    told = ", ".join(f"{name} {axis}" for name, axis in axes.items())
+    if manifest.max_batch_size:
+        return f"batch in dimension: {told}"
+    return f"batch in dimension: {told}; its size is fixed"
 
 
 def as_json(outcome: Outcome, placement: Placement) -> dict[str, Any]:

@@ -117,14 +117,17 @@ def _environment(folder: Path) -> Path:
     """A new environment with the image's requirements, hashes checked; skips where they cannot be
     fetched.
     """
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     python = folder / "bin" / "python"
     install = [
-        str(python),
+        sys.executable,
         "-m",
         "pip",
+        "--python",
+        str(python),
         "install",
         "--quiet",
+        "--no-compile",
         "--disable-pip-version-check",
         "--require-hashes",
     ]

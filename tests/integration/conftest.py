@@ -1,4 +1,6 @@
-"""One real `onnxlift serve` process for each test worker, with a tiny model of every kind."""
+"""One real `onnxlift serve` process, with a tiny model of every kind, for the tests of the group
+``serve``.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,21 +55,21 @@ def write_models(root: Path) -> list[str]:
     return list(dict.fromkeys(manifest.name for manifest in written))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """A folder with the artifacts of every model, and their names."""
     folder = tmp_path_factory.mktemp("service")
     return folder, write_models(folder / "artifacts")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def service(models: tuple[Path, list[str]]) -> Iterator[RunningService]:
     folder, names = models
     with running_service(write_config(folder, *names), ["--quiet"]) as running:
         yield running
 
 
-@pytest.fixture(scope="session", params=TARGETS)
+@pytest.fixture(scope="package", params=TARGETS)
 def target(request: pytest.FixtureRequest, models: tuple[Path, list[str]]) -> Iterator[Target]:
     """Each API that there is, the local service at least; the others skip with the reason."""
     folder, names = models

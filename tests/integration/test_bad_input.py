@@ -12,9 +12,11 @@ import pytest
 
 from onnxlift.local.process import RunningService
 from tests.integration.bad_requests import BOMB, INFER, Bad, bad_requests, tensor
+from tests.support.counts import count
 from tests.support.errors import missing
 
-WARM_UP, COUNT = 2_000, 10_000
+WARM_UP, COUNT = count(500, 2_000), count(1_000, 10_000)
+pytestmark = pytest.mark.xdist_group("serve")
 GROWTH_MB = 16  # what an allocator keeps; one leaked body of each request would be far more
 MIB = 2**20
 
@@ -45,8 +47,8 @@ def _is_refusal(answer: httpx.Response) -> bool:
     return 400 <= answer.status_code < 500 and isinstance(error, str) and bool(error)
 
 
-@pytest.mark.slow
-def test_ten_thousand_bad_requests_are_refused_and_leave_no_memory_behind(
+@pytest.mark.fuzz
+def test_thousands_of_bad_requests_are_refused_and_leave_no_memory_behind(
     service: RunningService, client: httpx.Client
 ) -> None:
     process = psutil.Process(service.process.pid)

@@ -22,42 +22,47 @@ END_WITHIN_S = 60
 
 @pytest.fixture
 def config_path(tmp_path: Path) -> Path:
-    builders.write_artifact(tmp_path / "artifacts", builders.linear(), name="linear")
-    return write_config(tmp_path, "linear", "absent")
+    return write_service(tmp_path)
 
 
-def test_models_served_and_skipped_are_listed_with_the_way_out(config_path: Path) -> None:
-    with running_service(config_path) as service:
-        lines = service.lines
+def write_service(folder: Path) -> Path:
+    """A model that is compressed and one that is not."""
+    builders.write_artifact(folder / "artifacts", builders.linear(), name="linear")
+    return write_config(folder, "linear", "absent")
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[str, ...], list[str]]:
+    """What a service printed before it was ready, and logged of one request."""
+    with running_service(write_service(tmp_path_factory.mktemp("told"))) as service:
+        httpx.get(service.url + "/v2/models/linear?a=%0Ab")
+        stop(service.process)  # a line follows its answer; after the end it is certain to be there
+        return service.lines, service.log.read_text().splitlines()
+
+
+@pytest.mark.xdist_group("told")
+def test_models_served_and_skipped_are_listed_with_the_way_out(
+    told: tuple[tuple[str, ...], list[str]],
+) -> None:
+    lines, _ = told
 
     assert lines[0].startswith("serving linear version 1 (fp32, ")
     assert lines[1].startswith("skipping absent: ")
     assert lines[1].endswith("run `onnxlift compress absent`")
 
 
-def test_every_request_is_one_line_in_the_log(config_path: Path) -> None:
-    with running_service(config_path) as service:
-        httpx.get(service.url + "/v2/models/linear?a=%0Ab")
-        stop(service.process)  # a line follows its answer; after the end it is certain to be there
-        logged = service.log.read_text().splitlines()
+@pytest.mark.xdist_group("told")
+def test_every_request_is_one_line_in_the_log(told: tuple[tuple[str, ...], list[str]]) -> None:
+    _, logged = told
 
     assert len(logged) == 1
     assert "GET /v2/models/linear 200 " in logged[0]
 
 
-def test_quiet_writes_no_line_for_requests(config_path: Path) -> None:
-    with running_service(config_path, ["--quiet"]) as service:
-        httpx.get(service.url + "/v2")
-        stop(service.process)
-        logged = service.log.read_text()
-
-    assert logged == ""
-
-
 @pytest.mark.parametrize(
     ("sent", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130), (signal.SIGHUP, 0)]
 )
-def test_a_signal_ends_the_service_cleanly(
+def test_a_signal_ends_the_service_cleanly_and_quiet_writes_no_line_for_requests(
     config_path: Path, sent: signal.Signals, status: int
 ) -> None:
     with running_service(config_path, ["--quiet"]) as service, httpx.Client() as kept_alive:
@@ -178,19 +183,15 @@ def test_a_configuration_that_is_not_there_is_exit_code_2(tmp_path: Path) -> Non
     assert "does not exist" in done.stderr
 
 
-def test_the_block_ends_the_process_when_the_test_fails_inside(config_path: Path) -> None:
+def test_the_block_ends_the_process_and_leaves_no_thread_when_the_test_fails_inside(
+    config_path: Path,
+) -> None:
+    before = threading.active_count()
+
     with pytest.raises(RuntimeError), running_service(config_path) as service:
         raise RuntimeError
 
     assert service.process.poll() == 0
-
-
-def test_no_thread_is_left_behind_by_the_block(config_path: Path) -> None:
-    before = threading.active_count()
-
-    with running_service(config_path) as service:
-        pass
-
     assert threading.active_count() == before
     with pytest.raises(ProcessLookupError):
         os.kill(service.process.pid, 0)

@@ -14,6 +14,8 @@ from onnxlift.local.process import RunningService, running_service
 from tests.integration.conftest import write_config
 from tests.support import builders
 
+pytestmark = pytest.mark.xdist_group("uploads")
+
 WITHIN_S = 180
 
 

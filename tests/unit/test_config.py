@@ -18,6 +18,7 @@ from onnxlift.compress.recipes.presets import PRESETS, recipes
 from onnxlift.config import INSTRUCTION_SETS, Config, Model, load_config
 from onnxlift.config import METRICS as NAMED
 from onnxlift_runtime.errors import ConfigInvalid
+from onnxlift_runtime.names import resource_name
 from tests.support.errors import raises
 
 ROOT = Path(__file__).parents[2]
@@ -344,3 +345,41 @@ def _tables(schema: dict[str, Any]) -> Iterator[tuple[str, set[str]]]:
                 yield from visit(f"{name}.{key}".lstrip("."), schema["$defs"][reference])
 
     yield from visit("", schema)
+
+
+@pytest.mark.parametrize("name", ["half_plus_two", "densenet_onnx", "Model.v1", "7"])
+def test_models_are_called_as_other_servers_call_them(tmp_path: Path, name: str) -> None:
+    text = MINIMAL.replace("[models.digits", f'[models."{name}"')
+
+    config = _load(tmp_path, text)
+
+    assert list(config.models) == [name]
+    assert config.artifact_folder(name) == tmp_path / "artifacts" / name / "1"
+
+
+@pytest.mark.parametrize("pair", [("Model", "model"), ("a_b", resource_name("a_b"))])
+def test_models_that_cannot_be_told_apart_are_refused(
+    tmp_path: Path, pair: tuple[str, str]
+) -> None:
+    first, second = (
+        MINIMAL.partition("[models.digits]")[2].replace("digits.quality", f'"{name}".quality')
+        for name in pair
+    )
+    start = MINIMAL.partition("[models.digits]")[0]
+    text = f'{start}[models."{pair[0]}"]{first}\n[models."{pair[1]}"]{second}'
+
+    message = _refusal(tmp_path, text)
+
+    assert all(repr(name) in message for name in pair)
+
+
+def test_a_batch_is_none_or_an_axis_of_each_input(tmp_path: Path) -> None:
+    axes = 'batch_axis = {input = 0, state = 1, sr = "none"}'
+
+    model = _load(tmp_path, MINIMAL.replace("[models.digits]", f"[models.digits]\n{axes}")).models[
+        "digits"
+    ]
+
+    assert model.batch_axis == {"input": 0, "state": 1, "sr": "none"}
+    both = MINIMAL.replace("[models.digits]", f'[models.digits]\nbatch = "none"\n{axes}')
+    assert "batch_axis" in _refusal(tmp_path, both)

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+from onnxlift.columns import Column, Columns
 from onnxlift_runtime.errors import SamplesInvalid
 
 MASK: Final = "attention_mask"
@@ -14,7 +15,7 @@ _ROWS: Final = 32  # a run's inner values must fit into memory
 
 
 def observe(
-    model: onnx.ModelProto, names: Sequence[str], samples: Mapping[str, np.ndarray]
+    model: onnx.ModelProto, names: Sequence[str], samples: Mapping[str, Column]
 ) -> Iterator[dict[str, np.ndarray]]:
     """Run the samples and yield the named inner values of each run.
 
@@ -27,12 +28,17 @@ def observe(
 
 
 def feeds(
-    model: onnx.ModelProto, samples: Mapping[str, np.ndarray], rows: int | None = None
+    model: onnx.ModelProto,
+    samples: Mapping[str, Column],
+    rows: int | None = None,
+    *,
+    trimmed: bool = True,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Cut the samples into the runs that the model takes: its fixed batch, else ``rows``, else one
-    for text or 32.
+    for text or 32; one sample where it has no batch.
 
-    The last run may be smaller, but for a fixed batch.
+    The last run may be smaller, except for a fixed batch. Plain arrays have their rows in dimension
+    0. ``trimmed`` leaves out the columns of text that no row attends to.
     """
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in constants]
@@ -42,13 +48,16 @@ def feeds(
             f"this step needs calibration samples for input {missing[0]!r}; there are none"
         )
     names = [value.name for value in inputs]
-    fixed = inputs[0].type.tensor_type.shape.dim[0].dim_value
-    step = fixed or rows or (1 if MASK in names else _ROWS)
-    count = len(samples[names[0]])
-    if fixed:
-        count -= count % step  # a fixed batch takes no smaller run
-    for start in range(0, count, step):
-        yield unpadded({name: samples[name][start : start + step] for name in names})
+    columns = samples if isinstance(samples, Columns) else _plain(inputs[0], samples)
+    columns = Columns({name: columns[name] for name in names}, columns.axes, columns.fixed)
+    for index in columns.runs(rows or (1 if MASK in names else _ROWS)):
+        feed = columns.feed(index)
+        yield unpadded(feed) if trimmed else feed
+
+
+def _plain(first: onnx.ValueInfoProto, samples: Mapping[str, Column]) -> Columns:
+    dims = first.type.tensor_type.shape.dim
+    return Columns(samples, dict.fromkeys(samples, 0), dims[0].dim_value if dims else 0)
 
 
 def unpadded(feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -11,7 +11,9 @@ import numpy as np
 from onnxlift.compress.gate.bootstrap import estimate, samples_to_show
 from onnxlift.compress.gate.columns import lost_channel
 from onnxlift.compress.gate.metrics import cosines, is_share
-from onnxlift.compress.model.answers import Answers
+from onnxlift.compress.gate.premises import require_above_chance, require_possible
+from onnxlift.compress.gate.uneven import as_rows, has_nan
+from onnxlift.compress.model.answers import Answers, is_uneven
 from onnxlift.compress.model.samples import Array
 from onnxlift.compress.results import Agreement, CandidateRow, Figure, Limit
 from onnxlift.config import ERROR_METRICS
@@ -50,11 +52,15 @@ class Gate:
         Raises ``SamplesInvalid`` where a metric does not fit its answers.
         """
         limits, reference = [], references[max(references)][output]
+        if labels is not None:
+            require_possible(labels, reference)
         for item in conditions.limits:
             larger = item.metric not in ERROR_METRICS
             own = estimate(
                 item.metric, reference, reference, labels, conditions.confidence
             ).measured
+            if item.metric == "accuracy" and labels is not None:
+                require_above_chance(own, labels)
             allowed = own - item.allowed_loss if larger else own + item.allowed_loss
             limits.append(Limit(item.metric, own, allowed, conditions.confidence, larger))
         return cls(conditions, output, references, labels, tuple(limits))
@@ -190,24 +196,22 @@ def too_few(limit: Limit, figure: Figure) -> str:
 
 def require_numbers(answers: Array, output: str) -> None:
     """Raise ``QualityGateFailed`` where an answer is NaN."""
-    if _has_nan(answers):
+    if has_nan(answers):
         raise QualityGateFailed(f"its output {output!r} is NaN on some held-out samples")
-
-
-def _has_nan(answers: Array) -> bool:
-    return answers.dtype.kind == "f" and bool(np.isnan(answers).any())
 
 
 def _dead(reference: Array, answers: Array) -> str:
     if len(answers) != len(reference):
         return "it has not one row for each sample"
-    if _has_nan(answers) and not _has_nan(reference):
+    if has_nan(answers) and not has_nan(reference):
         return "it is NaN on some held-out samples"
     return lost_channel(*_overlap(reference, answers))
 
 
 def _overlap(first: Array, second: Array) -> tuple[Array, Array]:
     """What two sets of answers both have; outputs that are not judged may differ in length."""
+    if is_uneven(first) or is_uneven(second):
+        return as_rows(first, second)
     if first.ndim != second.ndim:
         return first[:0], second[:0]
     sizes = tuple(map(min, first.shape, second.shape))
@@ -222,6 +226,8 @@ def agreement(first: Array, second: Array) -> float:
     over all of them; classes and text agree where they are equal, and infinities alone where both
     have them.
     """
+    if is_uneven(first) or is_uneven(second):
+        return _agreement_by_sample(first, second)
     if first.dtype.kind != "f":
         return float(np.mean(first == second))
     infinite = np.isinf(first) | np.isinf(second)
@@ -232,6 +238,18 @@ def agreement(first: Array, second: Array) -> float:
     if first.size < 2:
         return float(np.allclose(first, second, rtol=1e-3))
     return float(np.mean(cosines(first.reshape(rows, -1), second.reshape(rows, -1))))
+
+
+def _agreement_by_sample(first: Array, second: Array) -> float:
+    """The mean over the samples; answers of two shapes do not agree."""
+    pairs = zip(first, second, strict=True)
+    found = [
+        agreement(one[None], other[None])
+        if one.shape == other.shape and one.size
+        else float(one.shape == other.shape)
+        for one, other in pairs
+    ]
+    return float(np.mean(found))
 
 
 def _told(limit: Limit, worst: Figure) -> str:

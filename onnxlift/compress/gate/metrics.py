@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
+from onnxlift.compress.gate.uneven import adapted
 from onnxlift.compress.model.samples import Array
 from onnxlift_runtime.errors import ConfigInvalid, SamplesInvalid
 
@@ -28,6 +29,10 @@ Metric: TypeAlias = Callable[[Array, Array, Array | None], Statistic]
 
 def find_metric(name: str) -> Metric:
     """The metric of this name, or the user's ``module:function``; raises ``ConfigInvalid``."""
+    return adapted(name, _found(name))
+
+
+def _found(name: str) -> Metric:
     if name in METRICS:
         return METRICS[name]
     if found := _TOP.fullmatch(name):

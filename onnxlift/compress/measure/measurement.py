@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from onnxlift.compress.cpu.description import describe_cpu
 from onnxlift.compress.model.samples import Samples
 from onnxlift_runtime.errors import ModelRefused
@@ -25,18 +27,17 @@ _MS_DIGITS: Final = 4
 def measure(
     folder: Path, manifest: Manifest, samples: Samples, batch_sizes: Sequence[int]
 ) -> Measurements:
-    """Measure the model in ``folder`` as ``manifest`` describes it, on rows of ``samples``.
+    """Measure the model in ``folder`` as ``manifest`` describes it, on rows of ``samples``, which
+    are repeated where there are fewer.
 
     Load time and latencies in milliseconds, memory in MiB. Raises ``ModelRefused`` where the
     process dies of it.
     """
     with tempfile.TemporaryDirectory(prefix="onnxlift-") as scratch:
-        stored = Path(scratch) / "samples.npz"
-        samples.take(range(min(len(samples), max(batch_sizes)))).store(stored)
         request = {
             "folder": str(folder),
             "manifest": manifest.to_json(),
-            "samples": str(stored),
+            "feeds": _store_feeds(Path(scratch), samples, batch_sizes),
             "batch_sizes": list(batch_sizes),
             "threads": THREADS,
             "seconds": SECONDS,
@@ -51,17 +52,26 @@ def race(models: Sequence[tuple[Path, Manifest]], samples: Samples, rows: int) -
     Raises ``ModelRefused`` where the process dies of it.
     """
     with tempfile.TemporaryDirectory(prefix="onnxlift-") as scratch:
-        stored = Path(scratch) / "samples.npz"
-        samples.take(range(min(len(samples), rows))).store(stored)
         request = {
             "folders": [str(folder) for folder, _ in models],
             "manifests": [manifest.to_json() for _, manifest in models],
-            "samples": str(stored),
-            "rows": rows,
+            "feeds": _store_feeds(Path(scratch), samples, [rows]),
+            "batch_sizes": [rows],
             "threads": THREADS,
             "seconds": SECONDS * len(models),
         }
         return tuple(_probe(request)["p50_ms"])
+
+
+def _store_feeds(folder: Path, samples: Samples, batch_sizes: Sequence[int]) -> str:
+    """A feed for each batch size, as ``probe`` reads them; text is stored as fixed-width bytes."""
+    feeds = {
+        f"{rows}/{name}": array.astype(np.bytes_) if array.dtype == object else array
+        for rows in batch_sizes
+        for name, array in samples.repeated(rows).items()
+    }
+    np.savez(folder / "feeds.npz", **feeds)  # type: ignore[arg-type]
+    return str(folder / "feeds.npz")
 
 
 def _probe(request: dict[str, Any]) -> dict[str, Any]:

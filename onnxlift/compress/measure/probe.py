@@ -8,7 +8,7 @@ is that of serving.
 import json
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
@@ -37,10 +37,9 @@ def _figures(request: Mapping[str, Any]) -> dict[str, Any]:
     started = perf_counter()
     session = Session(Path(request["folder"]), manifest, threads=request["threads"], verify=False)
     load_ms = (perf_counter() - started) * 1000
-    samples = _samples(request["samples"], manifest)
     latency = [
-        {"batch_size": rows, **_latency(session, _rows(samples, rows), request["seconds"])}
-        for rows in request["batch_sizes"]
+        {"batch_size": rows, **_latency(session, feed, request["seconds"])}
+        for rows, feed in _feeds(request, manifest)
     ]
     return {
         "load_ms": load_ms,
@@ -57,7 +56,7 @@ def _race(request: Mapping[str, Any]) -> dict[str, Any]:
         Session(Path(folder), manifest, threads=request["threads"], verify=False)
         for folder, manifest in zip(request["folders"], manifests, strict=True)
     ]
-    feed = _rows(_samples(request["samples"], manifests[0]), request["rows"])
+    ((_, feed),) = _feeds(request, manifests[0])
     times: list[list[float]] = [[] for _ in sessions]
     for _ in range(WARM_UPS):
         for session in sessions:
@@ -86,21 +85,24 @@ def peak_memory_mb() -> float:
         return peak / 2**20 if sys.platform == "darwin" else peak / 1024  # bytes there, else KiB
 
 
-def _samples(path: str, manifest: Manifest) -> dict[str, Array]:
-    with np.load(path, allow_pickle=False) as file:
-        return {spec.name: _restored(file[spec.name], spec) for spec in manifest.inputs}
+def _feeds(
+    request: Mapping[str, Any], manifest: Manifest
+) -> Iterator[tuple[int, dict[str, Array]]]:
+    """The feed of each batch size, as ``measure`` stored it."""
+    with np.load(request["feeds"], allow_pickle=False) as file:
+        for rows in request["batch_sizes"]:
+            yield (
+                rows,
+                {
+                    spec.name: _restored(file[f"{rows}/{spec.name}"], spec)
+                    for spec in manifest.inputs
+                },
+            )
 
 
 def _restored(array: Array, spec: TensorSpec) -> Array:
     """Text is stored as fixed-width bytes, and a model takes objects."""
     return array.astype(object) if spec.datatype == "BYTES" else array
-
-
-def _rows(samples: Mapping[str, Array], rows: int) -> dict[str, Array]:
-    """A batch of ``rows``, repeating the samples where there are fewer."""
-    return {
-        name: np.take(array, range(rows), axis=0, mode="wrap") for name, array in samples.items()
-    }
 
 
 def _latency(session: Session, feed: Mapping[str, Array], seconds: float) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import onnx
 import onnxruntime as ort
 
 from onnxlift import config
+from onnxlift.compress.model.batch import Batch
 from onnxlift.compress.model.reading import walk
 from onnxlift.compress.model.samples import Array, Samples
 from onnxlift.compress.model.signature import Signature
@@ -25,23 +26,25 @@ _TOLERANCE: Final = 1e-3
 _ERRORS_ONLY: Final = 3  # onnxruntime's severities: 2 is warning, 3 error
 # Operators that take one scale from all rows of their input.
 _WHOLE_BATCH: Final = "DynamicQuantize"
+_SELECTING: Final = {"Compress", "NonMaxSuppression", "NonZero", "Unique"}
 
 
-def padding_of(asked: config.Padding | None, signature: Signature, where: str) -> Padding | None:
+def padding_of(
+    asked: config.Padding | None, signature: Signature, batch: Batch, where: str
+) -> Padding | None:
     """What the manifest says about padding; raises ``ConfigInvalid`` where it does not fit the
     model's signature.
     """
     if asked is None:
         return None
-    if signature.batch:
-        raise ConfigInvalid(
-            f"{where}: the model takes {signature.batch} rows at a time, so nothing runs together"
-        )
+    if not batch.max_batch_size:
+        raise ConfigInvalid(f"{where}: the model has no free batch, so nothing runs together")
     inputs = {spec.name: spec for spec in signature.inputs}
     outputs = {spec.name: spec for spec in signature.outputs}
     for name, value in asked.inputs.items():
         spec = _require_length(inputs, name, asked.axis, f"{where}.inputs")
         _require_value(spec, value, f"{where}.inputs")
+        _require_rows(spec, batch, asked.axis, f"{where}.inputs")
     for name in asked.outputs:
         _require_length(outputs, name, asked.axis, f"{where}.outputs")
     for name, spec in outputs.items():
@@ -64,7 +67,7 @@ def require_harmless(model: Path, manifest: Manifest, samples: Samples, where: s
     session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     names = [spec.name for spec in manifest.outputs]
     for row in range(min(len(samples), _SAMPLES)):
-        arrays = samples.take([row]).arrays
+        arrays = next(samples.take([row]).batches(1))
         own = dict(zip(names, session.run(names, dict(arrays)), strict=True))
         for extra in _FILLING:
             found = _run_filled(session, _fill(arrays, manifest.padding, extra), extra, where)
@@ -93,6 +96,11 @@ def depends_on_neighbours(model: onnx.ModelProto) -> bool:
     return any(node.op_type.startswith(_WHOLE_BATCH) for node in walk(model, onnx.NodeProto))
 
 
+def selects_rows(model: onnx.ModelProto) -> bool:
+    """Whether values decide how many rows come out of an operator."""
+    return any(node.op_type in _SELECTING for node in walk(model, onnx.NodeProto))
+
+
 def _require_length(
     specs: Mapping[str, TensorSpec], name: str, axis: int, where: str
 ) -> TensorSpec:
@@ -108,6 +116,13 @@ def _require_length(
 
 def _has_length(spec: TensorSpec, axis: int) -> bool:
     return len(spec.shape) > axis and spec.shape[axis] == -1
+
+
+def _require_rows(spec: TensorSpec, batch: Batch, axis: int, where: str) -> None:
+    """Rows of their own, which are filled up on another dimension."""
+    if batch.axis(spec.name) in {None, axis}:
+        told = "has no batch" if batch.axis(spec.name) is None else f"has its batch in {axis}"
+        raise ConfigInvalid(f"{where}: {spec.name!r} {told}, so its rows cannot be filled up")
 
 
 def _require_value(spec: TensorSpec, value: float, where: str) -> None:

@@ -132,7 +132,7 @@ def _static(activations: Literal["int8", "uint8"], *, reduce_range: bool) -> tup
     layers = Int8Static(
         activation_type=activations, reduce_range=reduce_range, operators=PRODUCTS, heads="float"
     )
-    found = {
+    found: dict[str, tuple[Step, ...]] = {
         "int8-static" if method == "minmax" else f"int8-static-{method}": (
             Int8Static(method, activation_type=activations, reduce_range=reduce_range),
         )

@@ -15,10 +15,11 @@ from onnxlift.compress.cpu.instructions import Availability, InstructionSet, ava
 from onnxlift.compress.cpu.process import run_on
 from onnxlift.compress.gate.judgement import Gate, agreement
 from onnxlift.compress.model.answers import Answers, join_answers, load_answers, save_answers
+from onnxlift.compress.model.batch import Batch
 from onnxlift.compress.model.samples import Array, Samples
 from onnxlift.compress.results import Agreement, Figure
 from onnxlift.compress.search.trial_pool import Trial, TrialSetup
-from onnxlift.compress.search.trial_process import served_feeds
+from onnxlift.compress.search.trial_process import is_trimmed, served_feeds
 from onnxlift_runtime.errors import InferenceFailed, ModelUnavailable
 
 # qemu-user takes 30 to 60 times as long, and three seconds to start.
@@ -163,8 +164,7 @@ def _answers(
 def _run(
     target: Target, trial: Trial, setup: TrialSetup, samples: Samples, batches: Sequence[int]
 ) -> Mapping[int, Answers]:
-    output = next(spec for spec in setup.draft.outputs if spec.name == setup.output)
-    trimmed = -1 not in output.shape[1:]
+    trimmed, batch = is_trimmed(setup.draft, setup.output), Batch.of_manifest(setup.draft)
     feeds = {rows: list(served_feeds(samples, rows, trimmed=trimmed)) for rows in batches}
     every = [feed for rows in batches for feed in feeds[rows]]
     model = trial.model_folder / setup.draft.model_file
@@ -174,6 +174,8 @@ def _run(
     )
     outputs = setup.draft.outputs
     return {
-        rows: join_answers(islice(results, len(feeds[rows])), outputs, setup.output, len(samples))
+        rows: join_answers(
+            islice(results, len(feeds[rows])), outputs, setup.output, len(samples), batch
+        )
         for rows in batches
     }

@@ -11,11 +11,36 @@ from typing import Final
 import onnx
 
 from onnxlift.compress.gate.judgement import Gate, require_numbers
+from onnxlift.compress.gate.premises import (
+    class_numbers,
+    random_nodes,
+    require_numbers_only,
+    require_steady,
+    require_telling,
+)
 from onnxlift.compress.graph.normalization import normalize
-from onnxlift.compress.model.padding import padding_of, require_harmless
+from onnxlift.compress.model.batch import Batch
+from onnxlift.compress.model.batch_finding import Evidence, Found, find_batch
+from onnxlift.compress.model.padding import (
+    depends_on_neighbours,
+    padding_of,
+    require_harmless,
+    selects_rows,
+)
 from onnxlift.compress.model.reading import SourceModel, opset, read_source
-from onnxlift.compress.model.samples import Samples, load_samples, require_disjoint
-from onnxlift.compress.model.signature import Signature, read_signature, with_classes
+from onnxlift.compress.model.samples import (
+    Array,
+    Samples,
+    load_samples,
+    read_columns,
+    require_disjoint,
+)
+from onnxlift.compress.model.signature import (
+    Signature,
+    open_session,
+    signature_of,
+    with_classes,
+)
 from onnxlift.compress.model.writing import save_model
 from onnxlift.compress.recipes.recipe import FP32
 from onnxlift.compress.search.instruction_sets import find_targets, working
@@ -51,16 +76,18 @@ def prepare(config: Config, name: str, deadline: float) -> Iterator[Prepared]:
     """
     model = config.models[name]
     source = read_source(model.source)
-    signature = read_signature(model.source)
-    held_out, calibration = _samples(model, signature)
-    draft = _draft(name, model, source, signature)
+    found = _find_batch(name, model, source)
+    signature, batch = found.signature, found.batch
+    held_out, calibration = _samples(model, signature, batch)
+    draft = _draft(name, model, source, found)
     require_harmless(model.source, draft, held_out, f"models.{name}.padding")
     quality = model.quality
-    batches = (
-        (signature.batch,) if signature.batch else tuple(dict.fromkeys((1, quality.batch_size)))
-    )
+    batches = _batches(batch, draft.outputs[0].name, quality.batch_size)
     digests = samples_digest(held_out), samples_digest(calibration)
-    key = search_key(source.sha256, *digests, batches, draft.inputs, draft.outputs, model.preset)
+    axes = sorted(batch.axes.items())
+    key = search_key(
+        source.sha256, *digests, batches, axes, draft.inputs, draft.outputs, model.preset
+    )
     with open_workspace(config.cache, name, key) as workspace:
         graph = normalize(source.proto)
         _fill(workspace, source, graph, held_out, calibration)
@@ -68,8 +95,10 @@ def prepare(config: Config, name: str, deadline: float) -> Iterator[Prepared]:
             workspace, draft, draft.outputs[0].name, batches, source.size_bytes, model.preset
         )
         fp32 = _answered(setup, quality.samples)
+        require_steady(source.proto, fp32.unsteady)
         references = {rows: fp32.answers(rows) for rows in batches}
-        gate = Gate.of(quality, setup.output, references, held_out.labels)
+        labels = _labels(draft, held_out, quality.samples)
+        gate = Gate.of(quality, setup.output, references, labels)
         targets, missing = find_targets(
             model.targets, [spec.datatype for spec in (*draft.inputs, *draft.outputs)]
         )
@@ -84,19 +113,58 @@ def prepare(config: Config, name: str, deadline: float) -> Iterator[Prepared]:
         )
 
 
-def _samples(model: Model, signature: Signature) -> tuple[Samples, Samples | None]:
+def _find_batch(name: str, model: Model, source: SourceModel) -> Found:
+    """The model's signature and batch, from what is configured and from runs on its samples."""
+    session = open_session(model.source)
+    signature = signature_of(session, model.source)
+    stored = read_columns(model.quality.samples, [spec.name for spec in signature.inputs])
+    evidence = Evidence(
+        session,
+        signature,
+        stored,
+        f"models.{name}",
+        mixing=depends_on_neighbours(source.proto),
+        selecting=selects_rows(source.proto),
+    )
+    try:
+        return find_batch(model, evidence)
+    except ConfigInvalid:
+        # Rows of a model that draws numbers seem to depend on each other.
+        if random_nodes(source.proto):
+            require_steady(source.proto, [spec.name for spec in signature.outputs])
+        raise
+
+
+def _batches(batch: Batch, output: str, batch_size: int) -> tuple[int, ...]:
+    """The numbers of samples that are answered at a time; one where rows cannot be told apart."""
+    if batch.rows:
+        return (batch.rows,)
+    return (1,) if batch.axis(output) is None else tuple(dict.fromkeys((1, batch_size)))
+
+
+def _samples(model: Model, signature: Signature, batch: Batch) -> tuple[Samples, Samples | None]:
     """Held-out and calibration samples, known to share none."""
     quality = model.quality
     needs_labels = {"accuracy", "f1"} & {limit.metric for limit in quality.limits}
     held_out = load_samples(
-        quality.samples, signature.inputs, labels=quality.labels if needs_labels else None
+        quality.samples, signature.inputs, quality.labels if needs_labels else None, batch
     )
-    held_out = _whole_batches(held_out, signature.batch)
+    held_out = _whole_batches(held_out, batch.rows)
+    require_telling(held_out, quality.samples)
     if model.calibration is None:
         return held_out, None
-    calibration = load_samples(model.calibration.samples, signature.inputs)
+    calibration = load_samples(model.calibration.samples, signature.inputs, batch=batch)
     require_disjoint(calibration, held_out, model.calibration.samples)
+    require_telling(calibration, model.calibration.samples)
+    require_numbers_only(calibration, model.calibration.samples)
     return held_out, calibration.limit(model.calibration.count)
+
+
+def _labels(draft: Manifest, held_out: Samples, path: Path) -> Array | None:
+    """The labels, as numbers where they are the names of the judged output's classes."""
+    if held_out.labels is None:
+        return None
+    return class_numbers(held_out.labels, draft.outputs[0].labels or (), path)
 
 
 def _whole_batches(samples: Samples, batch: int) -> Samples:
@@ -151,8 +219,9 @@ def _answered(setup: TrialSetup, samples: Path) -> Trial:
     return trial
 
 
-def _draft(name: str, model: Model, source: SourceModel, signature: Signature) -> Manifest:
+def _draft(name: str, model: Model, source: SourceModel, found: Found) -> Manifest:
     """The manifest without what only a finished candidate can tell."""
+    signature, batch = found.signature, found.batch
     return Manifest(
         name=name,
         version=str(model.version),
@@ -167,10 +236,11 @@ def _draft(name: str, model: Model, source: SourceModel, signature: Signature) -
         source=Source(source.sha256, source.size_bytes),
         quality=Quality(model.quality.metric, 0.0, 0.0, model.quality.allowed_loss, 0),
         measurements=_NOT_MEASURED,
-        max_batch_size=signature.max_batch_size,
+        max_batch_size=batch.max_batch_size,
+        batch_axes=dict(batch.axes),
         model_file=MODEL_FILE,
         version_labels=model.version_labels,
-        padding=padding_of(model.padding, signature, f"models.{name}.padding"),
+        padding=padding_of(model.padding, signature, batch, f"models.{name}.padding"),
     )
 
 

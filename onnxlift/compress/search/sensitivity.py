@@ -102,7 +102,7 @@ class _Look:
 
 
 def _rank(folder: Path, model: onnx.ModelProto, look: _Look) -> tuple[NodeSensitivity, ...]:
-    context = Context(look.calibration.arrays)
+    context = Context(look.calibration.columns)
     with ThreadPoolExecutor(processor_count()) as pool:
         try:
             plain = begin(folder, model, (Clean(),), context)
@@ -171,7 +171,7 @@ def _smooth_cases(begun: Beginning, look: _Look) -> list[_Case]:
 
 def _feeds(begun: Beginning, look: _Look, rows: int | None) -> Iterator[dict[str, np.ndarray]]:
     count = max(_SAMPLES, min(rows or 0, _MOST_SAMPLES))
-    return feeds(begun.model, look.calibration.limit(count).arrays, rows)
+    return feeds(begun.model, look.calibration.limit(count).columns, rows)
 
 
 def _moments(begun: Beginning, projections: Sequence[Projection], *, int8_noise: bool) -> Moments:
@@ -183,9 +183,11 @@ def _loss(expected: Sequence[np.ndarray], answers: Sequence[np.ndarray]) -> floa
     """Half the mean squared relative error, which is 1 - cosine for small changes of direction."""
     losses = []
     for first, second in zip(expected, answers, strict=True):
-        before, after = (
-            array.reshape(len(array), -1).astype(np.float64) for array in (first, second)
-        )
+        if first.shape != second.shape:  # values decide how many rows come out
+            losses.append(1.0)
+            continue
+        rows = len(first) if first.ndim else 1
+        before, after = (array.reshape(rows, -1).astype(np.float64) for array in (first, second))
         size = np.maximum(np.square(before).sum(axis=1), np.finfo(float).tiny)
         losses += list(np.square(after - before).sum(axis=1) / size / 2)
     return float(np.mean(losses))

@@ -23,9 +23,11 @@ from typing import Any, Final
 import onnx
 
 from onnxlift.compress.calibration.activations import MASK, unpadded
+from onnxlift.compress.gate.premises import unsteady
 from onnxlift.compress.graph.packing import pack
 from onnxlift.compress.model.answers import Answers, join_answers, save_answers
 from onnxlift.compress.model.artifact import file_entries
+from onnxlift.compress.model.batch import Batch
 from onnxlift.compress.model.samples import Array, Samples, read_stored
 from onnxlift.compress.model.signature import Signature, read_signature
 from onnxlift.compress.recipes.prefixes import begin
@@ -79,7 +81,7 @@ def _trial(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     manifest = replace(manifest, optimize_at_load=optimize_at_load)
     entries = file_entries(files)
     session = Session(files, manifest, threads=request["threads"], verify=False)
-    held_out = read_stored(workspace.held_out, manifest.inputs)
+    held_out = read_stored(workspace.held_out, manifest.inputs, Batch.of_manifest(manifest))
     seconds = {}
     for rows in request["batches"]:
         started = perf_counter()
@@ -87,12 +89,20 @@ def _trial(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         save_answers(folder / f"answers-{rows}.npz", found)
         seconds[rows] = perf_counter() - started
     return {
+        "unsteady": [] if request["steps"] else _unsteady(session, held_out),
         "files": [[entry.path, entry.sha256, entry.size_bytes] for entry in entries],
         "answer_seconds": seconds,
         "optimize_at_load": optimize_at_load,
         "notes": notes,
         "gzip_bytes": sum(_gzip_bytes(files / entry.path) for entry in entries),
     }
+
+
+def _unsteady(session: Session, held_out: Samples) -> list[str]:
+    """The outputs that two runs on the first sample disagree on."""
+    feed = next(held_out.batches(1))
+    names = [output.name for output in session.manifest.outputs]
+    return unsteady(session.run(feed, names), session.run(feed, names))
 
 
 def _gzip_bytes(path: Path) -> int:
@@ -114,15 +124,16 @@ def _build(
     """Apply the steps and pack; returns whether the session must still optimise the graph when it
     opens. ``notes`` take what the steps note.
     """
-    samples: Mapping[str, Array] = {}
+    samples: Mapping[str, Any] = {}
     if workspace.calibration.exists():
-        samples = read_stored(workspace.calibration, manifest.inputs).arrays
+        batch = Batch.of_manifest(manifest)
+        samples = read_stored(workspace.calibration, manifest.inputs, batch).columns
     model = onnx.load(workspace.start / manifest.model_file)
     context = Context(samples, request["preset"], notes=notes)
     begun = begin(workspace.beginnings, model, steps_from_data(request["steps"]), context)
     files.mkdir(parents=True)
     packed = pack(begun.finish(), files, request["preset"])
-    wanted = Signature(manifest.inputs, manifest.outputs, 0)
+    wanted = Signature(manifest.inputs, manifest.outputs)
     if _names(_signature(files / manifest.model_file)) != _names(wanted):
         raise RecipeInvalid("it changes the model's inputs or outputs")
     return packed.optimize_at_load
@@ -140,11 +151,19 @@ def answer(session: Session, samples: Samples, judged: str, rows: int) -> Answer
     """All outputs for all samples, computed ``rows`` at a time; raises what ``Session.run`` and
     ``join_answers`` raise.
     """
-    outputs = session.manifest.outputs
-    spec = next(spec for spec in outputs if spec.name == judged)
-    feeds = served_feeds(samples, rows, trimmed=-1 not in spec.shape[1:])
-    names = [output.name for output in outputs]
-    return join_answers((session.run(feed, names) for feed in feeds), outputs, judged, len(samples))
+    manifest = session.manifest
+    feeds = served_feeds(samples, rows, trimmed=is_trimmed(manifest, judged))
+    names = [output.name for output in manifest.outputs]
+    results = (session.run(feed, names) for feed in feeds)
+    batch = Batch.of_manifest(manifest)
+    return join_answers(results, manifest.outputs, judged, len(samples), batch)
+
+
+def is_trimmed(manifest: Manifest, output: str) -> bool:
+    """Whether an output is not as long as the text: the columns that nothing attends to may go."""
+    spec = next(spec for spec in manifest.outputs if spec.name == output)
+    axis = Batch.of_manifest(manifest).axis(output)
+    return all(size != -1 or place == axis for place, size in enumerate(spec.shape))
 
 
 def served_feeds(samples: Samples, rows: int, *, trimmed: bool) -> Iterator[dict[str, Array]]:

@@ -100,8 +100,9 @@ def samples_digest(samples: Samples | None) -> str:
     digest = hashlib.sha256()
     if samples is None:
         return digest.hexdigest()
-    for name, array in sorted(samples.arrays.items()):
-        digest.update(repr((name, array.dtype.name, array.shape)).encode())
+    for name, column in sorted(samples.arrays.items()):
+        for array in column if isinstance(column, tuple) else (column,):
+            digest.update(repr((name, array.dtype.name, array.shape)).encode())
     for row in samples.digests():
         digest.update(row)
     if samples.labels is not None:

@@ -5,7 +5,7 @@ samples.
 import contextlib
 import functools
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -109,7 +109,8 @@ class Int8Static(Step):
         runs = (
             feeds(model, context.samples)
             if self.method == "minmax"
-            else _equal_runs(model, context.samples)
+            # Of one shape, with the padding the samples have: histograms are stacked.
+            else feeds(model, context.samples, 1, trimmed=False)
         )
         step = replace(self, operators=tuple(operators), per_channel=per_channel)
         change = functools.partial(step._change, _Reader(runs))
@@ -131,18 +132,6 @@ class Int8Static(Step):
             weight_type=_TYPES[self.weight_type],
             calibrate_method=METHODS[self.method],
         )
-
-
-def _equal_runs(
-    model: onnx.ModelProto, samples: Mapping[str, np.ndarray]
-) -> Iterator[dict[str, np.ndarray]]:
-    """Runs of one shape, with the padding the samples have: the histogram calibrators stack what
-    they collect.
-    """
-    rows = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value or 1
-    count = len(next(iter(samples.values())))
-    for start in range(0, count - rows + 1, rows):
-        yield {name: array[start : start + rows] for name, array in samples.items()}
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]

@@ -135,6 +135,11 @@ class Service:
         headers = {HEADER_LENGTH.lower(): str(len(header))}
         return self.post(f"/v2/models/{model}/infer", header + blob, headers)
 
+    def infer_binary_raw(self, model: str, blob: bytes) -> bytes:
+        """The JSON in the answer to a raw binary request."""
+        answer = self.post(f"/v2/models/{model}/infer", blob, {HEADER_LENGTH.lower(): "0"})
+        return answer.body[: int(answer.headers[HEADER_LENGTH])]
+
 
 def tensor(name: str, datatype: str, shape: list[int], data: Any) -> dict[str, Any]:
     return {"name": name, "datatype": datatype, "shape": shape, "data": data}

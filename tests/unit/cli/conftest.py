@@ -7,6 +7,15 @@ import pytest
 
 from onnxlift.compress.measure import measurement as measuring
 from tests.support import builders
+from tests.support.compress.trials import share_trials
+
+
+@pytest.fixture
+def shared_trials(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spare the trials that another test has made."""
+    share_trials(tmp_path_factory, monkeypatch)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,9 @@ from onnxlift.cli import main
 from onnxlift.compress.cpu.instructions import Availability, InstructionSet
 from onnxlift.compress.search import instruction_sets
 from onnxlift_runtime.manifest import read_manifest
+from tests.support.compress.command import ONNXLIFT
+
+pytestmark = pytest.mark.usefixtures("shared_trials")
 
 
 def _compress(config: Path, *arguments: str) -> Result:
@@ -233,16 +235,7 @@ def test_two_processes_write_the_same_model(config: Path) -> None:
     for seed in ("1", "2"):
         shutil.rmtree(config.parent / ".onnxlift", ignore_errors=True)
         environment = {**os.environ, "PYTHONHASHSEED": seed}
-        command = [
-            sys.executable,
-            "-m",
-            "onnxlift",
-            "compress",
-            "conv",
-            "--json",
-            "-c",
-            str(config),
-        ]
+        command = [*ONNXLIFT, "compress", "conv", "--json", "-c", str(config)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         digests.add(json.loads(done.stdout)["models"][0]["manifest"]["files"][0]["sha256"])
 

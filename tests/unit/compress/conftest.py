@@ -14,6 +14,7 @@ from onnxlift.compress.search import instruction_sets, timing
 from onnxlift.config import Config
 from tests.support import builders
 from tests.support.compress.bench import FIGURES, Make
+from tests.support.compress.trials import share_trials
 
 Feeds = Sequence[Mapping[str, np.ndarray]]
 
@@ -50,6 +51,14 @@ def make(tmp_path: Path) -> Make:
         return Config.model_validate({"service": "s", **folders, "models": {"m": table}})
 
     return make
+
+
+@pytest.fixture
+def shared_trials(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spare the trials that another test has made."""
+    share_trials(tmp_path_factory, monkeypatch)
 
 
 @pytest.fixture

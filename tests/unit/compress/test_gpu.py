@@ -16,6 +16,8 @@ from tests.support import builders
 from tests.support.compress.bench import Make, silent
 from tests.support.errors import raises
 
+pytestmark = pytest.mark.usefixtures("shared_trials")
+
 ON_GPU = {"tier": "gpu"}
 
 

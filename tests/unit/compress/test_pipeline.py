@@ -24,6 +24,8 @@ from tests.support.compress.bench import Make, silent
 from tests.support.compress.closeness import cosine, run
 from tests.support.compress.operators import branches
 
+pytestmark = pytest.mark.usefixtures("shared_trials")
+
 
 def test_the_artifact_is_complete_and_serves(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "SECONDS", 0.01)
@@ -218,7 +220,7 @@ def test_weights_beside_the_source_end_up_in_one_file(make: Make, tmp_path: Path
 def test_class_names_come_from_a_file_too(make: Make, tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("eins\nzwei\n\ndrei\n  vier \n", "utf-8")
 
-    outcome = compress(make(classes=tmp_path / "names.txt"), "m", silent)
+    outcome = compress(make(classes=tmp_path / "names.txt", recipe="fp32"), "m", silent)
 
     assert outcome.manifest.outputs[0].labels == ("eins", "zwei", "drei", "vier")
 
@@ -229,7 +231,7 @@ def test_a_model_with_a_fixed_batch_has_no_batching(make: Make) -> None:
     for declared in (*model.graph.input, *model.graph.output):
         declared.type.tensor_type.shape.dim[0].dim_value = 5
 
-    outcome = compress(make(model), "m", silent)
+    outcome = compress(make(model, recipe="int8-dynamic"), "m", silent)
 
     assert outcome.manifest.max_batch_size == 0
     assert outcome.manifest.inputs[0].shape == (5, 16)

@@ -37,6 +37,8 @@ from tests.support.compress.bench import (
 )
 from tests.support.errors import raises
 
+pytestmark = pytest.mark.usefixtures("shared_trials")
+
 
 @pytest.mark.usefixtures("unmeasured")
 def test_a_candidate_that_crashes_is_a_row_with_its_reason(
@@ -166,7 +168,8 @@ def test_samples_that_calibrate_and_judge_are_refused(make: Make, tmp_path: Path
 
 STAGES = [
     (preparation, "read_source"),
-    (preparation, "read_signature"),
+    (preparation, "open_session"),
+    (preparation, "find_batch"),
     (preparation, "load_samples"),
     (run, "run_trials"),
     (run, "cross"),

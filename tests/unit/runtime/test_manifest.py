@@ -58,6 +58,7 @@ manifests = st.builds(
     version_labels=st.lists(words, max_size=2).map(tuple),
     session_options=st.dictionaries(words, words, max_size=3),
     verified_on=st.dictionaries(words, number, max_size=3),
+    batch_axes=st.none() | st.dictionaries(words, st.integers(0, 7), max_size=3),
 )
 
 
@@ -200,3 +201,24 @@ def test_a_folder_that_may_not_be_read_is_no_empty_one(
 
 def test_a_folder_that_is_not_there_has_no_manifests(tmp_path: Path) -> None:
     assert read_manifests(tmp_path / "nothing") == ()
+
+
+def test_an_older_manifest_has_its_batch_in_dimension_0_of_everything() -> None:
+    data = json.loads(builders.manifest(max_batch_size=8).to_json())
+    del data["batch_axes"]
+
+    old = Manifest.from_json(json.dumps(data))
+
+    assert [old.batch_axis(name) for name in ("x", "y")] == [0, 0]
+
+
+def test_a_batch_has_an_axis_in_each_tensor_or_none() -> None:
+    told = builders.manifest(max_batch_size=8, batch_axes={"x": 1})
+
+    assert [told.batch_axis(name) for name in ("x", "y")] == [1, None]
+
+
+def test_a_model_that_takes_no_batches_has_no_axis() -> None:
+    fixed = builders.manifest(max_batch_size=0, batch_axes={"x": 0, "y": 0})
+
+    assert [fixed.batch_axis(name) for name in ("x", "y")] == [None, None]

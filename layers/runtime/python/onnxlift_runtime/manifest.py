@@ -112,8 +112,11 @@ class Padding:
 class Manifest:
     """One version of one model as the build side left it.
 
-    ``max_batch_size`` 0 means the first dimension is no batch. ``version`` is a positive integer as
-    text. ``optimize_at_load`` is false where the graph was optimised when it was packed.
+    ``max_batch_size`` is the most rows in one request; 0 means that a request is one inference as
+    it stands, of a model without a batch or with one of a fixed size. ``batch_axes`` maps the
+    inputs and outputs that have a batch to its dimension; None, in older manifests, is dimension 0
+    of all of them. ``version`` is a positive integer as text. ``optimize_at_load`` is false where
+    the graph was optimised when it was packed.
     ``version_labels`` are TensorFlow Serving's labels that point at this version. ``verified_on``
     maps an instruction set to the agreement measured on it, 1 where answers are those of the
     machine that compressed; ``not_verified_on`` maps the architecture's others to the reason.
@@ -144,6 +147,7 @@ class Manifest:
     further_quality: tuple[Quality, ...] = ()
     max_joined_rows: int = 0
     padding: Padding | None = None
+    batch_axes: Mapping[str, int] | None = None
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -155,6 +159,14 @@ class Manifest:
     def rows_together(self) -> int:
         """How many rows of different requests may run as one inference; 0 where none may."""
         return min(self.max_batch_size, self.max_joined_rows or self.max_batch_size)
+
+    def batch_axis(self, name: str) -> int | None:
+        """The dimension of an input or output that counts the rows of a request; None where it has
+        none.
+        """
+        if not self.max_batch_size:
+            return None
+        return 0 if self.batch_axes is None else self.batch_axes.get(name)
 
     def to_json(self) -> str:
         """Write the manifest as stable, indented JSON that ``from_json`` reads back unchanged."""

@@ -3,6 +3,7 @@ once.
 """
 
 import hashlib
+import re
 from typing import Final
 
 BY_CALLER: Final = "by_caller"
@@ -47,6 +48,11 @@ GPU: Final = "gpu"
 JOIN: Final = "join"
 
 
+_RESOURCE_LENGTH: Final = 40
+_RESOURCE: Final = re.compile(rf"[a-z][a-z0-9-]{{0,{_RESOURCE_LENGTH - 1}}}")
+_DIGEST_LENGTH: Final = 8
+
+
 def table_name(service: str) -> str:
     """The table of all jobs."""
     return f"{service}-jobs"
@@ -64,6 +70,20 @@ def bus_name(service: str) -> str:
     return service
 
 
+def resource_name(model: str) -> str:
+    """A model's name as AWS resources may have it: lower-case letters, digits and hyphens, at most
+    40.
+
+    Names that are so already stay; of others a digest keeps apart what would become the same.
+    """
+    if _RESOURCE.fullmatch(model):
+        return model
+    digest = hashlib.sha256(model.encode()).hexdigest()[:_DIGEST_LENGTH]
+    plain = re.sub("[^a-z0-9]+", "-", model.lower()).strip("-")
+    plain = plain if plain[:1].isalpha() else f"m-{plain}"
+    return f"{plain[: _RESOURCE_LENGTH - _DIGEST_LENGTH - 1].rstrip('-')}-{digest}"
+
+
 def dead_letter_name(queue: str) -> str:
     """The queue that takes what was received from ``queue`` too often."""
     return f"{queue}-dead"
@@ -73,7 +93,9 @@ def queue_name(service: str, model: str, tier: str) -> str:
     """The queue of one model's jobs on one tier; its dead letters go to the same name with
     ``-dead``.
     """
-    return ingest_queue_name(service) if tier == JOIN else f"{service}-{model}-{tier}-jobs"
+    if tier == JOIN:
+        return ingest_queue_name(service)
+    return f"{service}-{resource_name(model)}-{tier}-jobs"
 
 
 def tier_of_queue(queue: str) -> str:
@@ -88,7 +110,7 @@ def gpu_cluster_name(service: str) -> str:
 
 def gpu_service_name(service: str, model: str) -> str:
     """The ECS service that keeps one model's GPU workers."""
-    return f"{service}-{model}-gpu"
+    return f"{service}-{resource_name(model)}-gpu"
 
 
 def ingest_queue_name(service: str) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from onnxlift.compress.model.batch import EVERYWHERE, Batch
 from onnxlift.compress.model.padding import depends_on_neighbours, padding_of, require_harmless
 from onnxlift.compress.model.samples import Samples
 from onnxlift.compress.model.signature import Signature, read_signature
@@ -64,8 +65,8 @@ def configure(root: Path, model: Any, padding: dict[str, Any], **quality: Any) -
 
 
 def test_what_is_asked_for_becomes_the_manifests(signature: Signature) -> None:
-    assert padding_of(ASKED, signature, WHERE) == lengths.PADDING
-    assert padding_of(None, signature, WHERE) is None
+    assert padding_of(ASKED, signature, EVERYWHERE, WHERE) == lengths.PADDING
+    assert padding_of(None, signature, EVERYWHERE, WHERE) is None
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ def test_what_does_not_fit_the_signature_is_refused(
     asked: dict[str, Any], data: tuple[object, ...], signature: Signature
 ) -> None:
     with raises(ConfigInvalid, *data):
-        padding_of(Asked.model_validate(asked), signature, WHERE)
+        padding_of(Asked.model_validate(asked), signature, EVERYWHERE, WHERE)
 
 
 @pytest.mark.parametrize(
@@ -125,17 +126,26 @@ def test_the_filling_must_be_a_value_of_the_datatype(
     asked = Asked(inputs={"x": value})
 
     if fits:
-        assert padding_of(asked, Signature(inputs, (), 0), WHERE) is not None
+        assert padding_of(asked, Signature(inputs, ()), EVERYWHERE, WHERE) is not None
     else:
         with raises(ConfigInvalid, "'x'", datatype, "filled"):
-            padding_of(asked, Signature(inputs, (), 0), WHERE)
+            padding_of(asked, Signature(inputs, ()), EVERYWHERE, WHERE)
 
 
-def test_a_model_with_a_fixed_batch_has_nothing_to_pad() -> None:
+@pytest.mark.parametrize("batch", [Batch({"ids": 0}, 4), Batch()])
+def test_a_model_without_a_free_batch_has_nothing_to_pad(batch: Batch) -> None:
     inputs = (builders.spec("ids", "INT64", (4, -1)),)
 
-    with raises(ConfigInvalid, 4):
-        padding_of(Asked(inputs={"ids": 0}), Signature(inputs, (), 4), WHERE)
+    with raises(ConfigInvalid, "batch"):
+        padding_of(Asked(inputs={"ids": 0}), Signature(inputs, ()), batch, WHERE)
+
+
+@pytest.mark.parametrize("batch", [Batch({"mask": 0}), Batch({"ids": 1, "mask": 0})])
+def test_an_input_is_filled_up_beside_its_batch(batch: Batch) -> None:
+    inputs = tuple(builders.spec(name, "INT64", (-1, -1)) for name in ("ids", "mask"))
+
+    with raises(ConfigInvalid, "'ids'", "batch"):
+        padding_of(Asked(inputs={"ids": 0}), Signature(inputs, ()), batch, WHERE)
 
 
 @pytest.mark.parametrize(

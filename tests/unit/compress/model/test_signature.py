@@ -1,5 +1,5 @@
-"""Signatures: read from the model, refused where the first dimension is no batch, labelled with
-class names.
+"""Signatures: read from the model, refused where a value is no tensor, labelled with class
+names.
 """
 
 from pathlib import Path
@@ -8,12 +8,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from onnxlift.compress.model.signature import (
-    MAX_BATCH_SIZE,
-    Signature,
-    read_signature,
-    with_classes,
-)
+from onnxlift.compress.model.signature import Signature, read_signature, with_classes
 from onnxlift_runtime.errors import ConfigInvalid, ModelRefused
 from onnxlift_runtime.tensors.datatypes import DATATYPES
 from tests.support import builders
@@ -31,31 +26,54 @@ def _read(folder: Path, model: onnx.ModelProto) -> Signature:
 def test_every_datatype_is_read(tmp_path: Path, name: str) -> None:
     signature = _read(tmp_path, builders.identity(name, (-1, 3, -1)))
 
-    assert signature == Signature(
-        (spec("x", name, (-1, 3, -1)),), (spec("y", name, (-1, 3, -1)),), 0
+    assert (signature.inputs, signature.outputs) == (
+        (spec("x", name, (-1, 3, -1)),),
+        (spec("y", name, (-1, 3, -1)),),
     )
 
 
-@pytest.mark.parametrize(("first", "max_batch_size"), [(-1, MAX_BATCH_SIZE), (4, 0)])
-def test_a_free_first_dimension_is_a_batch_and_a_fixed_one_is_not(
-    tmp_path: Path, first: int, max_batch_size: int
-) -> None:
-    signature = _read(tmp_path, builders.identity("FP32", (first, 2)))
+@pytest.mark.parametrize(
+    "shapes", [{"a": (1, 2), "b": (2, 2)}, {"a": (), "b": (2, -1, 3)}, {"a": (3, -1, -1)}]
+)
+def test_any_shape_is_read(tmp_path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
+    model = builders.identities({name: ("FP32", shape) for name, shape in shapes.items()})
 
-    assert signature.batch == max(first, 0)
-    assert signature.max_batch_size == max_batch_size
+    signature = _read(tmp_path, model)
+
+    assert {item.name: item.shape for item in signature.inputs} == shapes
+    assert not signature.unranked
 
 
-def test_first_dimensions_that_disagree_are_refused(tmp_path: Path) -> None:
-    model = builders.identities({"a": ("FP32", (1, 2)), "b": ("FP32", (2, 2))})
+def test_the_names_of_dimensions_are_read(tmp_path: Path) -> None:
+    signature = _read(tmp_path, builders.identity("FP32", (-1, 3, -1)))
 
-    with raises(ModelRefused, "'a' [1, 2]", "'b' [2, 2]"):
+    assert signature.names == {"x": ("batch", "", "x_2"), "y": ("batch", "", "y_2")}
+
+
+def test_an_input_of_unknown_rank_is_refused(tmp_path: Path) -> None:
+    model = builders.identity("FP32", ())
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+
+    with raises(ModelRefused, "'x'", "dimensions"):
         _read(tmp_path, model)
 
 
-def test_a_scalar_is_refused(tmp_path: Path) -> None:
-    with raises(ModelRefused, "'x'", "dimensions"):
-        _read(tmp_path, builders.identity("FP32", ()))
+@pytest.mark.parametrize("kind", ["optional", "map"])
+def test_other_values_are_refused_with_the_way_out(tmp_path: Path, kind: str) -> None:
+    tensor = helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, [2])
+    if kind == "optional":
+        declared = helper.make_value_info("x", helper.make_optional_type_proto(tensor))
+        node = helper.make_node("OptionalGetElement", ["x"], ["y"])
+    else:
+        declared = helper.make_value_info(
+            "x", helper.make_map_type_proto(onnx.TensorProto.INT64, tensor)
+        )
+        node = helper.make_node("CastMap", ["x"], ["y"], domain="ai.onnx.ml")
+    model = builders.build([node], [declared], [value("y", "FP32", (-1,))], domains=["ai.onnx.ml"])
+
+    with raises(ModelRefused, "'x'", kind, "export" if kind == "optional" else "convert"):
+        _read(tmp_path, model)
 
 
 def test_an_output_that_is_no_tensor_is_refused(tmp_path: Path) -> None:
@@ -64,7 +82,7 @@ def test_an_output_that_is_no_tensor_is_refused(tmp_path: Path) -> None:
         [helper.make_node("SequenceConstruct", ["x"], ["y"])], [value("x", "FP32", (-1,))], [output]
     )
 
-    with raises(ModelRefused, "'y'", "seq(tensor(float))") as caught:
+    with raises(ModelRefused, "'y'", "seq(tensor(float))", "ConcatFromSequence") as caught:
         _read(tmp_path, model)
 
     assert "zipmap" not in str(caught.value)

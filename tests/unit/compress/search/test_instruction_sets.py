@@ -19,6 +19,8 @@ from tests.support import builders
 from tests.support.compress.bench import Make, offer, silent
 from tests.support.errors import raises
 
+pytestmark = pytest.mark.usefixtures("shared_trials")
+
 RECIPES = ("int8-nearest", "int8-smooth-vnni", "blocks8-nearest")
 
 

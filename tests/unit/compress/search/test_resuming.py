@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -10,8 +9,9 @@ import numpy as np
 
 from onnxlift_runtime.manifest import read_manifest
 from tests.support import builders
+from tests.support.compress.command import ONNXLIFT
 
-_COMMAND = [sys.executable, "-m", "onnxlift", "compress", "--json", "-c"]
+_COMMAND = [*ONNXLIFT, "compress", "--json", "-c"]
 
 
 def _project(folder: Path) -> Path:

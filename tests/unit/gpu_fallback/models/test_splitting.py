@@ -100,3 +100,21 @@ def test_any_other_failure_is_nobody_elses() -> None:
 
     with raises(InferenceFailed, "broken"):
         run_in_portions(feeds(4), 0, run)
+
+
+@given(rows=st.integers(1, 20), fits=st.integers(1, 20))
+def test_portions_are_cut_on_the_axis_of_each_input_and_leave_shared_ones_whole(
+    rows: int, fits: int
+) -> None:
+    axes = {"x": 0, "state": 1, "y": 1}
+    state, rate = np.arange(rows * 2, dtype=np.float32).reshape(2, rows), np.array(3.0)
+
+    def run(feeds: Mapping[str, Array]) -> dict[str, Array]:
+        if len(feeds["x"]) > fits:
+            raise MemoryExhausted("too many")
+        return {"y": (feeds["state"] + feeds["x"]) * feeds["rate"]}
+
+    asked = {"x": np.ones(rows), "state": state, "rate": rate}
+    answers, _ = run_in_portions(asked, 0, run, axes.get)
+
+    np.testing.assert_array_equal(answers["y"], (state + 1) * 3)

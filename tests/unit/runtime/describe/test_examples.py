@@ -37,7 +37,7 @@ def test_example_shape_fills_variable_dimensions(
 ) -> None:
     spec = builders.spec("x", "FP32", shape)
 
-    assert examples.example_shape(spec) == expected
+    assert examples.example_shape(spec, builders.manifest([spec], max_batch_size=0)) == expected
 
 
 def test_predict_example_gives_columns_when_the_model_has_no_batch() -> None:

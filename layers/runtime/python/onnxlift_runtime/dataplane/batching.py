@@ -11,6 +11,7 @@ from onnxlift_runtime.errors import OnnxliftError
 from onnxlift_runtime.manifest import Manifest
 from onnxlift_runtime.settings import Limits
 from onnxlift_runtime.tensors.arrays import Array
+from onnxlift_runtime.tensors.wire import count_rows
 
 Arrays = Mapping[str, Array]
 Run = Callable[[Manifest, Arrays, Sequence[str]], dict[str, Array]]
@@ -56,8 +57,17 @@ class Feed:
 
     @property
     def rows(self) -> int:
-        """The size of the batch dimension."""
-        return int(next(iter(self.arrays.values())).shape[0])
+        """The rows that it brings; 1 for a model without a batch."""
+        return count_rows({name: array.shape for name, array in self.arrays.items()}, self.manifest)
+
+    @property
+    def rows_together(self) -> int:
+        """How many rows may run as one inference with those of others; 0 where none may.
+
+        An output without a batch belongs to all rows of an inference, so it is computed alone.
+        """
+        alone = any(self.manifest.batch_axis(name) is None for name in self.outputs)
+        return 0 if alone else self.manifest.rows_together
 
     @property
     def length(self) -> int | None:
@@ -72,14 +82,14 @@ class Feed:
 
     @property
     def signature(self) -> tuple[object, ...]:
-        """What two calls must share to run together: version, outputs, and all shapes after the
-        batch.
+        """What two calls must share to run together: version, outputs, all shapes except the batch,
+        and the inputs that have no batch.
 
         Lengths that may be filled up need only have the same next power of two: at most half of a
         batch is filling.
         """
-        shapes = tuple((name, self._shape(name)[1:]) for name in sorted(self.arrays))
-        return (self.manifest.name, self.manifest.version, self.outputs, shapes)
+        parts = tuple((name, self._part(name)) for name in sorted(self.arrays))
+        return (self.manifest.name, self.manifest.version, self.outputs, parts)
 
     def filled(self, name: str, length: int) -> Array:
         """An input with its length filled up to ``length``, where it has one."""
@@ -97,6 +107,12 @@ class Feed:
             return answer
         return answer[(slice(None),) * padding.axis + (slice(self.length),)]
 
+    def _part(self, name: str) -> tuple[object, ...]:
+        shape, axis = self._shape(name), self.manifest.batch_axis(name)
+        if axis is None:
+            return (shape, content(self.arrays[name]))
+        return (*shape[:axis], *shape[axis + 1 :])
+
     def _shape(self, name: str) -> tuple[int, ...]:
         shape: tuple[int, ...] = self.arrays[name].shape
         padding = self.manifest.padding
@@ -104,6 +120,11 @@ class Feed:
             return shape
         bucket = 1 << (self.length - 1).bit_length() if self.length else 0
         return (*shape[: padding.axis], bucket, *shape[padding.axis + 1 :])
+
+
+def content(array: Array) -> bytes:
+    """Bytes that are equal where two arrays of one shape are."""
+    return repr(array.tolist()).encode() if array.dtype == object else array.tobytes()
 
 
 def arrays_bytes(arrays: Arrays) -> int:
@@ -131,14 +152,11 @@ def _groups(feeds: Sequence[Feed]) -> Iterator[list[int]]:
     """Indices of feeds that may run together, each group within its model's batch limit."""
     open_groups: dict[tuple[object, ...], list[int]] = {}
     for index, feed in enumerate(feeds):
-        if not feed.manifest.rows_together:
+        if not feed.rows_together:
             yield [index]
             continue
         group = open_groups.setdefault(feed.signature, [])
-        if (
-            group
-            and sum(feeds[other].rows for other in group) + feed.rows > feed.manifest.rows_together
-        ):
+        if group and sum(feeds[other].rows for other in group) + feed.rows > feed.rows_together:
             yield open_groups.pop(feed.signature)
             group = open_groups.setdefault(feed.signature, [])
         group.append(index)
@@ -165,23 +183,32 @@ def _run_alone(feed: Feed, run: Run) -> dict[str, Array] | OnnxliftError:
 
 def _run_joined(group: Sequence[Feed], run: Run) -> list[dict[str, Array]]:
     first, length = group[0], max(feed.length or 0 for feed in group)
-    joined = {
-        name: np.concatenate([feed.filled(name, length) for feed in group]) for name in first.arrays
-    }
+    joined = {name: _join(group, name, length) for name in first.arrays}
     results = run(first.manifest, joined, first.outputs)
     ends = np.cumsum([feed.rows for feed in group])
+    pieces = {}
     for name, result in results.items():
+        axis = first.manifest.batch_axis(name)
         if (
-            result.ndim == 0
-            or result.shape[0] != ends[-1]
+            axis is None
+            or result.ndim <= axis
+            or result.shape[axis] != ends[-1]
             or not _has_length(first, name, result, length)
         ):
             raise _NotSplittable(name)
-    pieces = {name: np.split(result, ends[:-1]) for name, result in results.items()}
+        pieces[name] = np.split(result, ends[:-1], axis)
     return [
         {name: feed.cut(name, pieces[name][index]) for name in pieces}
         for index, feed in enumerate(group)
     ]
+
+
+def _join(group: Sequence[Feed], name: str, length: int) -> Array:
+    """One input of all; without a batch it is the same for all."""
+    axis = group[0].manifest.batch_axis(name)
+    if axis is None:
+        return group[0].arrays[name]
+    return np.concatenate([feed.filled(name, length) for feed in group], axis)
 
 
 def _has_length(feed: Feed, name: str, result: Array, length: int) -> bool:

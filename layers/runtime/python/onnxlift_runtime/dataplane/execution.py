@@ -12,6 +12,7 @@ from onnxlift_runtime.protocols.oip import WantedOutput
 from onnxlift_runtime.protocols.oip_call import answer_bytes, decode_call, encode_call
 from onnxlift_runtime.protocols.tfs_call import decode_serving
 from onnxlift_runtime.tensors.arrays import Array
+from onnxlift_runtime.tensors.wire import count_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +46,7 @@ def load_of(
     arrays: Mapping[str, Array], manifest: Manifest, outputs: Iterable[WantedOutput] = ()
 ) -> Load:
     """How much a decoded request is."""
-    batched = (
-        array.shape[0] for array in arrays.values() if manifest.max_batch_size and array.ndim
-    )
-    rows = int(next(batched, 1))
+    rows = count_rows({name: array.shape for name, array in arrays.items()}, manifest)
     return Load(
         rows, sum(array.nbytes for array in arrays.values()), answer_bytes(manifest, rows, outputs)
     )

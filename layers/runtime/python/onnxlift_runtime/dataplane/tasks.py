@@ -26,6 +26,7 @@ from onnxlift_runtime.protocols.tfs_call import decode_serving
 from onnxlift_runtime.settings import Limits
 from onnxlift_runtime.tensors import images, npy
 from onnxlift_runtime.tensors.arrays import Array
+from onnxlift_runtime.tensors.rows import takes_rows
 from onnxlift_runtime.tensors.wire import WireTensor, check_input
 
 Answer = dict[str, Array] | OnnxliftError
@@ -186,7 +187,7 @@ def _decode_line(
     limits: Limits, manifest: Manifest, line: bytes, number: int
 ) -> Task | OnnxliftError:
     """One line: a request of either protocol, or one instance as TensorFlow Serving has them in
-    ``instances``.
+    ``instances``; where the model has no rows to stack, its inputs as ``inputs`` has them.
     """
     try:
         document = decode_json(line, allow_nan=True, max_bytes=limits.max_json_bytes)
@@ -194,11 +195,16 @@ def _decode_line(
             "instances" in document or isinstance(document.get("inputs"), list)
         ):
             return _decode_document(limits, manifest, {}, line)
-        return _decode_serving(
-            "predict", limits, manifest, {}, b'{"instances":[' + line.strip() + b"]}"
-        )
+        start, end = (b'{"instances":[', b"]}") if _takes_row(manifest) else (b'{"inputs":', b"}")
+        return _decode_serving("predict", limits, manifest, {}, start + line.strip() + end)
     except RequestError as error:
         return MalformedRequest(f"line {number}: {error}")
+
+
+def _takes_row(manifest: Manifest) -> bool:
+    """Whether one row is a whole request."""
+    single = manifest.max_batch_size or all(spec.shape[:1] == (1,) for spec in manifest.inputs)
+    return bool(single) and takes_rows(manifest)
 
 
 def _encode_line(task: Task, answer: Answer) -> bytes | OnnxliftError:

@@ -37,15 +37,19 @@ def model_metadata(catalog: Catalog, manifest: Manifest) -> dict[str, Any]:
 def model_config(manifest: Manifest) -> dict[str, Any]:
     """Triton's model configuration extension; ``dims`` leave the batch dimension out where there is
     one.
+
+    Triton knows a batch in dimension 0 of everything alone; it reports any other as none.
     """
+    specs = (*manifest.inputs, *manifest.outputs)
+    batched = all(manifest.batch_axis(spec.name) == 0 for spec in specs)
     return {
         "name": manifest.name,
         "platform": manifest.platform,
         "backend": "onnxruntime",
-        "max_batch_size": manifest.max_batch_size,
+        "max_batch_size": manifest.max_batch_size if batched else 0,
         "version_policy": {"all": {}},
-        "input": [_tensor_config(spec, manifest) for spec in manifest.inputs],
-        "output": [_tensor_config(spec, manifest) for spec in manifest.outputs],
+        "input": [_tensor_config(spec, batched) for spec in manifest.inputs],
+        "output": [_tensor_config(spec, batched) for spec in manifest.outputs],
         "default_model_filename": manifest.model_file,
         "parameters": {
             "recipe": {"string_value": manifest.recipe},
@@ -101,10 +105,10 @@ def _tensor_metadata(spec: TensorSpec) -> dict[str, Any]:
     return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
 
 
-def _tensor_config(spec: TensorSpec, manifest: Manifest) -> dict[str, Any]:
+def _tensor_config(spec: TensorSpec, batched: bool) -> dict[str, Any]:
     # Triton's configuration says STRING where its protocol says BYTES.
     name = "STRING" if spec.datatype == "BYTES" else spec.datatype
-    dims = spec.shape[1:] if manifest.max_batch_size else spec.shape
+    dims = spec.shape[1:] if batched else spec.shape
     return {"name": spec.name, "data_type": f"TYPE_{name}", "dims": list(dims)}
 
 

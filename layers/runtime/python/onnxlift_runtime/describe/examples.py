@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from onnxlift_runtime.manifest import Manifest, TensorSpec
 from onnxlift_runtime.tensors.datatypes import datatype
+from onnxlift_runtime.tensors.rows import takes_rows
 
 MAX_ELEMENTS: Final = 512  # a longer example hides the document around it
 VARIABLE_SIZE: Final = 8  # for a variable dimension that is not the batch
@@ -18,22 +19,23 @@ _VALUES: Final = {"bool": True, "int": 1, "uint": 1, "float": 0.5, "bytes": "tex
 
 def is_small(manifest: Manifest) -> bool:
     """Whether one row of every input together is short enough to print."""
-    return sum(math.prod(example_shape(spec)) for spec in manifest.inputs) <= MAX_ELEMENTS
+    return sum(math.prod(example_shape(spec, manifest)) for spec in manifest.inputs) <= MAX_ELEMENTS
 
 
-def example_shape(spec: TensorSpec) -> list[int]:
-    """A shape that fits: 1 for a variable first dimension, ``VARIABLE_SIZE`` for other variable
-    ones.
+def example_shape(spec: TensorSpec, manifest: Manifest) -> list[int]:
+    """A shape that fits: 1 for the batch and a variable first dimension, ``VARIABLE_SIZE`` for
+    other variable ones.
     """
-    sizes = [VARIABLE_SIZE if size == -1 else size for size in spec.shape]
-    return [1, *sizes[1:]] if spec.shape[:1] == (-1,) else sizes
+    ones = {0, manifest.batch_axis(spec.name)}
+    variable = (1 if axis in ones else VARIABLE_SIZE for axis in range(len(spec.shape)))
+    return [free if size == -1 else size for size, free in zip(spec.shape, variable, strict=True)]
 
 
 def infer_example(manifest: Manifest) -> dict[str, Any]:
     """An Open Inference Protocol request with one row."""
     inputs = []
     for spec in manifest.inputs:
-        shape = example_shape(spec)
+        shape = example_shape(spec, manifest)
         data = [_value(spec)] * math.prod(shape)
         inputs.append({"name": spec.name, "datatype": spec.datatype, "shape": shape, "data": data})
     return {"inputs": inputs}
@@ -43,8 +45,10 @@ def predict_example(manifest: Manifest) -> dict[str, Any]:
     """A TensorFlow Serving predict request: rows where every input has a batch, else whole
     tensors.
     """
-    tensors = {spec.name: _nested(_value(spec), example_shape(spec)) for spec in manifest.inputs}
-    if not manifest.max_batch_size:
+    tensors = {
+        spec.name: _nested(_value(spec), example_shape(spec, manifest)) for spec in manifest.inputs
+    }
+    if not (manifest.max_batch_size and takes_rows(manifest)):
         return {"inputs": tensors if len(tensors) > 1 else next(iter(tensors.values()))}
     rows = [{name: tensor[0] for name, tensor in tensors.items()}]
     return {"instances": rows if len(tensors) > 1 else next(iter(tensors.values()))}
@@ -54,7 +58,10 @@ def features_example(manifest: Manifest) -> dict[str, Any]:
     """A TensorFlow Serving classify or regress request with one example."""
     return {
         "examples": [
-            {spec.name: _nested(_value(spec), example_shape(spec)[1:]) for spec in manifest.inputs}
+            {
+                spec.name: _nested(_value(spec), example_shape(spec, manifest)[1:])
+                for spec in manifest.inputs
+            }
         ],
     }
 
@@ -63,7 +70,7 @@ def infer_command(manifest: Manifest, path: str, *, api_key: bool) -> str:
     """A shell line that makes the request of ``infer_example``, however large, and sends it to
     ``$URL``.
     """
-    tensors = ", ".join(_python(spec) for spec in manifest.inputs)
+    tensors = ", ".join(_python(spec, manifest) for spec in manifest.inputs)
     program = f'import json; print(json.dumps({{"inputs": [{tensors}]}}))'
     key = '-H "x-api-key: $KEY" ' if api_key else ""
     return (
@@ -72,9 +79,9 @@ def infer_command(manifest: Manifest, path: str, *, api_key: bool) -> str:
     )
 
 
-def _python(spec: TensorSpec) -> str:
+def _python(spec: TensorSpec, manifest: Manifest) -> str:
     """The input as a Python expression that repeats its value instead of listing it."""
-    shape = example_shape(spec)
+    shape = example_shape(spec, manifest)
     value = '"text"' if spec.datatype == "BYTES" else repr(_value(spec))
     data = f"[{value}] * {math.prod(shape)}"
     return (

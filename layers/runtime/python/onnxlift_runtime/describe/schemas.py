@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from onnxlift_runtime.manifest import Manifest, TensorSpec
 from onnxlift_runtime.tensors.datatypes import Datatype, datatype
+from onnxlift_runtime.tensors.rows import takes_rows
 
 Schema = dict[str, Any]
 
@@ -159,12 +160,14 @@ def _predict_request(manifest: Manifest) -> Schema:
         "instances": _array(_named_or_only(row)) | {"minItems": 1},
         "inputs": _named_or_only(column),
     }
-    return {
-        "oneOf": [
+    if not takes_rows(manifest):
+        del layouts["instances"]
+    return _one_of(
+        [
             _object({"signature_name": _TEXT, key: schema}, required=(key,), open_ended=True)
             for key, schema in layouts.items()
         ]
-    }
+    )
 
 
 def _predict_response(manifest: Manifest) -> Schema:
@@ -178,7 +181,8 @@ def _predict_response(manifest: Manifest) -> Schema:
         if one
         else (_object(row), _object(column))
     )
-    return {"oneOf": [_object({"predictions": _array(rows)}), _object({"outputs": columns})]}
+    layouts = [_object({"predictions": _array(rows)}), _object({"outputs": columns})]
+    return _one_of(layouts if takes_rows(manifest) else layouts[1:])
 
 
 def _examples_request(manifest: Manifest) -> Schema:

@@ -18,7 +18,7 @@ from onnxlift_runtime.manifest import Manifest
 from onnxlift_runtime.protocols import oip, tfs
 from onnxlift_runtime.protocols.uploads import Fetch
 from onnxlift_runtime.settings import Limits
-from onnxlift_runtime.tensors.wire import WireTensor
+from onnxlift_runtime.tensors.wire import WireTensor, count_rows
 
 
 def plane(directory: Directory, hosting: Callable[[str], Hosting], intake: Intake) -> Plane:
@@ -47,12 +47,12 @@ class CheckOnly:
 
 
 def _prepared(inputs: tuple[WireTensor, ...], manifest: Manifest, size_bytes: int) -> Prepared:
-    batched = (tensor.shape[0] for tensor in inputs if manifest.max_batch_size and tensor.shape)
+    rows = count_rows({tensor.name: tensor.shape for tensor in inputs}, manifest)
 
     def answer() -> Response:
         raise ModelUnavailable(f"model {manifest.name!r} runs on GPU workers alone")
 
-    return Prepared(Load(next(batched, 1), size_bytes), answer)
+    return Prepared(Load(rows, size_bytes), answer)
 
 
 def _no_uploads(_caller: str) -> Fetch:

@@ -121,7 +121,8 @@ def _decode_raw(body: bytes, manifest: Manifest, limits: Limits) -> InferRequest
 
 
 def _raw_shape(spec: TensorSpec, manifest: Manifest, size_bytes: int) -> tuple[int, ...]:
-    shape = [1, *spec.shape[1:]] if manifest.max_batch_size else list(spec.shape)
+    batch = manifest.batch_axis(spec.name)
+    shape = [1 if axis == batch else size for axis, size in enumerate(spec.shape)]
     variable = [index for index, size in enumerate(shape) if size == -1]
     if spec.datatype == "BYTES":
         shape = [1 if size == -1 else size for size in shape]

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from onnxlift_runtime.http.encoding import decompress
 from onnxlift_runtime.http.message import JSON, OCTET_STREAM, Response
 from onnxlift_runtime.manifest import Manifest, TensorSpec
@@ -62,7 +64,7 @@ def encode_call(call: Call, results: Mapping[str, Array]) -> Response:
 
 
 def answer_bytes(manifest: Manifest, rows: int, outputs: Iterable[oip.WantedOutput]) -> int:
-    """The bytes of an answer as Lambda returns it, at least: variable dimensions but the batch
+    """The bytes of an answer as Lambda returns it, at least: variable dimensions except the batch
     count as one.
     """
     specs = {spec.name: spec for spec in manifest.outputs}
@@ -70,28 +72,25 @@ def answer_bytes(manifest: Manifest, rows: int, outputs: Iterable[oip.WantedOutp
 
 
 def _least_bytes(spec: TensorSpec, wanted: oip.WantedOutput, rows: int, manifest: Manifest) -> int:
-    dims = _least_shape(spec, rows)
+    axis = manifest.batch_axis(spec.name)
+    batch, scores = 1 if axis is None else rows, _least_row(spec, axis)
     if wanted.classes:
-        batch, scores = (dims[0], dims[1:]) if manifest.max_batch_size else (1, dims)
-        return batch * min(wanted.classes, math.prod(scores)) * _CLASS_BYTES
+        return batch * min(wanted.classes, scores) * _CLASS_BYTES
     item_bytes = datatype(spec.datatype).size_bytes or 4
     each = item_bytes * 4 / 3 if wanted.binary else _JSON_BYTES
-    return math.ceil(math.prod(dims) * each)
+    return math.ceil(batch * scores * each)
 
 
-def _least_shape(spec: TensorSpec, rows: int) -> list[int]:
-    """The smallest shape that ``rows`` rows of an output can have."""
-    dims = [max(size, 1) for size in spec.shape]
-    if spec.shape and spec.shape[0] < 0:
-        dims[0] = rows
-    return dims
+def _least_row(spec: TensorSpec, batch_axis: int | None) -> int:
+    """The elements of one row of an output, at least."""
+    return math.prod(max(size, 1) for axis, size in enumerate(spec.shape) if axis != batch_axis)
 
 
 def _encode_output(array: Array, wanted: oip.WantedOutput, manifest: Manifest) -> WireTensor:
     spec = next(spec for spec in manifest.outputs if spec.name == wanted.name)
     if not wanted.classes:
         return tensors.encode(array, spec.name, spec.datatype, binary=wanted.binary)
-    classes = classification.top_classes(
-        array, spec, wanted.classes, batched=manifest.max_batch_size > 0
-    )
+    axis = manifest.batch_axis(spec.name)
+    rows = array if axis is None else np.moveaxis(array, axis, 0)
+    classes = classification.top_classes(rows, spec, wanted.classes, batched=axis is not None)
     return tensors.encode(classes, spec.name, "BYTES", binary=wanted.binary)

@@ -17,6 +17,7 @@ from onnxlift_runtime.errors import InputMismatch, MalformedRequest, ShapeMismat
 from onnxlift_runtime.http.encoding import decode_json
 from onnxlift_runtime.manifest import Manifest, TensorSpec
 from onnxlift_runtime.settings import Limits
+from onnxlift_runtime.tensors.rows import require_rows
 from onnxlift_runtime.tensors.wire import (
     WireTensor,
     check_batch,
@@ -108,6 +109,7 @@ def encode_predict(outputs: Sequence[WireTensor], *, row: bool) -> dict[str, Any
 
 def decode_examples(body: bytes, manifest: Manifest, limits: Limits) -> tuple[WireTensor, ...]:
     """Read the examples of a classify or regress request, each feature an input of the model."""
+    require_rows(manifest, "use :predict in column format ('inputs')")
     document = _decode_document(body, limits)
     context = expect_mapping(document.get("context", {}), "'context'")
     examples = [
@@ -149,6 +151,7 @@ def _non_empty(value: Any, what: str) -> list[Any]:
 
 
 def _from_rows(instances: Any, manifest: Manifest) -> dict[str, Any]:
+    require_rows(manifest, "ask in column format ('inputs')")
     rows = _non_empty(instances, "'instances'")
     named = [_is_named(row) for row in rows]
     if not any(named):
@@ -196,7 +199,7 @@ def _to_wire(
         value = (
             _decode_b64(column, name, limits.max_dimensions) if spec.datatype == "BYTES" else column
         )
-        shape = nested_shape(value)
+        shape = _shape_of(value, spec)
         tensor = WireTensor(
             name, spec.datatype, shape, value if isinstance(value, list) else [value]
         )
@@ -204,6 +207,13 @@ def _to_wire(
         tensors.append(tensor)
     check_batch(tensors, manifest)
     return tuple(tensors)
+
+
+def _shape_of(value: Any, spec: TensorSpec) -> tuple[int, ...]:
+    """The shape of nested lists; what lies below an empty list is what the input declares."""
+    shape = nested_shape(value)
+    below = spec.shape[len(shape) :] if shape[-1:] == (0,) else ()
+    return (*shape, *(max(size, 0) for size in below))
 
 
 def _decode_b64(value: Any, name: str, depth: int) -> Any:

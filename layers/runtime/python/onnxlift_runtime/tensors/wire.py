@@ -85,9 +85,10 @@ def check_input(tensor: WireTensor, spec: TensorSpec, manifest: Manifest, limits
             f"input {tensor.name!r} has shape {_shape(tensor.shape)}, the model takes "
             f"{_shape(spec.shape)}"
         )
-    if manifest.max_batch_size and tensor.shape and tensor.shape[0] > manifest.max_batch_size:
+    axis = manifest.batch_axis(tensor.name)
+    if axis is not None and tensor.shape[axis] > manifest.max_batch_size:
         raise ShapeMismatch(
-            f"input {tensor.name!r} has a batch of {tensor.shape[0]}, the model takes at most "
+            f"input {tensor.name!r} has a batch of {tensor.shape[axis]}, the model takes at most "
             f"{manifest.max_batch_size}"
         )
     _check_size(tensor, limits)
@@ -112,15 +113,23 @@ def _check_size(tensor: WireTensor, limits: Limits) -> None:
 
 
 def check_batch(tensors: Iterable[WireTensor], manifest: Manifest) -> None:
-    """The same first dimension in every input of a model that takes batches."""
-    if not manifest.max_batch_size:
-        return
-    batches = {tensor.name: tensor.shape[0] for tensor in tensors if tensor.shape}
+    """The same number of rows in every input that has a batch."""
+    batches = _batches({tensor.name: tensor.shape for tensor in tensors}, manifest)
     if len(set(batches.values())) > 1:
         told = ", ".join(f"{name!r} {size}" for name, size in batches.items())
         raise ShapeMismatch(
             f"the inputs have different batch sizes ({told}), expected the same for all"
         )
+
+
+def count_rows(shapes: Mapping[str, Sequence[int]], manifest: Manifest) -> int:
+    """The rows of a request, from the shapes of its inputs; 1 for a model without a batch."""
+    return next(iter(_batches(shapes, manifest).values()), 1)
+
+
+def _batches(shapes: Mapping[str, Sequence[int]], manifest: Manifest) -> dict[str, int]:
+    axes = {name: manifest.batch_axis(name) for name in shapes}
+    return {name: int(shapes[name][axis]) for name, axis in axes.items() if axis is not None}
 
 
 def flatten(tensor: WireTensor) -> list[Any]:
