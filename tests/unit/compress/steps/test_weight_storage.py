@@ -155,6 +155,24 @@ def test_large_values_cost_only_their_block() -> None:
     assert cosine(run(stored, _feed(model)), run(model, _feed(model))) > 0.9998
 
 
+def test_the_smallest_weights_are_float16() -> None:
+    weights = {
+        "large": np.random.default_rng(1).normal(size=(256, 256)).astype(np.float32),
+        "small": np.random.default_rng(2).normal(size=(256, 4)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["x", "large"], ["hidden"]),
+        helper.make_node("MatMul", ["hidden", "small"], ["y"]),
+    ]
+    given, made = [builders.value("x", "FP32", (1, 256))], [builders.value("y", "FP32", (1, 4))]
+
+    stored = WeightStorage().apply(builders.build(nodes, given, made, weights), Context())
+
+    kinds = {tensor.name: tensor.data_type for tensor in stored.graph.initializer}
+    assert kinds["large/int8"] == TensorProto.INT8
+    assert kinds["small/float16"] == TensorProto.FLOAT16
+
+
 def test_stored_bytes_count_for_the_operator_that_computes_with_them() -> None:
     model = branches()
 
