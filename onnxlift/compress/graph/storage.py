@@ -20,9 +20,9 @@ _FEWEST_SHARING: Final = 8
 _STRETCHES: Final = (1.0, 0.95, 0.9, 0.8)
 _TOP: Final = 127
 _SMALLEST_BLOCK: Final = 16
-_LARGEST_BLOCK: Final = 64
+_LARGEST_BLOCK: Final = 32
 # Of the squared error; above it the scales of blocks weigh more than they bring.
-_WORTH_BLOCKS: Final = 0.6
+_WORTH_BLOCKS: Final = 0.8
 _NARROW: Final = (TensorProto.INT8, TensorProto.FLOAT16)
 
 

@@ -107,10 +107,13 @@ class WeightStorage(Step):
 
 
 def _forget_notes(graph: onnx.GraphProto) -> None:
-    """Drop what exporters write about each node and value: it can weigh as much as the weights."""
+    """Drop what exporters write about each node and value, and the names of nodes: together they
+    can weigh as much as the weights, and nothing refers to them.
+    """
     graph.ClearField("doc_string")
     del graph.metadata_props[:]
     del graph.value_info[:]
     for node in graph.node:
         node.ClearField("doc_string")
+        node.ClearField("name")
         del node.metadata_props[:]
