@@ -11,6 +11,7 @@ import numpy as np
 from onnxlift.compress.gate.bootstrap import estimate, samples_to_show
 from onnxlift.compress.gate.columns import lost_channel
 from onnxlift.compress.gate.metrics import cosines, is_share
+from onnxlift.compress.gate.premises import require_above_chance, require_possible
 from onnxlift.compress.gate.uneven import as_rows, has_nan
 from onnxlift.compress.model.answers import Answers, is_uneven
 from onnxlift.compress.model.samples import Array
@@ -51,11 +52,15 @@ class Gate:
         Raises ``SamplesInvalid`` where a metric does not fit its answers.
         """
         limits, reference = [], references[max(references)][output]
+        if labels is not None:
+            require_possible(labels, reference)
         for item in conditions.limits:
             larger = item.metric not in ERROR_METRICS
             own = estimate(
                 item.metric, reference, reference, labels, conditions.confidence
             ).measured
+            if item.metric == "accuracy" and labels is not None:
+                require_above_chance(own, labels)
             allowed = own - item.allowed_loss if larger else own + item.allowed_loss
             limits.append(Limit(item.metric, own, allowed, conditions.confidence, larger))
         return cls(conditions, output, references, labels, tuple(limits))

@@ -36,7 +36,7 @@ def normalize(model: onnx.ModelProto) -> onnx.ModelProto:
     if not wide:
         return plain
     changed = _in_float32(plain, wide)
-    return changed if _opens(changed) else plain
+    return changed if opens(changed) else plain  # some operators exist in 16 bits alone
 
 
 def _with_plain_constants(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -191,8 +191,8 @@ def _rename(graph: onnx.GraphProto, renamed: dict[str, str]) -> None:
         item.name = renamed.get(item.name, item.name)
 
 
-def _opens(model: onnx.ModelProto) -> bool:
-    """Whether onnxruntime takes a model: some operators exist in 16 bits alone."""
+def opens(model: onnx.ModelProto) -> bool:
+    """Whether onnxruntime opens a model on the CPU."""
     options = ort.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL

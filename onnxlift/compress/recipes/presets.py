@@ -17,6 +17,7 @@ from onnxlift.compress.steps.embeddings import Embeddings
 from onnxlift.compress.steps.float16 import Float16
 from onnxlift.compress.steps.int8_dynamic import Int8Dynamic
 from onnxlift.compress.steps.int8_static import Int8Static
+from onnxlift.compress.steps.integers import PRODUCTS
 from onnxlift.compress.steps.matmul_int8 import MatMulInt8, Saturation
 from onnxlift.compress.steps.prune import Prune
 from onnxlift.compress.steps.prune_structured import PruneStructured
@@ -121,20 +122,26 @@ def _fitted(item: Recipe, traits: Traits) -> Recipe:
 
 def _static(activations: Literal["int8", "uint8"], *, reduce_range: bool) -> tuple[Recipe, ...]:
     """Ranges found ahead: for convolutions and plain layers; one range for all of an attention
-    loses too much.
+    loses too much. The last one spares what is between the layers, and those before an output.
     """
     methods: tuple[Literal["minmax", "entropy", "percentile"], ...] = (
         "minmax",
         "entropy",
         "percentile",
     )
-    return tuple(
-        Recipe(
-            "int8-static" if method == "minmax" else f"int8-static-{method}",
-            (Clean(), Int8Static(method, activation_type=activations, reduce_range=reduce_range)),
-            unless=frozenset({"attention"}),
+    layers = Int8Static(
+        activation_type=activations, reduce_range=reduce_range, operators=PRODUCTS, heads="float"
+    )
+    found: dict[str, tuple[Step, ...]] = {
+        "int8-static" if method == "minmax" else f"int8-static-{method}": (
+            Int8Static(method, activation_type=activations, reduce_range=reduce_range),
         )
         for method in methods
+    }
+    found["int8-static-layers"] = (layers, WeightStorage(required=False))
+    return tuple(
+        Recipe(name, (Clean(), *steps), unless=frozenset({"attention"}))
+        for name, steps in found.items()
     )
 
 
@@ -203,7 +210,14 @@ def _stored(*, reduce_range: bool) -> tuple[Recipe, ...]:
     int8, which most published models have and which slows convolutions down.
     """
     dynamic = (Clean(), Int8Dynamic(reduce_range=reduce_range))
+    cells = Int8Dynamic(reduce_range=reduce_range, operators=("LSTM", "Gemm", "MatMul"))
     return (
+        Recipe(
+            "int8-lstm",
+            (Clean(), cells, WeightStorage(required=False)),
+            batch_stable=False,
+            needs=frozenset({"cells"}),
+        ),
         _INT8_WEIGHTS,
         Recipe("int8-dynamic", dynamic, batch_stable=False),
         _of_weights("float16-weights", WeightStorage("float16")),

@@ -17,7 +17,8 @@ LARGE_TABLE_BYTES: Final = 2**20
 @dataclass(frozen=True)
 class Traits:
     """Whether a graph has projections (MatMul, Gemm with constant weights), convolutions, embedding
-    tables, attention, and weights of whatever operator, those inside If, Loop and Scan included.
+    tables, attention, LSTM cells, and weights of whatever operator, those inside If, Loop and Scan
+    included.
 
     Tables are those that ``Embeddings`` stores; of any other a recipe has to do without that step.
     Large ones have at least ``LARGE_TABLE_BYTES``. Attention is a MatMul of two computed values:
@@ -30,6 +31,7 @@ class Traits:
     large_tables: bool
     attention: bool
     weights: bool = False
+    cells: bool = False
 
     @property
     def names(self) -> frozenset[str]:
@@ -59,6 +61,10 @@ def read_traits(model: onnx.ModelProto) -> Traits:
             for node in graph.nodes
         ),
         weights=WeightStorage().suits(model),
+        cells=any(
+            node.op_type == "LSTM" and graph.constant(node.input[1]) is not None
+            for node in graph.nodes
+        ),
     )
 
 

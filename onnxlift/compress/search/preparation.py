@@ -11,6 +11,13 @@ from typing import Final
 import onnx
 
 from onnxlift.compress.gate.judgement import Gate, require_numbers
+from onnxlift.compress.gate.premises import (
+    class_numbers,
+    random_nodes,
+    require_numbers_only,
+    require_steady,
+    require_telling,
+)
 from onnxlift.compress.graph.normalization import normalize
 from onnxlift.compress.model.batch import Batch
 from onnxlift.compress.model.batch_finding import Evidence, Found, find_batch
@@ -22,6 +29,7 @@ from onnxlift.compress.model.padding import (
 )
 from onnxlift.compress.model.reading import SourceModel, opset, read_source
 from onnxlift.compress.model.samples import (
+    Array,
     Samples,
     load_samples,
     read_columns,
@@ -87,8 +95,10 @@ def prepare(config: Config, name: str, deadline: float) -> Iterator[Prepared]:
             workspace, draft, draft.outputs[0].name, batches, source.size_bytes, model.preset
         )
         fp32 = _answered(setup, quality.samples)
+        require_steady(source.proto, fp32.unsteady)
         references = {rows: fp32.answers(rows) for rows in batches}
-        gate = Gate.of(quality, setup.output, references, held_out.labels)
+        labels = _labels(draft, held_out, quality.samples)
+        gate = Gate.of(quality, setup.output, references, labels)
         targets, missing = find_targets(
             model.targets, [spec.datatype for spec in (*draft.inputs, *draft.outputs)]
         )
@@ -116,7 +126,13 @@ def _find_batch(name: str, model: Model, source: SourceModel) -> Found:
         mixing=depends_on_neighbours(source.proto),
         selecting=selects_rows(source.proto),
     )
-    return find_batch(model, evidence)
+    try:
+        return find_batch(model, evidence)
+    except ConfigInvalid:
+        # Rows of a model that draws numbers seem to depend on each other.
+        if random_nodes(source.proto):
+            require_steady(source.proto, [spec.name for spec in signature.outputs])
+        raise
 
 
 def _batches(batch: Batch, output: str, batch_size: int) -> tuple[int, ...]:
@@ -134,11 +150,21 @@ def _samples(model: Model, signature: Signature, batch: Batch) -> tuple[Samples,
         quality.samples, signature.inputs, quality.labels if needs_labels else None, batch
     )
     held_out = _whole_batches(held_out, batch.rows)
+    require_telling(held_out, quality.samples)
     if model.calibration is None:
         return held_out, None
     calibration = load_samples(model.calibration.samples, signature.inputs, batch=batch)
     require_disjoint(calibration, held_out, model.calibration.samples)
+    require_telling(calibration, model.calibration.samples)
+    require_numbers_only(calibration, model.calibration.samples)
     return held_out, calibration.limit(model.calibration.count)
+
+
+def _labels(draft: Manifest, held_out: Samples, path: Path) -> Array | None:
+    """The labels, as numbers where they are the names of the judged output's classes."""
+    if held_out.labels is None:
+        return None
+    return class_numbers(held_out.labels, draft.outputs[0].labels or (), path)
 
 
 def _whole_batches(samples: Samples, batch: int) -> Samples:

@@ -155,7 +155,13 @@ def _judged(bench: Bench, trial: Trial, *, strict: bool) -> CandidateRow:
     )
     if trial.reason:
         return row
-    row = replace(row, size_bytes=trial.size_bytes, gzip_bytes=trial.gzip_bytes, status="lost")
+    row = replace(
+        row,
+        steps=(*row.steps, *trial.notes),
+        size_bytes=trial.size_bytes,
+        gzip_bytes=trial.gzip_bytes,
+        status="lost",
+    )
     try:
         figures = tuple(
             figure

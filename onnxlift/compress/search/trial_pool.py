@@ -37,7 +37,8 @@ class Trial:
     """What came of one recipe: its files and where its answers lie, or the reason why there are
     none.
 
-    ``cached`` is true where an earlier run made it.
+    ``cached`` is true where an earlier run made it. ``unsteady`` are the outputs of the fp32 model
+    that differed between two runs, ``notes`` say what the recipe's steps left out.
     """
 
     recipe: Recipe
@@ -49,6 +50,8 @@ class Trial:
     optimize_at_load: bool = True
     cached: bool = False
     gzip_bytes: int | None = None
+    unsteady: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -225,9 +228,18 @@ def _read(folder: Path, recipe: Recipe, *, cached: bool) -> Trial | None:
         files = tuple(FileEntry(*entry) for entry in found.get("files", ()))
         seconds = {int(rows): float(took) for rows, took in found.get("answer_seconds", {}).items()}
         optimize = bool(found.get("optimize_at_load", True))
-        reason, took = found.get("reason", ""), float(found["seconds"])
         return Trial(
-            recipe, folder, files, reason, took, seconds, optimize, cached, found.get("gzip_bytes")
+            recipe,
+            folder,
+            files,
+            found.get("reason", ""),
+            float(found["seconds"]),
+            seconds,
+            optimize,
+            cached,
+            found.get("gzip_bytes"),
+            tuple(found.get("unsteady", ())),
+            tuple(found.get("notes", ())),
         )
     except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import threading
+import traceback
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -22,18 +23,19 @@ from typing import Any, Final
 import onnx
 
 from onnxlift.compress.calibration.activations import MASK, unpadded
+from onnxlift.compress.gate.premises import unsteady
 from onnxlift.compress.graph.packing import pack
 from onnxlift.compress.model.answers import Answers, join_answers, save_answers
 from onnxlift.compress.model.artifact import file_entries
 from onnxlift.compress.model.batch import Batch
 from onnxlift.compress.model.samples import Array, Samples, read_stored
-from onnxlift.compress.model.signature import Signature, load_failure, read_signature
+from onnxlift.compress.model.signature import Signature, read_signature
 from onnxlift.compress.recipes.prefixes import begin
 from onnxlift.compress.recipes.recipe import steps_from_data
 from onnxlift.compress.search.workspace import Workspace
 from onnxlift.compress.steps import Context
 from onnxlift_runtime.dataplane.session import Session
-from onnxlift_runtime.errors import OnnxliftError, RecipeInvalid
+from onnxlift_runtime.errors import ModelRefused, OnnxliftError, RecipeInvalid
 from onnxlift_runtime.manifest import Manifest
 
 RESULT_NAME: Final = "trial.json"
@@ -41,6 +43,7 @@ FILES: Final = "files"
 _LONGEST_REASON: Final = 300
 _GZIP_LEVEL: Final = 1  # within a percent of the usual 6 on weights
 _CHUNK_BYTES: Final = 2**20
+_UNFORESEEN: Final = "a library failed on this graph"
 
 
 def main() -> None:
@@ -54,10 +57,11 @@ def main() -> None:
         found = _trial(request, folder)
     except MemoryError:
         raise
-    except (
-        Exception
-    ) as error:  # onnx, onnxruntime and numpy fail in their own ways on models nobody foresaw
-        found = {"reason": f"{_prefix(error)}{load_failure(error)}"[:_LONGEST_REASON]}
+    except OnnxliftError as error:
+        found = {"reason": (str(error) or type(error).__name__)[:_LONGEST_REASON]}
+    except Exception:  # onnx, onnxruntime and numpy fail in their own ways on unforeseen models
+        traceback.print_exc()
+        found = {"reason": f"{_UNFORESEEN}; {folder / 'log'} has the error"}
     unfinished = folder / f".{RESULT_NAME}"
     unfinished.write_text(json.dumps({"seconds": perf_counter() - started, **found}), "utf-8")
     unfinished.replace(folder / RESULT_NAME)
@@ -68,10 +72,10 @@ def _trial(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         Workspace(Path(request["workspace"])),
         Manifest.from_json(request["manifest"]),
     )
-    files, optimize_at_load = folder / FILES, True
+    files, optimize_at_load, notes = folder / FILES, True, list[str]()
     shutil.rmtree(files, ignore_errors=True)
     if request["steps"]:
-        optimize_at_load = _build(request, workspace, manifest, files)
+        optimize_at_load = _build(request, workspace, manifest, files, notes)
     else:
         shutil.copytree(workspace.fp32, files)
     manifest = replace(manifest, optimize_at_load=optimize_at_load)
@@ -85,11 +89,20 @@ def _trial(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         save_answers(folder / f"answers-{rows}.npz", found)
         seconds[rows] = perf_counter() - started
     return {
+        "unsteady": [] if request["steps"] else _unsteady(session, held_out),
         "files": [[entry.path, entry.sha256, entry.size_bytes] for entry in entries],
         "answer_seconds": seconds,
         "optimize_at_load": optimize_at_load,
+        "notes": notes,
         "gzip_bytes": sum(_gzip_bytes(files / entry.path) for entry in entries),
     }
+
+
+def _unsteady(session: Session, held_out: Samples) -> list[str]:
+    """The outputs that two runs on the first sample disagree on."""
+    feed = next(held_out.batches(1))
+    names = [output.name for output in session.manifest.outputs]
+    return unsteady(session.run(feed, names), session.run(feed, names))
 
 
 def _gzip_bytes(path: Path) -> int:
@@ -102,24 +115,36 @@ def _gzip_bytes(path: Path) -> int:
 
 
 def _build(
-    request: Mapping[str, Any], workspace: Workspace, manifest: Manifest, files: Path
+    request: Mapping[str, Any],
+    workspace: Workspace,
+    manifest: Manifest,
+    files: Path,
+    notes: list[str],
 ) -> bool:
     """Apply the steps and pack; returns whether the session must still optimise the graph when it
-    opens.
+    opens. ``notes`` take what the steps note.
     """
     samples: Mapping[str, Any] = {}
     if workspace.calibration.exists():
         batch = Batch.of_manifest(manifest)
         samples = read_stored(workspace.calibration, manifest.inputs, batch).columns
     model = onnx.load(workspace.start / manifest.model_file)
-    context = Context(samples, request["preset"])
+    context = Context(samples, request["preset"], notes=notes)
     begun = begin(workspace.beginnings, model, steps_from_data(request["steps"]), context)
     files.mkdir(parents=True)
     packed = pack(begun.finish(), files, request["preset"])
     wanted = Signature(manifest.inputs, manifest.outputs)
-    if _names(read_signature(files / manifest.model_file)) != _names(wanted):
+    if _names(_signature(files / manifest.model_file)) != _names(wanted):
         raise RecipeInvalid("it changes the model's inputs or outputs")
     return packed.optimize_at_load
+
+
+def _signature(path: Path) -> Signature:
+    try:
+        return read_signature(path)
+    except ModelRefused as error:
+        traceback.print_exc()
+        raise RecipeInvalid("it makes a graph that onnxruntime cannot open") from error
 
 
 def answer(session: Session, samples: Samples, judged: str, rows: int) -> Answers:
@@ -153,10 +178,6 @@ def served_feeds(samples: Samples, rows: int, *, trimmed: bool) -> Iterator[dict
 
 def _names(signature: Signature) -> list[tuple[str, str]]:
     return [(spec.name, spec.datatype) for spec in (*signature.inputs, *signature.outputs)]
-
-
-def _prefix(error: Exception) -> str:
-    return "" if isinstance(error, OnnxliftError) and str(error) else f"{type(error).__name__}: "
 
 
 def _end_with_the_asker() -> None:

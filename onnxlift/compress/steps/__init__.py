@@ -41,13 +41,14 @@ class Context:
 
     ``origin`` is the model whose activations rounding goes by, where that is not the one that a
     step is given: what other steps stored in few bits then changes nothing in how the rest is
-    stored, and ``cache`` can keep it.
+    stored, and ``cache`` can keep it. ``notes`` take what a reader must know of how a step ended.
     """
 
     samples: Mapping[str, np.ndarray] = field(default_factory=dict)
     architecture: str = "x86_64"
     origin: onnx.ModelProto | None = None
     cache: WeightCache = field(default_factory=WeightCache)
+    notes: list[str] = field(default_factory=list)
 
 
 class Step(ABC):

@@ -2,7 +2,8 @@
 runs.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -11,7 +12,11 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from onnxlift.compress.model.writing import through_files, weights_beside
 from onnxlift.compress.steps import Context, Stage, Step
-from onnxlift.compress.steps.integers import require_quantized, without_declared_weights
+from onnxlift.compress.steps.integers import (
+    quantize_most,
+    require_layers,
+    without_declared_weights,
+)
 from onnxlift_runtime.errors import RecipeInvalid
 
 # The quantizer first turns Gemm "name" into MatMul "name_MatMul" and an Add.
@@ -43,13 +48,18 @@ class Int8Dynamic(Step):
                 f"int8_dynamic takes weight_type int8 or uint8, got {self.weight_type!r}"
             )
 
-    def apply(self, model: onnx.ModelProto, _context: Context) -> onnx.ModelProto:
+    def apply(self, model: onnx.ModelProto, context: Context) -> onnx.ModelProto:
         """Return the quantized model; raises ``RecipeInvalid`` where no operator has constant
         weights to quantize.
         """
-        return require_quantized(
-            model, through_files(without_declared_weights(model), self._change), "int8_dynamic"
-        )
+        require_layers(model, "int8_dynamic")
+        return quantize_most(model, self.operators, context, self._quantize, "int8_dynamic")
+
+    def _quantize(
+        self, model: onnx.ModelProto, operators: Sequence[str], _context: Context
+    ) -> onnx.ModelProto:
+        change = replace(self, operators=tuple(operators))._change
+        return through_files(without_declared_weights(model), change)
 
     def _change(self, before: Path, after: Path) -> None:
         quantize_dynamic(

@@ -5,8 +5,8 @@ samples.
 import contextlib
 import functools
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -21,9 +21,17 @@ from onnxruntime.quantization import (
 )
 
 from onnxlift.compress.calibration.activations import feeds
+from onnxlift.compress.graph.editing import Graph
+from onnxlift.compress.model.reading import opset
 from onnxlift.compress.model.writing import through_files, weights_beside
 from onnxlift.compress.steps import Context, Stage, Step
-from onnxlift.compress.steps.integers import require_quantized, with_opset, without_declared_weights
+from onnxlift.compress.steps.integers import (
+    last_layers,
+    quantize_most,
+    require_layers,
+    with_opset,
+    without_declared_weights,
+)
 from onnxlift_runtime.errors import RecipeInvalid, SamplesInvalid
 
 METHODS: Final = {
@@ -44,7 +52,8 @@ class Int8Static(Step):
 
     ``method``: minmax keeps the widest range seen, entropy and percentile cut outliers.
     ``reduce_range`` as in ``Int8Dynamic``. ``operators`` limits the step to these types,
-    ``exclude`` leaves nodes out.
+    ``exclude`` leaves nodes out. ``heads`` "float" leaves out the last layer before each output,
+    which may mix boxes of hundreds with scores below 1.
     """
 
     title = "static int8"
@@ -57,6 +66,7 @@ class Int8Static(Step):
     reduce_range: bool = True
     operators: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    heads: Literal["int8", "float"] = "int8"
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -82,21 +92,30 @@ class Int8Static(Step):
         """
         if not context.samples:
             raise SamplesInvalid("int8_static needs calibration samples; there are none")
-        model = with_opset(model, _AXIS_SINCE) if self.per_channel else model
+        require_layers(model, "int8_static")
+        named = Graph(model).model
+        exclude = (*self.exclude, *(last_layers(named) if self.heads == "float" else ()))
+        step = replace(self, exclude=exclude)
+        return quantize_most(named, self.operators, context, step._quantize, "int8_static")
+
+    def _quantize(
+        self, model: onnx.ModelProto, operators: Sequence[str], context: Context
+    ) -> onnx.ModelProto:
+        per_channel = self.per_channel
+        if per_channel:
+            with contextlib.suppress(Exception):  # onnx's converter knows not every operator
+                model = with_opset(model, _AXIS_SINCE)
+            per_channel = opset(model) >= _AXIS_SINCE
         runs = (
             feeds(model, context.samples)
             if self.method == "minmax"
             # Of one shape, with the padding the samples have: histograms are stacked.
             else feeds(model, context.samples, 1, trimmed=False)
         )
-        reader = _Reader(runs)
-        with contextlib.redirect_stdout(
-            io.StringIO()
-        ):  # the histogram calibrators print what they do
-            changed = through_files(
-                without_declared_weights(model), functools.partial(self._change, reader)
-            )
-        return require_quantized(model, changed, "int8_static")
+        step = replace(self, operators=tuple(operators), per_channel=per_channel)
+        change = functools.partial(step._change, _Reader(runs))
+        with contextlib.redirect_stdout(io.StringIO()):  # histogram calibrators print what they do
+            return through_files(without_declared_weights(model), change)
 
     def _change(self, reader: "_Reader", before: Path, after: Path) -> None:
         quantize_static(

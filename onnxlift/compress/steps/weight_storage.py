@@ -57,13 +57,14 @@ class WeightStorage(Step):
 
     ``datatype`` int8 has one scale for each channel, float16 none. Weights of fewer than
     ``smallest`` elements stay, and so do tensors that no operator reads as a weight: an anchor or a
-    mask is no weight.
+    mask is no weight. A model without any to store is an error unless ``required`` is false.
     """
 
     title = "weights stored as {datatype}"
 
     datatype: Literal["int8", "float16"] = "int8"
     smallest: int = 256
+    required: bool = True
 
     def __post_init__(self) -> None:
         if self.datatype not in _STORE:
@@ -78,6 +79,8 @@ class WeightStorage(Step):
         copy = onnx.ModelProto()
         copy.CopyFrom(model)
         found = list(self._weights(copy))
+        if not found and not self.required:
+            return model
         if not found:
             raise RecipeInvalid(
                 f"weight_storage needs float32 weights of at least {self.smallest} elements; this "

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
+from onnxlift.compress.cpu import instructions, mask, patch
 from onnxlift.compress.cpu.instructions import Availability, InstructionSet, available
 from onnxlift.compress.cpu.process import run_on
 from onnxlift.compress.steps import Context
@@ -63,6 +64,20 @@ def test_weights_that_saturate_differ_on_avx2_and_bounded_ones_agree(tmp_path: P
 
     assert agreement["avoid"] < 0.01
     assert agreement["ignore"] > 0.05
+
+
+def test_a_cpu_that_is_taken_for_a_newer_one_answers_through_the_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if (reason := patch.obstacle()) or "avx2" not in mask.cpu_flags():
+        pytest.skip(reason or "this CPU has no avx2")
+    monkeypatch.setattr(instructions, "native", lambda: InstructionSet.VNNI)
+    assert available(InstructionSet.AVX2).road == "patched"
+
+    (output,) = run_on(InstructionSet.AVX2, _saved(builders.mlp(), tmp_path), [{"x": ROWS[:, :16]}])
+
+    expected = run(builders.mlp(), {"x": ROWS[:, :16]})
+    np.testing.assert_allclose(output["probabilities"], expected, atol=1e-5)
 
 
 def test_no_road_is_an_error_with_the_reason(

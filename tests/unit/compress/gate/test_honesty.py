@@ -92,11 +92,11 @@ def test_calibration_of_another_model_does_not_pass(
 
 
 def _detector() -> onnx.ModelProto:
-    """Boxes up to 320 and scores up to 1 from two heads, joined to one output."""
+    """Boxes up to 640 and scores up to 1 from two heads, joined to one output."""
     random = np.random.default_rng(3)
     weights = {
         "to_boxes": random.normal(size=(16, 4)).astype(np.float32),
-        "pixels": np.array(320, np.float32),
+        "pixels": np.array(640, np.float32),
         "to_scores": random.normal(size=(16, 3)).astype(np.float32),
     }
     nodes = [
