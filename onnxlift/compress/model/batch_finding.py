@@ -83,26 +83,37 @@ def _proposed(evidence: Evidence) -> Found:
 
 
 def _ways(evidence: Evidence) -> Iterator[tuple[dict[str, int], bool]]:
-    """The axes that may be the batch of the inputs: those that are called so, then those that the
-    samples leave out or that come first everywhere.
+    """The axes that may be the batch of the inputs: those that are called so, with those that the
+    samples leave out or that come first in other inputs; then those that are called so alone.
     """
     signature = evidence.signature
-    called = {
-        spec.name: axis
+    called = _called(signature)
+    options = [
+        [called[spec.name]] if spec.name in called else _options(spec, evidence)
         for spec in signature.inputs
-        for axis, name in reversed(list(enumerate(signature.names[spec.name])))
-        if names_rows(name)
-    }
-    if called:
-        yield called, True
-        return
-    options = [_options(spec, evidence) for spec in signature.inputs]
+    ]
     ways = sorted(product(*options), key=_preference)
     for way in ways[:_MOST_WAYS]:
         pairs = zip(signature.inputs, way, strict=True)
         inputs = {spec.name: axis for spec, axis in pairs if axis is not None}
-        if inputs:
+        if inputs and inputs != called:
             yield inputs, False
+    if called:
+        yield called, True
+
+
+def _called(signature: Signature) -> dict[str, int]:
+    """The axes of the inputs that are called a batch; short names such as N only where none is
+    called so in full.
+    """
+    axes = [
+        (spec.name, axis, name)
+        for spec in signature.inputs
+        for axis, name in reversed(list(enumerate(signature.names[spec.name])))
+        if names_rows(name)
+    ]
+    full = any("batch" in name.lower() for _, _, name in axes)
+    return {item: axis for item, axis, name in axes if "batch" in name.lower() or not full}
 
 
 def _preference(way: tuple[int | None, ...]) -> list[int]:
@@ -208,7 +219,7 @@ def _fixed(evidence: Evidence) -> Found | None:
         return None
     for source in sources(evidence):
         found = keeps_apart(inputs, rows, source, evidence)
-        if found:
+        if found and signature.outputs[0].name in found:
             return Found(Batch({**inputs, **found}, rows), signature)
         if found is None and evidence.stored:
             raise _asking(
