@@ -47,13 +47,17 @@ def table_of(path: Path, name: str, source: str) -> str:
 def _lines(signature: Signature, batch: Batch) -> Iterator[str]:
     for role, specs in (("input", signature.inputs), ("output", signature.outputs)):
         yield from (f"# {role} {_described(spec, batch)}" for spec in specs)
+    yield from _remarks(signature.outputs[0], batch)
+
+
+def _remarks(output: TensorSpec, batch: Batch) -> Iterator[str]:
     if batch.rows:
         yield f"# The model takes exactly {batch.rows} rows at a time."
     elif not batch.max_batch_size:
         yield "# No batch was found: one request is one run."
-    columns = signature.outputs[0].shape[-1:] if len(signature.outputs[0].shape) > 1 else ()
-    if columns and columns[0] > 1:
-        yield f"# classes = []  # {columns[0]} names, if the output's columns are classes"
+    columns = output.shape[-1] if output.shape[1:] else 0
+    if columns > 1:
+        yield f"# classes = []  # {columns} names, if the output's columns are classes"
 
 
 def _described(spec: TensorSpec, batch: Batch) -> str:

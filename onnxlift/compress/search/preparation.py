@@ -130,10 +130,13 @@ def _conditions(quality: Quality, output: TensorSpec) -> Quality:
     """The configured conditions; without samples and a metric, one that fits the output."""
     if quality.samples is not None or "metric" in quality.model_fields_set:
         return quality
+    return quality.model_copy(update={"metric": _fitting_metric(output)})
+
+
+def _fitting_metric(output: TensorSpec) -> str:
     if datatype(output.datatype).kind != "float":
-        return quality
-    several = len(output.shape) > 1 and output.shape[-1] != 1
-    return quality.model_copy(update={"metric": "cosine" if several else "spearman"})
+        return "top1_agreement"
+    return "cosine" if output.shape[1:] and output.shape[-1] != 1 else "spearman"
 
 
 def _batches(batch: Batch, output: str, batch_size: int) -> tuple[int, ...]:
