@@ -20,6 +20,7 @@ import numpy as np
 from benchmarks.node_tests.cases import Case, read_cases
 from onnxlift.compress.model.batch_finding import Evidence, Found, find_batch
 from onnxlift.compress.model.padding import depends_on_neighbours, selects_rows
+from onnxlift.compress.model.reading import read_source
 from onnxlift.compress.model.samples import load_samples
 from onnxlift.compress.model.signature import open_session, signature_of
 from onnxlift.config import Model
@@ -92,6 +93,7 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _accepted(case: Case, path: Path) -> Found:
+    source = read_source(path)
     session = open_session(path)
     signature = signature_of(session, path)
     stored = {name: (array,) for name, array in (case.feeds or {}).items()}
@@ -100,8 +102,8 @@ def _accepted(case: Case, path: Path) -> Found:
         signature,
         stored,
         "models.m",
-        mixing=depends_on_neighbours(case.model),
-        selecting=selects_rows(case.model),
+        mixing=depends_on_neighbours(source.proto),
+        selecting=selects_rows(source.proto),
     )
     found = find_batch(_CONFIGURED, evidence)
     texts = {name: array[0].astype(str) if array[0].dtype == object else array[0]

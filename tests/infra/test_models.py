@@ -1,5 +1,6 @@
 """Which models can be deployed, and what Lambda must give them."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -151,6 +152,11 @@ def test_a_model_file_that_is_not_the_one_compressed_is_refused(tmp_path: Path) 
 
 def test_function_name_may_be_as_long_as_lambda_takes() -> None:
     assert len(function_name("s" * 40, "m" * 15)) == 64
+
+
+@pytest.mark.parametrize("name", ["half_plus_two", "densenet_onnx", "Model.v1"])
+def test_a_function_has_a_name_that_aws_takes(name: str) -> None:
+    assert re.fullmatch(r"demo-[a-z][a-z0-9-]*-predict", function_name("demo", name))
 
 
 def test_function_name_is_refused_when_lambda_would_refuse_it() -> None:

@@ -3,57 +3,32 @@ where neither does.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
-from typing import Any, Final
-
-import numpy as np
+from typing import Final
 
 from onnxlift import config
-from onnxlift.columns import Column
 from onnxlift.compress.model.batch import Batch, names_rows
-from onnxlift.compress.model.batch_trial import (
-    Finding,
-    Rows,
-    Trial,
-    from_samples,
-    generated,
-    keeps_rows_apart,
-    try_rows,
+from onnxlift.compress.model.batch_asked import configured_batch
+from onnxlift.compress.model.batch_evidence import (
+    Evidence,
+    Found,
+    gives,
+    keeps_apart,
+    named_alike,
+    sources,
+    tried,
 )
+from onnxlift.compress.model.batch_trial import Finding, Trial, from_samples
 from onnxlift.compress.model.signature import Signature
-from onnxlift_runtime.errors import ConfigInvalid, DatatypeMismatch, ModelRefused
+from onnxlift_runtime.errors import ConfigInvalid, ModelRefused
 from onnxlift_runtime.manifest import TensorSpec
+
+__all__ = ["Evidence", "Found", "find_batch"]
 
 _MOST_WAYS: Final = 32
 _TRIES: Final = 2  # after the first that shows anything
 _BAKED: Final = (2, 4, 8, 16, 32, 64)
-
-
-@dataclass(frozen=True)
-class Found:
-    """The batch, and the signature with what the runs showed of it."""
-
-    batch: Batch
-    signature: Signature
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What there is to go by.
-
-    ``stored`` are samples as their file has them, empty where there are none. ``mixing`` says that
-    the model takes scales from whole batches, so that rows depend on each other a little.
-    ``selecting`` says that the model has operators whose output has as many rows as the values
-    decide.
-    """
-
-    session: Any
-    signature: Signature
-    stored: Mapping[str, Column]
-    where: str
-    mixing: bool = False
-    selecting: bool = False
 
 
 def find_batch(asked: config.Model, evidence: Evidence) -> Found:
@@ -63,7 +38,7 @@ def find_batch(asked: config.Model, evidence: Evidence) -> Found:
     if asked.batch == "none":
         found = _none(evidence, free=True)
     elif asked.batch_axis:
-        found = _as_asked(asked.batch_axis, evidence)
+        found = configured_batch(asked.batch_axis, evidence)
     else:
         found = _proposed(evidence)
     return replace(found, signature=_ranked(found.signature, evidence))
@@ -82,73 +57,6 @@ def _none(evidence: Evidence, *, free: bool = False) -> Found:
     return Found(Batch(single=single), signature)
 
 
-def _as_asked(asked: Mapping[str, int | str], evidence: Evidence) -> Found:
-    where = f"{evidence.where}.batch_axis"
-    signature = evidence.signature
-    specs = {spec.name: spec for spec in (*signature.inputs, *signature.outputs)}
-    if unknown := [name for name in asked if name not in specs]:
-        raise ConfigInvalid(
-            f"{where}: the model has no {unknown[0]!r}; it has {', '.join(map(repr, specs))}"
-        )
-    if missing := [spec.name for spec in signature.inputs if spec.name not in asked]:
-        raise ConfigInvalid(
-            f"{where}: input {missing[0]!r} is missing; give its dimension that is the batch, or "
-            f'"none"'
-        )
-    axes = {name: axis for name, axis in asked.items() if isinstance(axis, int)}
-    for name, axis in axes.items():
-        if axis >= len(specs[name].shape) and name not in signature.unranked:
-            raise ConfigInvalid(
-                f"{where}.{name}: {axis} is not a dimension of {list(specs[name].shape)}"
-            )
-    inputs = {spec.name: axes[spec.name] for spec in signature.inputs if spec.name in axes}
-    rows = _fixed_rows(inputs, specs, where)
-    outputs = {name: axis for name, axis in axes.items() if name not in inputs}
-    left = {spec.name for spec in signature.outputs} - set(asked)
-    if left:
-        seen = _following(inputs, rows, evidence)
-        outputs |= {name: axis for name, axis in seen.items() if name in left}
-    return Found(Batch({**inputs, **outputs}, rows), signature)
-
-
-def _fixed_rows(inputs: Mapping[str, int], specs: Mapping[str, TensorSpec], where: str) -> int:
-    """The number of rows that the model fixes, 0 where none does."""
-    sizes = {name: specs[name].shape[axis] for name, axis in inputs.items()}
-    if not sizes:
-        raise ConfigInvalid(f'{where}: no input has a batch; write batch = "none" instead')
-    if len(set(sizes.values())) > 1:
-        told = ", ".join(f"{name!r} {size}" for name, size in sizes.items())
-        raise ConfigInvalid(
-            f"{where}: the batch must have one size in all inputs, it has {told}, where -1 is any"
-        )
-    return max(0, *sizes.values())
-
-
-def _following(inputs: Mapping[str, int], rows: int, evidence: Evidence) -> Mapping[str, int]:
-    """The outputs that follow the rows of a configured batch; by their names where nothing runs."""
-    for source in _sources(evidence):
-        if rows:
-            found = _apart(inputs, rows, source, evidence)
-            if found is not None:
-                return found
-            continue
-        trial = _tried(evidence, inputs, source)
-        if trial is not None and trial.axes:
-            return trial.axes
-    return _named_alike(inputs, evidence.signature)
-
-
-def _named_alike(inputs: Mapping[str, int], signature: Signature) -> dict[str, int]:
-    names = {signature.names[name][axis] for name, axis in inputs.items()} - {""}
-    return {
-        spec.name: next(
-            axis for axis, name in enumerate(signature.names[spec.name]) if name in names
-        )
-        for spec in signature.outputs
-        if names & set(signature.names[spec.name])
-    }
-
-
 def _proposed(evidence: Evidence) -> Found:
     single: Mapping[str, int] = {}
     for inputs, called in _ways(evidence):
@@ -157,7 +65,7 @@ def _proposed(evidence: Evidence) -> Found:
             case Finding.FOLLOWS:
                 return Found(Batch({**inputs, **trial.axes}), evidence.signature)
             case Finding.MIXES if evidence.mixing:
-                alike = _named_alike(inputs, evidence.signature)
+                alike = named_alike(inputs, evidence.signature)
                 return Found(Batch({**inputs, **alike}), evidence.signature)
             case Finding.MIXES if called:
                 raise _asking(
@@ -175,26 +83,37 @@ def _proposed(evidence: Evidence) -> Found:
 
 
 def _ways(evidence: Evidence) -> Iterator[tuple[dict[str, int], bool]]:
-    """The axes that may be the batch of the inputs: those that are called so, then those that the
-    samples leave out or that come first everywhere.
+    """The axes that may be the batch of the inputs: those that are called so, with those that the
+    samples leave out or that come first in other inputs; then those that are called so alone.
     """
     signature = evidence.signature
-    called = {
-        spec.name: axis
+    called = _called(signature)
+    options = [
+        [called[spec.name]] if spec.name in called else _options(spec, evidence)
         for spec in signature.inputs
-        for axis, name in reversed(list(enumerate(signature.names[spec.name])))
-        if names_rows(name)
-    }
-    if called:
-        yield called, True
-        return
-    options = [_options(spec, evidence) for spec in signature.inputs]
+    ]
     ways = sorted(product(*options), key=_preference)
     for way in ways[:_MOST_WAYS]:
         pairs = zip(signature.inputs, way, strict=True)
         inputs = {spec.name: axis for spec, axis in pairs if axis is not None}
-        if inputs:
+        if inputs and inputs != called:
             yield inputs, False
+    if called:
+        yield called, True
+
+
+def _called(signature: Signature) -> dict[str, int]:
+    """The axes of the inputs that are called a batch; short names such as N only where none is
+    called so in full.
+    """
+    axes = [
+        (spec.name, axis, name)
+        for spec in signature.inputs
+        for axis, name in reversed(list(enumerate(signature.names[spec.name])))
+        if names_rows(name)
+    ]
+    full = any("batch" in name.lower() for _, _, name in axes)
+    return {item: axis for item, axis, name in axes if "batch" in name.lower() or not full}
 
 
 def _preference(way: tuple[int | None, ...]) -> list[int]:
@@ -211,36 +130,15 @@ def _options(spec: TensorSpec, evidence: Evidence) -> list[int | None]:
     if not evidence.stored:
         return [0] if free[:1] == [0] else [None]
     rows = from_samples(evidence.stored)
-    fitting: list[int | None] = [axis for axis in free if _gives(rows, spec, axis)]
-    return [*fitting, None] if _gives(rows, spec, None) or not fitting else fitting
-
-
-def _gives(rows: Rows, spec: TensorSpec, axis: int | None) -> bool:
-    try:
-        rows(spec, axis)
-    except (ValueError, IndexError):
-        return False
-    return True
-
-
-def _sources(evidence: Evidence) -> Iterator[Rows]:
-    if evidence.stored:
-        yield from_samples(evidence.stored)
-    yield from generated(evidence.signature)
-
-
-def _tried(evidence: Evidence, inputs: Mapping[str, int], source: Rows) -> Trial | None:
-    try:
-        return try_rows(evidence.session, evidence.signature, inputs, source)
-    except (ValueError, IndexError, DatatypeMismatch):
-        return None
+    fitting: list[int | None] = [axis for axis in free if gives(rows, spec, axis)]
+    return [*fitting, None] if gives(rows, spec, None) or not fitting else fitting
 
 
 def _best(evidence: Evidence, inputs: Mapping[str, int]) -> Trial:
     """What the runs show, those that mix rows first: one that does not may be chance."""
     found, left = Trial(Finding.UNKNOWN, {}, {}), _TRIES
-    for source in _sources(evidence):
-        trial = _tried(evidence, inputs, source)
+    for source in sources(evidence):
+        trial = tried(evidence, inputs, source)
         known = found.finding is not Finding.UNKNOWN
         left -= known
         if trial is not None and trial.finding is Finding.MIXES:
@@ -264,7 +162,7 @@ def _with_names(evidence: Evidence, inputs: Mapping[str, int], trial: Trial) -> 
     """Where values decide how many rows come out, as many as went in may be chance: names must say
     it too.
     """
-    alike = _named_alike(inputs, evidence.signature)
+    alike = named_alike(inputs, evidence.signature)
     axes = {name: axis for name, axis in trial.axes.items() if alike.get(name) == axis}
     apart = trial.finding is Finding.FOLLOWS and not axes
     return replace(trial, axes=axes, finding=Finding.APART if apart else trial.finding)
@@ -276,13 +174,13 @@ def _unknown(evidence: Evidence, inputs: Mapping[str, int]) -> Found:
     """
     for rows in _BAKED:
         narrowed = _baked(evidence, inputs, rows)
-        for source in _sources(replace(evidence, signature=narrowed.signature)):
-            found = _apart(inputs, rows, source, evidence)
+        for source in sources(replace(evidence, signature=narrowed.signature)):
+            found = keeps_apart(inputs, rows, source, evidence)
             if found:
                 return Found(Batch({**inputs, **found}, rows), narrowed.signature)
             if found is not None:
                 return Found(Batch(), narrowed.signature)
-    alike = _named_alike(inputs, evidence.signature)
+    alike = named_alike(inputs, evidence.signature)
     if alike:
         return Found(Batch({**inputs, **alike}), evidence.signature)
     raise _asking(evidence, inputs, "the model could not be tried")
@@ -291,7 +189,7 @@ def _unknown(evidence: Evidence, inputs: Mapping[str, int]) -> Found:
 def _baked(evidence: Evidence, inputs: Mapping[str, int], rows: int) -> Found:
     """The signature with the one number of rows that the model takes."""
     signature = evidence.signature
-    outputs = _named_alike(inputs, signature)
+    outputs = named_alike(inputs, signature)
     axes = {**inputs, **outputs}
     specs = {
         spec.name: replace(
@@ -319,9 +217,9 @@ def _fixed(evidence: Evidence) -> Found | None:
     inputs = {spec.name: 0 for spec in signature.inputs if spec.shape}
     if not _are_rows(evidence, inputs):
         return None
-    for source in _sources(evidence):
-        found = _apart(inputs, rows, source, evidence)
-        if found:
+    for source in sources(evidence):
+        found = keeps_apart(inputs, rows, source, evidence)
+        if found and signature.outputs[0].name in found:
             return Found(Batch({**inputs, **found}, rows), signature)
         if found is None and evidence.stored:
             raise _asking(
@@ -337,24 +235,7 @@ def _are_rows(evidence: Evidence, inputs: Mapping[str, int]) -> bool:
         return True
     rows = from_samples(evidence.stored)
     specs = {spec.name: spec for spec in evidence.signature.inputs}
-    return all(_gives(rows, specs[name], axis) for name, axis in inputs.items())
-
-
-def _apart(
-    inputs: Mapping[str, int], rows: int, source: Rows, evidence: Evidence
-) -> Mapping[str, int] | None:
-    try:
-        feed = {
-            spec.name: source(spec, inputs.get(spec.name)) for spec in evidence.signature.inputs
-        }
-    except (ValueError, IndexError, DatatypeMismatch):
-        return None
-    index = np.arange(rows) % 3
-    filled = {
-        name: np.take(array, index, inputs[name]) if name in inputs else array
-        for name, array in feed.items()
-    }
-    return keeps_rows_apart(evidence.session, inputs, filled)
+    return all(gives(rows, specs[name], axis) for name, axis in inputs.items())
 
 
 def _asking(evidence: Evidence, inputs: Mapping[str, int], why: str) -> ConfigInvalid:
@@ -375,8 +256,8 @@ def _ranked(signature: Signature, evidence: Evidence) -> Signature:
     if not signature.unranked:
         return signature
     ranks: Mapping[str, int] = {}
-    for source in _sources(evidence):
-        trial = _tried(evidence, {}, source) or _tried(evidence, _firsts(signature), source)
+    for source in sources(evidence):
+        trial = tried(evidence, {}, source) or tried(evidence, _firsts(signature), source)
         if trial is not None and trial.ranks:
             ranks = trial.ranks
             break

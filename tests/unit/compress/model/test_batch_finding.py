@@ -84,6 +84,27 @@ def test_two_samples_of_a_state_are_no_batch_of_two(tmp_path: Path) -> None:
     assert (found.batch.rows, found.batch.max_batch_size) == (0, 0)
 
 
+@pytest.mark.parametrize("stored", [
+    {}, {"x": numbers((6, 5)), "state": numbers((6, 2, 3)), "sr": np.array(2)},
+])  # fmt: skip
+def test_a_name_in_one_input_finds_the_rows_of_the_others(
+    tmp_path: Path, stored: dict[str, Any]
+) -> None:
+    model = signatures.recurrent("B", None)
+    for item in (model.graph.input[0], model.graph.output[0]):
+        item.type.tensor_type.shape.dim[0].Clear()
+
+    assert find(tmp_path, model, stored).batch.axes == RECURRENT
+
+
+def test_a_count_of_something_else_is_no_batch_beside_one(tmp_path: Path) -> None:
+    model = signatures.with_anchors()
+    model.graph.input[1].type.tensor_type.shape.dim[0].dim_param = "n"
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "n"
+
+    assert find(tmp_path, model).batch.axes == {"x": 0, "y": 0}
+
+
 def test_samples_that_are_whole_arrays_are_no_rows(tmp_path: Path) -> None:
     model = signatures.scaled(None)
     rows, whole = numbers((5, 4)), numbers((5, 7, 4))
