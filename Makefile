@@ -13,9 +13,9 @@ setup: .venv/.ready  ## make .venv from the locked requirements
 demo: setup    ## the main job: compress, place, synthesise, serve, compare on held-out data
 	$(PY) -m examples.digits.demo
 test: setup    ## all tests that need nothing but this machine
-	$(PY) -m pytest -n logical --dist loadgroup tests
+	$(PY) -m pytest -n logical --dist loadfile --no-loadscope-reorder tests
 fuzz: setup    ## the tests of many inputs again, with all of their inputs
-	$(PY) -m pytest -n logical --dist loadgroup --fuzz -m 'hypothesis or fuzz' tests
+	$(PY) -m pytest -n logical --dist loadfile --no-loadscope-reorder --fuzz -m 'hypothesis or fuzz' tests
 check: setup   ## lint, format, types, import contracts
 	ruff check . && ruff format --check . && mypy && lint-imports --no-cache
 format: setup  ## write the format that `check` asks for

@@ -125,7 +125,7 @@ class Model(Table):
     )
     calibration: Calibration | None = None
     padding: Padding | None = None
-    quality: Quality
+    quality: Quality = Quality()
     placement: Placement = Placement()
 
     @property
@@ -163,7 +163,7 @@ class Model(Table):
 
     @model_validator(mode="after")
     def _disjoint(self) -> "Model":
-        if self.calibration is not None and self.calibration.samples == self.quality.samples:
+        if self.calibration and self.calibration.samples == self.quality.samples:
             raise ValueError(
                 "calibration.samples and quality.samples are the same file; the gate needs samples "
                 "of its own"

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from onnxlift.hosting import Table
 
+LABELLED_METRICS: Final = ("accuracy", "f1")
 ERROR_METRICS: Final = ("mean_absolute_error", "max_absolute_error")
 METRICS: Final = (
     "accuracy",
@@ -82,8 +83,10 @@ class Limit(Table):
 class Quality(Limit):
     """The quality gate: the metric, the held-out samples, and the loss that is allowed."""
 
-    samples: Path = Field(
-        description="A .npz file with one array per input, and the labels for `accuracy` and `f1`."
+    samples: Path | None = Field(
+        None,
+        description="A .npz file with one array per input, and the labels for `accuracy` and `f1`. "
+        "Without it the gate runs on inputs made from the model's signature.",
     )
     labels: str = Field(
         "labels", description="The array in `samples` that holds the true class of each sample."
@@ -109,6 +112,20 @@ class Quality(Limit):
     def limits(self) -> tuple[Limit, ...]:
         """Every condition, the main one first."""
         return (self, *self.also)
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether a metric compares with the true classes."""
+        return any(limit.metric in LABELLED_METRICS for limit in self.limits)
+
+    @model_validator(mode="after")
+    def _labelled(self) -> "Quality":
+        if self.samples is None and self.needs_labels:
+            raise ValueError(
+                f"{' and '.join(LABELLED_METRICS)} compare with labels; name the file that holds "
+                f"them in samples"
+            )
+        return self
 
     @model_validator(mode="after")
     def _each_once(self) -> "Quality":

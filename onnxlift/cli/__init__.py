@@ -27,6 +27,7 @@ from onnxlift_runtime import __version__
 from onnxlift_runtime.errors import ConfigInvalid, OnnxliftError
 
 COMMANDS: Final = {
+    "add": "Write the table of a model FILE into the configuration.",
     "compress": "Compress models as hard as their quality limit allows.",
     "inspect": "Show what is in a model FILE, and what may be compressed.",
     "invoke": "Run MODEL once and show its outputs.",

@@ -12,7 +12,8 @@ from onnxlift.cli import screen, summary
 from onnxlift.cli.options import config_option, json_option
 from onnxlift.cli.progress import progress_to
 from onnxlift.compress import pipeline
-from onnxlift.config import Config, load_config
+from onnxlift.compress.inspect.table import name_of
+from onnxlift.config import Config, Model, load_config
 from onnxlift.placement import place
 from onnxlift_runtime.errors import OnnxliftError
 
@@ -52,6 +53,9 @@ def command(
 ) -> None:
     """Compress MODEL, or every configured model, as hard as its quality limit allows.
 
+    MODEL may also be an .onnx file that no configuration names. Then inputs are made from its
+    signature, because no real data can judge it, and the artifact goes to ./artifacts.
+
     Each recipe is judged on the held-out samples, against the fp32 model, on every instruction set
     that may serve it. The smallest (or fastest, or cheapest) model that passes becomes the
     artifact, with its report. If none passes, nothing is written and the exit code is 1. An
@@ -63,7 +67,7 @@ def command(
         raise click.UsageError(
             f"--compare takes the names of two recipes; {pipeline.AUTO} is a search, not a recipe"
         )
-    config = load_config(config_path)
+    config, model = _configuration(model, config_path)
     answers = []
     for name in [model] if model else sorted(config.models):
         with (
@@ -86,6 +90,21 @@ def command(
             screen.show(shown)
     if as_json:
         click.echo(json.dumps({"models": answers}, indent=2))
+
+
+def _configuration(model: str | None, config_path: Path) -> tuple[Config, str | None]:
+    """The configuration and the model's name; a file that it does not name gets one of its own."""
+    if model is None or not model.endswith(".onnx"):
+        return load_config(config_path), model
+    file = Path(model).resolve()
+    if config_path.exists():
+        config = load_config(config_path)
+        named = (name for name, item in config.models.items() if item.source.resolve() == file)
+        if name := next(named, None):
+            return config, name
+    name, here = name_of(file), Path.cwd()
+    folders = {"artifacts": here / "artifacts", "cache": here / ".onnxlift"}
+    return Config(service="local", models={name: Model(source=file)}, **folders), name
 
 
 def _compressed(

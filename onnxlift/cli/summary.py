@@ -13,6 +13,7 @@ from rich.text import Text
 
 from onnxlift.compress.pipeline import Comparison, Outcome
 from onnxlift.compress.results import CandidateRow, Limit, plain
+from onnxlift.compress.search.outcome import NOT_JUDGED
 from onnxlift.placement import Placement
 from onnxlift.units import NOTHING, size
 from onnxlift_runtime.manifest import Manifest
@@ -41,6 +42,8 @@ def as_tables(outcome: Outcome, placement: Placement, *, explain: bool = False) 
         ]
     if outcome.kept_fp32 and len(outcome.candidates) > 1:
         parts.append(Text(_why_fp32(outcome), "yellow"))
+    if manifest.judged_on != "samples":
+        parts.append(Text(NOT_JUDGED, "yellow"))
     if manifest.verified_on:
         parts.append(Text(f"answers agree on {_agreements(manifest.verified_on.items())}"))
     parts += [

@@ -1,15 +1,16 @@
 """The cloud assemblies of all tests here, each synthesised once for all workers."""
 
-import fcntl
 import functools
-import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from onnxlift_runtime.settings import Settings
-from tests.infra.assembly import Assembly, synthesise
+from tests.infra.assembly import OUT, Assembly, synthesise_all
 from tests.support import builders
+from tests.support.workers import made_once, shared_folder
 
 SHOP = """
 service = "shop"
@@ -141,32 +142,41 @@ def write_bare(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
-    folder = _shared_folder(tmp_path_factory) / "shop"
-    return _assembled(folder, write_shop)
+def assemblies(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Assembly]:
+    """The assembly of every service here by its name, made in one process for all workers."""
+
+    def make(root: Path) -> None:
+        for name in WRITERS:
+            (root / name).mkdir()
+        synthesise_all(*(write(root / name) for name, write in WRITERS.items()))
+
+    root = made_once(shared_folder(tmp_path_factory) / "assemblies", make)
+    return {name: Assembly(root / name / OUT) for name in WRITERS}
 
 
 @pytest.fixture(scope="session")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
-    folder = _shared_folder(tmp_path_factory) / "bare"
-    return _assembled(folder, write_bare)
+def shop(assemblies: Mapping[str, Assembly]) -> Assembly:
+    return assemblies["shop"]
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
-    return _assembled(_shared_folder(tmp_path_factory) / "lab", write_lab)
+def bare(assemblies: Mapping[str, Assembly]) -> Assembly:
+    return assemblies["bare"]
 
 
 @pytest.fixture(scope="session")
-def group(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
-    folder = _shared_folder(tmp_path_factory) / "group"
-    return _assembled(folder, functools.partial(write_lab, gpu=GROUP))
+def lab(assemblies: Mapping[str, Assembly]) -> Assembly:
+    return assemblies["lab"]
 
 
 @pytest.fixture(scope="session")
-def accelerated(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
-    folder = _shared_folder(tmp_path_factory) / "accelerated"
-    return _assembled(folder, functools.partial(write_lab, gpu=ACCELERATED))
+def group(assemblies: Mapping[str, Assembly]) -> Assembly:
+    return assemblies["group"]
+
+
+@pytest.fixture(scope="session")
+def accelerated(assemblies: Mapping[str, Assembly]) -> Assembly:
+    return assemblies["accelerated"]
 
 
 def _write_config(folder: Path, text: str) -> Path:
@@ -175,19 +185,10 @@ def _write_config(folder: Path, text: str) -> Path:
     return path
 
 
-def _shared_folder(factory: pytest.TempPathFactory) -> Path:
-    """A folder that all workers of one test run see."""
-    base = factory.getbasetemp()
-    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-
-
-def _assembled(folder: Path, write: object) -> Assembly:
-    """Synthesise in the first worker that comes here; the others wait for it at the lock."""
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            folder.mkdir()
-            assert callable(write)
-            done = synthesise(write(folder), folder / "cdk.out")
-            assert done.returncode == 0, done.stderr
-    return Assembly(folder / "cdk.out")
+WRITERS: Final[Mapping[str, Callable[[Path], Path]]] = {
+    "shop": write_shop,
+    "bare": write_bare,
+    "lab": write_lab,
+    "group": functools.partial(write_lab, gpu=GROUP),
+    "accelerated": functools.partial(write_lab, gpu=ACCELERATED),
+}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.infra.assembly import Assembly, flat, synthesise
+from tests.infra.assembly import Assembly, flat, synthesise_all
 from tests.infra.conftest import write_lab
 from tests.support import builders
 
@@ -33,7 +33,7 @@ NAMED = {
 LATER = '\n[models.later]\nsource = "later.onnx"\n[models.later.quality]\nsamples = "heldout.npz"\n'
 
 
-def changed(shop: Assembly, folder: Path, change: Callable[[str], str]) -> Assembly:
+def changed(shop: Assembly, folder: Path, change: Callable[[str], str]) -> Path:
     """The service after a change of its configuration; its artifacts have one model more, and files
     of no interest.
     """
@@ -43,54 +43,56 @@ def changed(shop: Assembly, folder: Path, change: Callable[[str], str]) -> Assem
         (folder / "artifacts" / name).write_text("of no interest")
     config = folder / "onnxlift.toml"
     config.write_text(change((shop.folder.parent / "onnxlift.toml").read_text()))
-    return assembled(config)
+    return config
 
 
-def assembled(config: Path) -> Assembly:
-    done = synthesise(config, config.parent / "out")
-    assert done.returncode == 0, done.stderr
-    return Assembly(config.parent / "out")
-
-
-@pytest.fixture(scope="module")
-def grown(shop: Assembly, tmp_path_factory: pytest.TempPathFactory) -> Assembly:
-    """With a model more, and another memory for ``pair``."""
-    return changed(
-        shop,
-        tmp_path_factory.mktemp("grown"),
-        lambda text: text.replace("memory_mb = 3008", "memory_mb = 4096") + LATER,
-    )
-
-
-@pytest.fixture(scope="module")
-def shrunk(shop: Assembly, tmp_path_factory: pytest.TempPathFactory) -> Assembly:
-    """Without ``pair``."""
-    without = r"\[models\.pair\].*?(?=\[api\])"
-    return changed(
-        shop,
-        tmp_path_factory.mktemp("shrunk"),
-        lambda text: re.sub(without, "", text, flags=re.DOTALL),
-    )
-
-
-@pytest.fixture(scope="module")
-def renamed(shop: Assembly, tmp_path_factory: pytest.TempPathFactory) -> Assembly:
-    """Under another name, as another environment has it."""
-    return changed(
-        shop,
-        tmp_path_factory.mktemp("renamed"),
-        lambda text: text.replace('service = "shop"', 'service = "mall"'),
-    )
-
-
-@pytest.fixture(scope="module")
-def moved(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
+def moved_config(folder: Path) -> Path:
     """``lab`` with the model that was on both tiers on a GPU alone."""
-    config = write_lab(tmp_path_factory.mktemp("moved"))
+    config = write_lab(folder)
     config.write_text(
         config.read_text().replace("placement.fallback = true", 'placement.tier = "gpu"')
     )
-    return assembled(config)
+    return config
+
+
+@pytest.fixture(scope="module")
+def variants(shop: Assembly, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Assembly]:
+    """The services after each change, made in one process."""
+    changes: dict[str, Callable[[str], str]] = {
+        "grown": lambda text: text.replace("memory_mb = 3008", "memory_mb = 4096") + LATER,
+        "shrunk": lambda text: re.sub(r"\[models\.pair\].*?(?=\[api\])", "", text, flags=re.DOTALL),
+        "renamed": lambda text: text.replace('service = "shop"', 'service = "mall"'),
+    }
+    configs = {
+        name: changed(shop, tmp_path_factory.mktemp(name), change)
+        for name, change in changes.items()
+    }
+    configs["moved"] = moved_config(tmp_path_factory.mktemp("moved"))
+    return dict(zip(configs, synthesise_all(*configs.values()), strict=True))
+
+
+@pytest.fixture
+def grown(variants: dict[str, Assembly]) -> Assembly:
+    """With a model more, and another memory for ``pair``."""
+    return variants["grown"]
+
+
+@pytest.fixture
+def shrunk(variants: dict[str, Assembly]) -> Assembly:
+    """Without ``pair``."""
+    return variants["shrunk"]
+
+
+@pytest.fixture
+def renamed(variants: dict[str, Assembly]) -> Assembly:
+    """Under another name, as another environment has it."""
+    return variants["renamed"]
+
+
+@pytest.fixture
+def moved(variants: dict[str, Assembly]) -> Assembly:
+    """``lab`` with the model that was on both tiers on a GPU alone."""
+    return variants["moved"]
 
 
 def stateful(assembly: Assembly, stack: str) -> dict[str, dict[str, object]]:

@@ -15,8 +15,6 @@ from onnxlift.topology import escalations, sources
 from onnxlift_runtime.settings import Settings
 from tests.infra.assembly import Assembly, flat
 
-pytestmark = pytest.mark.xdist_group("local-wiring")
-
 HERE = {"<AWS::AccountId>": "123456789012", "<AWS::Region>": "us-east-1"}
 
 

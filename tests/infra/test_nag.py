@@ -1,12 +1,14 @@
 """cdk-nag's AwsSolutions find nothing but what is meant, for the reason given here."""
 
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Final
 
+from infra.node import find_node, node_environment
 from tests.infra.assembly import ROOT, Assembly
 
 # Each rule, where it is broken, and why: a finding that is not here fails the test, and so does one
@@ -126,6 +128,7 @@ def test_every_finding_is_meant_and_has_its_reason(
     done = subprocess.run(
         [sys.executable, "-m", "tests.infra.nag", str(tmp_path), *configs],
         cwd=ROOT,
+        env=node_environment(os.environ, find_node()),
         capture_output=True,
         text=True,
         check=False,

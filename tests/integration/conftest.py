@@ -1,6 +1,4 @@
-"""One real `onnxlift serve` process, with a tiny model of every kind, for the tests of the group
-``serve``.
-"""
+"""One real `onnxlift serve` process for each test worker, with a tiny model of every kind."""
 
 from collections.abc import Iterator
 from pathlib import Path

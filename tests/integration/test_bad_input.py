@@ -16,7 +16,6 @@ from tests.support.counts import count
 from tests.support.errors import missing
 
 WARM_UP, COUNT = count(500, 2_000), count(1_000, 10_000)
-pytestmark = pytest.mark.xdist_group("serve")
 GROWTH_MB = 16  # what an allocator keeps; one leaked body of each request would be far more
 MIB = 2**20
 

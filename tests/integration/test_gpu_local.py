@@ -18,8 +18,6 @@ from onnxlift_runtime.jobs.job import JobStatus
 from onnxlift_runtime.manifest import Latency
 from tests.support import builders
 
-pytestmark = pytest.mark.xdist_group("gpu-local")
-
 TABLE = """
 [models.{name}]
 source = "model.onnx"

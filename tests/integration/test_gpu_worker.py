@@ -17,8 +17,6 @@ from onnxlift_runtime.jobs.job import Job, JobStatus
 from onnxlift_runtime.jobservice.service import JobService
 from tests.support import builders
 
-pytestmark = pytest.mark.xdist_group("gpu-worker")
-
 WITHIN_S = 180
 
 

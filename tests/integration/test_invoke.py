@@ -10,8 +10,6 @@ from click.testing import CliRunner, Result
 from onnxlift.cli import main
 from onnxlift.local.process import RunningService
 
-pytestmark = pytest.mark.xdist_group("serve")
-
 ROW = json.dumps(list(range(16)))
 
 

@@ -24,8 +24,6 @@ from tests.integration.conftest import write_config
 from tests.support import builders
 from tests.support.errors import raises
 
-pytestmark = pytest.mark.xdist_group("jobs")
-
 BUCKET = "tiny-123456789012-us-east-1"
 WITHIN_S = 180
 ROW = np.array([[1.0, 2.0, 3.0, 4.0]], dtype=np.float32)

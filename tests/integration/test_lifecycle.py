@@ -40,7 +40,6 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[str, ...], lis
         return service.lines, service.log.read_text().splitlines()
 
 
-@pytest.mark.xdist_group("told")
 def test_models_served_and_skipped_are_listed_with_the_way_out(
     told: tuple[tuple[str, ...], list[str]],
 ) -> None:
@@ -51,7 +50,6 @@ def test_models_served_and_skipped_are_listed_with_the_way_out(
     assert lines[1].endswith("run `onnxlift compress absent`")
 
 
-@pytest.mark.xdist_group("told")
 def test_every_request_is_one_line_in_the_log(told: tuple[tuple[str, ...], list[str]]) -> None:
     _, logged = told
 

@@ -14,8 +14,6 @@ import pytest
 from onnxlift.local.process import RunningService
 from onnxlift_runtime.settings import Limits
 
-pytestmark = pytest.mark.xdist_group("serve")
-
 INFER = "/v2/models/linear/infer"
 BODY = json.dumps(
     {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}

@@ -15,8 +15,6 @@ from tests.integration.conftest import LABELS
 from tests.support.errors import raises
 from tests.support.targets import Target
 
-pytestmark = pytest.mark.xdist_group("serve")
-
 NUMPY_NAMES = [kind + bits for kind in ("int", "uint") for bits in ("8", "16", "32", "64")]
 NUMPY_NAMES += ["bool", "float16", "float32", "float64"]
 ROWS = np.arange(32, dtype=np.float32).reshape(2, 16) / 10

@@ -14,8 +14,6 @@ from onnxlift.local.process import RunningService, running_service
 from tests.integration.conftest import write_config
 from tests.support import builders
 
-pytestmark = pytest.mark.xdist_group("uploads")
-
 WITHIN_S = 180
 
 

@@ -135,7 +135,7 @@ def test_a_list_of_classes_stays_a_list(tmp_path: Path) -> None:
             '"h.npz"\nmetric = "auc"',
             ["models.digits.quality.metric", "'auc'", "accuracy, ", "cosine, ", "topK_agreement"],
         ),
-        ("[models.digits]", "[models.Digits]", ["models.Digits"]),
+        ("[models.digits]", '[models."dig its"]', ["models.dig its"]),
     ],
 )
 def test_a_refusal_names_file_key_value_and_what_is_allowed(

@@ -6,6 +6,7 @@ error is measured by storing a few rows of every weight as the steps do. What an
 ``compress`` to find out.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ _ROWS: Final = 48  # of each weight; the error is a mean over many more values t
 _WORTH: Final = 0.98  # of the size; less is not told
 _SMALLEST_TABLE_BYTES: Final = 65_536
 _TABLE_BLOCKS: Final = (256, 128, 64, 32, 16)
+_FEWEST_STORED: Final = 256
 _FLOAT: Final = onnx.TensorProto.FLOAT
 
 
@@ -108,6 +110,7 @@ def estimates(found: Iterable[Weight], size_bytes: int, folder: Path) -> tuple[E
 # Families by the parts they store, from the mildest to the hardest.
 FAMILIES: Final = (
     ("float16 (for GPUs)", ("float16",)),
+    ("int8 weights, float32 products", ("int8 weights",)),
     ("int8 kernels", ("int8 kernels",)),
     ("int8 matrices", ("int8 matrices",)),
     ("4-bit matrices", ("4-bit matrices",)),
@@ -125,6 +128,8 @@ def _forms(weight: Weight) -> dict[str, _Form]:
     # A single number, such as what masks attention, may lie far beyond float16 and weighs nothing.
     if weight.tensor.data_type == _FLOAT and weight.size_bytes > 4:
         forms["float16"] = _HALF
+    if _is_stored(weight):
+        forms["int8 weights"] = _CHANNELS
     match kind(weight):
         case "kernel":
             forms["int8 kernels"] = _CHANNELS
@@ -137,6 +142,13 @@ def _forms(weight: Weight) -> dict[str, _Form]:
             forms["8-bit tables"] = _blocks(Grid(8, widest, True, np.float16))
             forms["4-bit tables"] = _blocks(Grid(4, min(widest, 32), False, np.float16))
     return forms
+
+
+def _is_stored(weight: Weight) -> bool:
+    """Whether ``WeightStorage`` stores it, in whatever graph it stands."""
+    dims = weight.tensor.dims
+    large = len(dims) > 1 and math.prod(dims) >= _FEWEST_STORED
+    return weight.is_weight and large and weight.tensor.data_type == _FLOAT
 
 
 def _blocks(grid: Grid) -> _Form:
@@ -197,6 +209,8 @@ def _shape(weight: Weight) -> tuple[int, int]:
     if kind(weight) == "matrix" and not _is_transposed(weight.node):
         return dims[1], dims[0]
     rows = dims[0] if dims else 1
+    if len(dims) == 3 and kind(weight) is None:  # the gates of each direction of an LSTM
+        rows *= dims[1]
     return rows, weight.size_bytes // 4 // rows if rows else 0
 
 

@@ -6,7 +6,7 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -28,6 +28,29 @@ _BITS: Final = {
     "INT2": 2,
 }  # fmt: skip
 
+# Where these operators read their weights; biases and scales of a layer are small.
+_WEIGHT_INPUTS: Final[Mapping[str, tuple[int, ...]]] = {
+    "Conv": (1,),
+    "ConvTranspose": (1,),
+    "DeformConv": (1,),
+    "FusedConv": (1,),
+    "Gemm": (0, 1),
+    "FusedGemm": (0, 1),
+    "MatMul": (0, 1),
+    "FusedMatMul": (0, 1),
+    "Einsum": (0, 1, 2),
+    "LSTM": (1, 2),
+    "GRU": (1, 2),
+    "RNN": (1, 2),
+    "Attention": (1,),
+    "Gather": (0,),
+}
+# What exporters put between a weight and its operator.
+_MOVES: Final = frozenset(
+    {"Cast", "Concat", "Flatten", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose"}
+    | {"Unsqueeze"}
+)
+
 # The nodes that read each value, and which of their inputs it is.
 Readers: TypeAlias = dict[str, list[tuple[onnx.NodeProto, int]]]
 
@@ -38,6 +61,9 @@ class Weight:
     it is.
 
     ``shared`` says that other nodes read it too. ``size_bytes`` is that of its elements.
+    ``operator`` computes with it: the first reader, or that of the expression which restores it
+    when a session opens. ``is_weight`` is false for what no operator reads as its weight, perhaps
+    after moves of its elements, such as anchors and masks.
     """
 
     tensor: onnx.TensorProto
@@ -45,6 +71,8 @@ class Weight:
     position: int
     shared: bool
     size_bytes: int
+    operator: str
+    is_weight: bool
 
     @property
     def layer(self) -> str:
@@ -102,6 +130,20 @@ def readers(graph: onnx.GraphProto) -> Readers:
     return found
 
 
+def is_weight(read: Readers, name: str) -> bool:
+    """Whether an operator reads a constant as its weight, perhaps after moves of its elements."""
+    left, seen = [name], {name}
+    while left:
+        for node, position in read.get(left.pop(), ()):
+            if position in _WEIGHT_INPUTS.get(node.op_type, ()):
+                return True
+            if node.op_type in _MOVES:
+                fresh = set(node.output) - seen
+                seen |= fresh
+                left.extend(fresh)
+    return False
+
+
 def inner_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     """The graphs that the nodes of a graph hold, such as the branches of an If."""
     for node in graph.node:
@@ -132,7 +174,7 @@ def datatype(tensor: onnx.TensorProto) -> str:
 def _sizes(model: onnx.ModelProto) -> Counter[tuple[str, str]]:
     sizes: Counter[tuple[str, str]] = Counter()
     for weight in weights(model):
-        sizes[weight.layer, weight.node.op_type] += weight.size_bytes
+        sizes[weight.layer, weight.operator] += weight.size_bytes
     return sizes
 
 
@@ -142,9 +184,21 @@ def _graph_weights(graph: onnx.GraphProto) -> Iterator[Weight]:
     for name, tensor in own.items():
         if found := read.get(name):
             node, position = found[0]
-            yield Weight(tensor, node, position, len(found) > 1, data_bytes(tensor))
+            shared, operator = len(found) > 1, _operator(read, name)
+            size_bytes, used = data_bytes(tensor), is_weight(read, name)
+            yield Weight(tensor, node, position, shared, size_bytes, operator, used)
     for inner in inner_graphs(graph):
         yield from _graph_weights(inner)
+
+
+def _operator(read: Readers, name: str) -> str:
+    """The operator behind ``Cast(int8) * scale``, whose values carry the weight's name."""
+    bare, node = _ADDED.sub("", name), read[name][0][0]
+    while node.op_type in ("Cast", "Mul") and _ADDED.sub("", node.output[0]) == bare:
+        if not (found := read.get(node.output[0])):
+            break
+        node = found[0][0]
+    return str(node.op_type)
 
 
 def _constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:

@@ -13,7 +13,7 @@ from onnxlift_runtime.errors import ConfigInvalid, DatatypeMismatch, ModelRefuse
 from onnxlift_runtime.manifest import TensorSpec
 from onnxlift_runtime.tensors.datatypes import datatype_from_onnx
 
-_ERRORS_ONLY: Final = 3  # onnxruntime's severities: 2 is warning, 3 error
+_FATAL_ONLY: Final = 4  # of onnxruntime's severities; what fails raises as well
 _TOO_NEW: Final = re.compile(
     r"Opset (\d+) is under development.* for domain (\S+) is till opset (\d+)"
 )
@@ -57,7 +57,7 @@ def open_session(path: Path) -> Any:
     load.
     """
     options = ort.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import onnx
 
@@ -22,12 +23,18 @@ from onnxlift.compress.results import (
     SampleSet,
 )
 from onnxlift.compress.search.instruction_sets import native_name
-from onnxlift.compress.search.preparation import Prepared
+from onnxlift.compress.search.preparation import GENERATED, Prepared
 from onnxlift.compress.search.run import TIME_IS_OVER
 from onnxlift.compress.search.trial_pool import Trial
 from onnxlift.compress.search.workspace import samples_digest
 from onnxlift_runtime import __version__
 from onnxlift_runtime.manifest import Manifest, Measurements
+
+NOT_JUDGED: Final = (
+    "no real data has judged this model: the gate ran on inputs made from its signature; name a "
+    "file of held-out samples in quality.samples, and of calibration samples in "
+    "calibration.samples for more recipes"
+)
 
 
 @dataclass(frozen=True)
@@ -124,6 +131,7 @@ def _notes(
     chosen = next((row for row in rows if row.status == "chosen"), None)
     figures = [(limit, chosen.worst(limit)) for limit in limits] if chosen else []
     notes = [
+        NOT_JUDGED if manifest.judged_on != "samples" else "",
         *(too_few(limit, figure) for limit, figure in figures if figure),
         *(f"not verified on {name}: {reason}" for name, reason in manifest.not_verified_on.items()),
     ]
@@ -141,9 +149,8 @@ def _notes(
 
 def _sample_sets(prepared: Prepared) -> tuple[SampleSet, ...]:
     model, held_out = prepared.model, prepared.bench.held_out
-    sets = [
-        SampleSet("held out", model.quality.samples.name, samples_digest(held_out), len(held_out))
-    ]
+    origin = model.quality.samples.name if model.quality.samples else GENERATED
+    sets = [SampleSet("held out", origin, samples_digest(held_out), len(held_out))]
     if model.calibration is not None and prepared.calibration is not None:
         found = prepared.calibration
         sets.append(

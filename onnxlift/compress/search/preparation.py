@@ -20,25 +20,22 @@ from onnxlift.compress.gate.premises import (
 )
 from onnxlift.compress.graph.normalization import normalize
 from onnxlift.compress.model.batch import Batch
-from onnxlift.compress.model.batch_finding import Evidence, Found, find_batch
+from onnxlift.compress.model.batch_finding import Found, find_batch
+from onnxlift.compress.model.evidence import evidence_of
+from onnxlift.compress.model.generating import generate_samples
 from onnxlift.compress.model.padding import (
-    depends_on_neighbours,
     padding_of,
     require_harmless,
-    selects_rows,
 )
 from onnxlift.compress.model.reading import SourceModel, opset, read_source
 from onnxlift.compress.model.samples import (
     Array,
     Samples,
     load_samples,
-    read_columns,
     require_disjoint,
 )
 from onnxlift.compress.model.signature import (
     Signature,
-    open_session,
-    signature_of,
     with_classes,
 )
 from onnxlift.compress.model.writing import save_model
@@ -47,10 +44,13 @@ from onnxlift.compress.search.instruction_sets import find_targets, working
 from onnxlift.compress.search.run import Bench
 from onnxlift.compress.search.trial_pool import Trial, TrialSetup, run_trials
 from onnxlift.compress.search.workspace import Workspace, open_workspace, samples_digest, search_key
-from onnxlift.config import Config, Model
+from onnxlift.config import Config, Model, Quality
 from onnxlift_runtime.errors import ConfigInvalid, ModelRefused, QualityGateFailed, SamplesInvalid
-from onnxlift_runtime.manifest import Manifest, Measurements, Quality, Source
+from onnxlift_runtime.manifest import Manifest, Measurements, Source, TensorSpec
+from onnxlift_runtime.manifest import Quality as Verdict
+from onnxlift_runtime.tensors.datatypes import datatype
 
+GENERATED: Final = "generated inputs"
 MODEL_FILE: Final = "model.onnx"
 _NO_GPU: Final = {"gpu": "the quality gate ran on this machine's CPU"}
 _NOT_MEASURED: Final = Measurements(0.0, 0.0, (), "", 0, "")
@@ -78,10 +78,11 @@ def prepare(config: Config, name: str, deadline: float) -> Iterator[Prepared]:
     source = read_source(model.source)
     found = _find_batch(name, model, source)
     signature, batch = found.signature, found.batch
-    held_out, calibration = _samples(model, signature, batch)
+    held_out, calibration = _samples(model, source, signature, batch)
     draft = _draft(name, model, source, found)
     require_harmless(model.source, draft, held_out, f"models.{name}.padding")
-    quality = model.quality
+    quality = _conditions(model.quality, draft.outputs[0])
+    origin = quality.samples or Path(GENERATED)
     batches = _batches(batch, draft.outputs[0].name, quality.batch_size)
     digests = samples_digest(held_out), samples_digest(calibration)
     axes = sorted(batch.axes.items())
@@ -94,10 +95,10 @@ def prepare(config: Config, name: str, deadline: float) -> Iterator[Prepared]:
         setup = TrialSetup(
             workspace, draft, draft.outputs[0].name, batches, source.size_bytes, model.preset
         )
-        fp32 = _answered(setup, quality.samples)
+        fp32 = _answered(setup, origin)
         require_steady(source.proto, fp32.unsteady)
         references = {rows: fp32.answers(rows) for rows in batches}
-        labels = _labels(draft, held_out, quality.samples)
+        labels = _labels(draft, held_out, origin)
         gate = Gate.of(quality, setup.output, references, labels)
         targets, missing = find_targets(
             model.targets, [spec.datatype for spec in (*draft.inputs, *draft.outputs)]
@@ -115,24 +116,27 @@ def prepare(config: Config, name: str, deadline: float) -> Iterator[Prepared]:
 
 def _find_batch(name: str, model: Model, source: SourceModel) -> Found:
     """The model's signature and batch, from what is configured and from runs on its samples."""
-    session = open_session(model.source)
-    signature = signature_of(session, model.source)
-    stored = read_columns(model.quality.samples, [spec.name for spec in signature.inputs])
-    evidence = Evidence(
-        session,
-        signature,
-        stored,
-        f"models.{name}",
-        mixing=depends_on_neighbours(source.proto),
-        selecting=selects_rows(source.proto),
-    )
+    evidence = evidence_of(name, source, model.quality.samples)
     try:
         return find_batch(model, evidence)
     except ConfigInvalid:
         # Rows of a model that draws numbers seem to depend on each other.
         if random_nodes(source.proto):
-            require_steady(source.proto, [spec.name for spec in signature.outputs])
+            require_steady(source.proto, [spec.name for spec in evidence.signature.outputs])
         raise
+
+
+def _conditions(quality: Quality, output: TensorSpec) -> Quality:
+    """The configured conditions; without samples and a metric, one that fits the output."""
+    if quality.samples is not None or "metric" in quality.model_fields_set:
+        return quality
+    return quality.model_copy(update={"metric": _fitting_metric(output)})
+
+
+def _fitting_metric(output: TensorSpec) -> str:
+    if datatype(output.datatype).kind != "float":
+        return "top1_agreement"
+    return "cosine" if output.shape[1:] and output.shape[-1] != 1 else "spearman"
 
 
 def _batches(batch: Batch, output: str, batch_size: int) -> tuple[int, ...]:
@@ -142,15 +146,24 @@ def _batches(batch: Batch, output: str, batch_size: int) -> tuple[int, ...]:
     return (1,) if batch.axis(output) is None else tuple(dict.fromkeys((1, batch_size)))
 
 
-def _samples(model: Model, signature: Signature, batch: Batch) -> tuple[Samples, Samples | None]:
-    """Held-out and calibration samples, known to share none."""
+def _held_out(model: Model, source: SourceModel, signature: Signature, batch: Batch) -> Samples:
+    """The samples that judge: the user's, or some that are made from the signature."""
     quality = model.quality
-    needs_labels = {"accuracy", "f1"} & {limit.metric for limit in quality.limits}
-    held_out = load_samples(
-        quality.samples, signature.inputs, quality.labels if needs_labels else None, batch
-    )
-    held_out = _whole_batches(held_out, batch.rows)
+    if quality.samples is None:
+        return _whole_batches(
+            generate_samples(source.path, source.proto, signature, batch), batch.rows
+        )
+    labels = quality.labels if quality.needs_labels else None
+    held_out = load_samples(quality.samples, signature.inputs, labels, batch)
     require_telling(held_out, quality.samples)
+    return _whole_batches(held_out, batch.rows)
+
+
+def _samples(
+    model: Model, source: SourceModel, signature: Signature, batch: Batch
+) -> tuple[Samples, Samples | None]:
+    """Held-out and calibration samples, known to share none."""
+    held_out = _held_out(model, source, signature, batch)
     if model.calibration is None:
         return held_out, None
     calibration = load_samples(model.calibration.samples, signature.inputs, batch=batch)
@@ -234,11 +247,12 @@ def _draft(name: str, model: Model, source: SourceModel, found: Found) -> Manife
         ),
         files=(),
         source=Source(source.sha256, source.size_bytes),
-        quality=Quality(model.quality.metric, 0.0, 0.0, model.quality.allowed_loss, 0),
+        quality=Verdict(model.quality.metric, 0.0, 0.0, model.quality.allowed_loss, 0),
         measurements=_NOT_MEASURED,
         max_batch_size=batch.max_batch_size,
         batch_axes=dict(batch.axes),
         model_file=MODEL_FILE,
+        judged_on="samples" if model.quality.samples else "generated inputs",
         version_labels=model.version_labels,
         padding=padding_of(model.padding, signature, batch, f"models.{name}.padding"),
     )

@@ -18,32 +18,10 @@ from onnxlift.compress.graph.storage import (
     store_float16,
     store_int8,
 )
-from onnxlift.compress.model.inventory import Readers, readers
+from onnxlift.compress.model.inventory import is_weight, readers
 from onnxlift.compress.steps import Context, Step
 from onnxlift_runtime.errors import RecipeInvalid
 
-# Where these operators read their weights; biases and scales of a layer are small.
-_WEIGHT_INPUTS: Final[Mapping[str, tuple[int, ...]]] = {
-    "Conv": (1,),
-    "ConvTranspose": (1,),
-    "DeformConv": (1,),
-    "FusedConv": (1,),
-    "Gemm": (0, 1),
-    "FusedGemm": (0, 1),
-    "MatMul": (0, 1),
-    "FusedMatMul": (0, 1),
-    "Einsum": (0, 1, 2),
-    "LSTM": (1, 2),
-    "GRU": (1, 2),
-    "RNN": (1, 2),
-    "Attention": (1,),
-    "Gather": (0,),
-}
-# What exporters put between a weight and its operator.
-_MOVES: Final = frozenset(
-    {"Cast", "Concat", "Flatten", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose"}
-    | {"Unsqueeze"}
-)
 _LARGEST_HALF: Final = float(np.finfo(np.float16).max)
 _STORE: Final[Mapping[str, Callable[[Constant, np.ndarray], None]]] = {
     "int8": store_int8,
@@ -101,7 +79,7 @@ class WeightStorage(Step):
         for graph in graphs(model.graph):
             read = readers(graph)
             for item in constants(graph):
-                if self._is_large(item.tensor) and _is_weight(read, item.name):
+                if self._is_large(item.tensor) and is_weight(read, item.name):
                     yield item
 
     def _is_large(self, tensor: onnx.TensorProto) -> bool:
@@ -112,20 +90,6 @@ class WeightStorage(Step):
             return False
         # The comparison is false for NaN too.
         return bool(np.abs(numpy_helper.to_array(tensor)).max() <= _LARGEST_HALF)
-
-
-def _is_weight(read: Readers, name: str) -> bool:
-    """Whether an operator reads a constant as its weight, perhaps after moves of its elements."""
-    left, seen = [name], {name}
-    while left:
-        for node, position in read.get(left.pop(), ()):
-            if position in _WEIGHT_INPUTS.get(node.op_type, ()):
-                return True
-            if node.op_type in _MOVES:
-                fresh = set(node.output) - seen
-                seen |= fresh
-                left.extend(fresh)
-    return False
 
 
 def _forget_notes(graph: onnx.GraphProto) -> None:

@@ -122,7 +122,8 @@ class Manifest:
     machine that compressed; ``not_verified_on`` maps the architecture's others to the reason.
     ``further_quality`` holds the verdicts on the gate's other metrics. ``max_joined_rows`` is how
     many rows of different requests may run together, where an answer depends on the rows beside it:
-    as many as the gate judged; 0 where none does.
+    as many as the gate judged; 0 where none does. ``judged_on`` is "samples" where the gate ran on
+    the user's, else "generated inputs".
     """
 
     name: str
@@ -148,6 +149,7 @@ class Manifest:
     max_joined_rows: int = 0
     padding: Padding | None = None
     batch_axes: Mapping[str, int] | None = None
+    judged_on: str = "samples"
     schema_version: int = SCHEMA_VERSION
 
     @property

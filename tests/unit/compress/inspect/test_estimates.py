@@ -1,5 +1,6 @@
 """Estimates: the bytes that the steps then really write, and an error near the real one."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from onnxlift.compress.steps import Context, Step
 from onnxlift.compress.steps.embeddings import Embeddings
 from onnxlift.compress.steps.matmul_int8 import MatMulInt8
 from onnxlift.compress.steps.weight_blocks import WeightBlocks
+from onnxlift.compress.steps.weight_storage import WeightStorage
 from onnxlift_runtime.errors import ModelRefused
 from tests.support import builders
+from tests.support.compress.operators import BODIES, OPERATORS
 from tests.support.compress.transformer import transformer
 from tests.support.errors import raises
 
@@ -68,6 +71,7 @@ def test_the_estimated_error_is_that_of_rounding() -> None:
 def test_only_families_with_weights_of_their_kind_are_told() -> None:
     assert set(_estimated(builders.mlp())) == {
         "float16 (for GPUs)",
+        "int8 weights, float32 products",
         "int8 matrices",
         "4-bit matrices",
     }
@@ -76,6 +80,19 @@ def test_only_families_with_weights_of_their_kind_are_told() -> None:
 
 def test_a_model_without_weights_has_no_estimates() -> None:
     assert _estimated(builders.identity()) == {}
+
+
+@pytest.mark.parametrize("build", [*OPERATORS, *BODIES], ids=lambda build: build.__name__)
+def test_weights_of_any_operator_are_estimated_as_they_are_stored(
+    build: Callable[[], onnx.ModelProto],
+) -> None:
+    model = build()
+
+    stored = WeightStorage().apply(model, Context())
+
+    found = _estimated(model)["int8 weights, float32 products"]
+    assert found.size_bytes == pytest.approx(_stored(stored), rel=0.12)
+    assert found.error < 0.02
 
 
 def test_a_gemm_that_stores_its_matrix_transposed_is_estimated_alike() -> None:

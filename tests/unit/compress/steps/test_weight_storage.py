@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from onnxlift.compress.graph.packing import Packed, pack
 from onnxlift.compress.graph.storage import expands_at_load, graphs, to_int8
-from onnxlift.compress.model.inventory import weights
+from onnxlift.compress.model.inventory import layer_sizes, weights
 from onnxlift.compress.steps import Context
 from onnxlift.compress.steps.clean import Clean
 from onnxlift.compress.steps.weight_storage import WeightStorage
@@ -137,6 +137,16 @@ def test_scales_lie_where_the_channels_are(weight: np.ndarray, scales: tuple[int
 
     assert (whole.dtype, scale.dtype, scale.shape) == (np.int8, np.float32, scales)
     np.testing.assert_allclose(whole * scale, weight, rtol=1e-2)
+
+
+def test_stored_bytes_count_for_the_operator_that_computes_with_them() -> None:
+    model = branches()
+
+    sizes = layer_sizes(model, WeightStorage().apply(model, Context()))
+
+    products = [item for item in sizes if item.operator == "MatMul"]
+    assert {item.operator for item in sizes} <= {"MatMul", "Greater"}
+    assert [item.after_bytes < 0.3 * item.before_bytes for item in products] == [True, True]
 
 
 def test_a_model_without_weights_is_refused() -> None:
