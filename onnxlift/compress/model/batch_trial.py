@@ -100,17 +100,31 @@ def keeps_rows_apart(
 
 
 def from_samples(stored: Mapping[str, Column]) -> Rows:
-    """Rows of the first samples; raises ``ValueError`` where they are no rows on this axis."""
+    """Rows of samples of one shape; raises ``ValueError`` where they are no rows on this axis."""
+    picked = _of_one_shape(stored)
 
     def rows(spec: TensorSpec, axis: int | None) -> Array:
         column = stored[spec.name]
         if axis is None:
             return _typed(_shared(column, spec), spec)
-        index = [row % len(column) for row in range(_ROWS)]
-        taken = [_row(np.asarray(column[row]), spec, axis) for row in index]
+        column, taken = column if isinstance(column, tuple) else np.atleast_1d(column), []
+        for row in range(_ROWS):
+            sample = np.asarray(column[picked[row % len(picked)] % len(column)])
+            # One that comes again is turned, so that the rows differ.
+            turned = np.roll(sample, row // len(picked), -1) if sample.ndim else sample
+            taken.append(_row(turned, spec, axis))
         return _typed(np.stack(taken, axis), spec)
 
     return rows
+
+
+def _of_one_shape(stored: Mapping[str, Column]) -> list[int]:
+    """Samples of the shape that most of them have, three at most."""
+    uneven = [column for column in stored.values() if isinstance(column, tuple)]
+    groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+    for row in range(min(map(len, uneven), default=0)):
+        groups.setdefault(tuple(column[row].shape for column in uneven), []).append(row)
+    return max(groups.values(), key=len, default=list(range(_ROWS)))[:_ROWS]
 
 
 def generated(signature: Signature) -> Iterator[Rows]:
