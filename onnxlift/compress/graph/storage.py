@@ -19,6 +19,10 @@ from onnxlift.compress.model.inventory import inner_graphs
 _FEWEST_SHARING: Final = 8
 _STRETCHES: Final = (1.0, 0.95, 0.9, 0.8)
 _TOP: Final = 127
+_SMALLEST_BLOCK: Final = 16
+_LARGEST_BLOCK: Final = 32
+# Of the squared error; above it the scales of blocks weigh more than they bring.
+_WORTH_BLOCKS: Final = 0.8
 _NARROW: Final = (TensorProto.INT8, TensorProto.FLOAT16)
 
 
@@ -72,21 +76,39 @@ def store_float16(constant: Constant, weight: np.ndarray) -> None:
 def store_int8(constant: Constant, weight: np.ndarray) -> None:
     """Keep a weight as int8 with the scales of ``to_int8``, multiplied under the old name."""
     whole, scale = to_int8(weight)
-    stored = numpy_helper.from_array(whole, f"{constant.name}/int8")
-    scales = numpy_helper.from_array(scale, f"{constant.name}/scale")
-    cast = f"{constant.name}/int32"
-    product = helper.make_node("Mul", [cast, scales.name], [constant.name])
-    _replace(constant, [stored, scales], [_to_float(stored.name, cast), product])
+    name = constant.name
+    stored = numpy_helper.from_array(whole, f"{name}/int8")
+    scales = numpy_helper.from_array(scale, f"{name}/scale")
+    if whole.shape == weight.shape:
+        nodes = [
+            _to_float(stored.name, f"{name}/int32"),
+            helper.make_node("Mul", [f"{name}/int32", scales.name], [name]),
+        ]
+        _replace(constant, [stored, scales], nodes)
+        return
+    shape = numpy_helper.from_array(np.array(weight.shape, np.int64), f"{name}/int64")
+    nodes = [
+        _to_float(stored.name, f"{name}/int32"),
+        _to_float(scales.name, f"{name}/float16"),
+        helper.make_node("Mul", [f"{name}/int32", f"{name}/float16"], [f"{name}/bias"]),
+        helper.make_node("Reshape", [f"{name}/bias", shape.name], [name]),
+    ]
+    _replace(constant, [stored, scales, shape], nodes)
 
 
 def to_int8(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Whole numbers and scales, which broadcast against them, whose product is near ``weight``.
 
-    The scales lie along the axis that loses least: the outputs of most weights, wherever their
-    operator has them.
+    The scales are float32 along the axis that loses least: the outputs of most weights, wherever
+    their operator has them. A few large values in a channel cost all others their bits; there the
+    whole numbers are [blocks, elements] with a float16 scale for each block.
     """
     found = [_along(weight, shared) for shared in _shared_axes(weight)]
-    return min(found, key=lambda pair: _loss(weight, *pair))
+    best = min(found, key=lambda pair: _loss(weight, *pair))
+    blocks = _in_blocks(weight)
+    if blocks is not None and _loss(weight, *blocks) < _WORTH_BLOCKS * _loss(weight, *best):
+        return blocks
+    return best
 
 
 def expands_at_load(model: onnx.ModelProto) -> bool:
@@ -136,10 +158,24 @@ def _along(weight: np.ndarray, shared: tuple[int, ...]) -> tuple[np.ndarray, np.
     return _rounded(weight, best).astype(np.int8), best
 
 
+def _in_blocks(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Blocks of equal size within the entries of the first axis; None where no size fits."""
+    length = weight.size // len(weight)
+    sizes = [size for size in range(_SMALLEST_BLOCK, _LARGEST_BLOCK + 1) if length % size == 0]
+    if not sizes:
+        return None
+    rows = weight.reshape(-1, sizes[-1])
+    span = np.abs(rows).max(axis=1, keepdims=True) / _TOP
+    scale = np.minimum(span, np.finfo(np.float16).max).astype(np.float16)
+    scale[scale == 0] = 1
+    return _rounded(rows, scale.astype(np.float32)).astype(np.int8), scale
+
+
 def _rounded(weight: np.ndarray, scale: np.ndarray) -> np.ndarray:
     whole: np.ndarray = np.clip(np.rint(weight / scale), -_TOP, _TOP)
     return whole
 
 
 def _loss(weight: np.ndarray, whole: np.ndarray, scale: np.ndarray) -> float:
-    return float(np.square(whole * scale - weight).sum())
+    restored = whole.astype(np.float32) * scale.astype(np.float32)
+    return float(np.square(restored.reshape(weight.shape) - weight).sum())

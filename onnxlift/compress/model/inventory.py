@@ -194,7 +194,7 @@ def _graph_weights(graph: onnx.GraphProto) -> Iterator[Weight]:
 def _operator(read: Readers, name: str) -> str:
     """The operator behind ``Cast(int8) * scale``, whose values carry the weight's name."""
     bare, node = _ADDED.sub("", name), read[name][0][0]
-    while node.op_type in ("Cast", "Mul") and _ADDED.sub("", node.output[0]) == bare:
+    while node.op_type in ("Cast", "Mul", "Reshape") and _ADDED.sub("", node.output[0]) == bare:
         if not (found := read.get(node.output[0])):
             break
         node = found[0][0]

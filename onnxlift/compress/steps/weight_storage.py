@@ -2,8 +2,9 @@
 once, when it opens the session.
 """
 
+import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -33,7 +34,9 @@ _STORE: Final[Mapping[str, Callable[[Constant, np.ndarray], None]]] = {
 class WeightStorage(Step):
     """Store the float32 weights of every graph, those inside If, Loop and Scan included.
 
-    ``datatype`` int8 has one scale for each channel, float16 none. Weights of fewer than
+    ``datatype`` int8 has one scale for each channel, float16 none. The smallest weights, which hold
+    ``fine`` of all elements together, are float16 with int8 too: those of depthwise convolutions
+    weigh little and answers depend much on them. Weights of fewer than
     ``smallest`` elements stay, and so do tensors that no operator reads as a weight: an anchor or a
     mask is no weight. A model without any to store is an error unless ``required`` is false.
     """
@@ -42,6 +45,7 @@ class WeightStorage(Step):
 
     datatype: Literal["int8", "float16"] = "int8"
     smallest: int = 256
+    fine: float = 0.03
     required: bool = True
 
     def __post_init__(self) -> None:
@@ -64,8 +68,10 @@ class WeightStorage(Step):
                 f"weight_storage needs float32 weights of at least {self.smallest} elements; this "
                 f"model has none"
             )
+        fine = self._finest(found)
         for constant in found:
-            _STORE[self.datatype](constant, numpy_helper.to_array(constant.tensor))
+            datatype = "float16" if id(constant) in fine else self.datatype
+            _STORE[datatype](constant, numpy_helper.to_array(constant.tensor))
         for graph in graphs(copy.graph):
             _forget_notes(graph)
         del copy.metadata_props[:]
@@ -82,6 +88,14 @@ class WeightStorage(Step):
                 if self._is_large(item.tensor) and is_weight(read, item.name):
                     yield item
 
+    def _finest(self, found: Sequence[Constant]) -> frozenset[int]:
+        """The identities of the smallest constants, up to their share of all elements."""
+        sizes = {id(item): math.prod(item.tensor.dims) for item in found}
+        ascending = sorted(sizes, key=lambda key: sizes[key])
+        ends = itertools.accumulate(sizes[key] for key in ascending)
+        allowed = self.fine * sum(sizes.values())
+        return frozenset(key for key, end in zip(ascending, ends, strict=True) if end <= allowed)
+
     def _is_large(self, tensor: onnx.TensorProto) -> bool:
         """Whether a tensor has values enough, and none that float16 cannot hold."""
         if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 2:
@@ -93,10 +107,13 @@ class WeightStorage(Step):
 
 
 def _forget_notes(graph: onnx.GraphProto) -> None:
-    """Drop what exporters write about each node and value: it can weigh as much as the weights."""
+    """Drop what exporters write about each node and value, and the names of nodes: together they
+    can weigh as much as the weights, and nothing refers to them.
+    """
     graph.ClearField("doc_string")
     del graph.metadata_props[:]
     del graph.value_info[:]
     for node in graph.node:
         node.ClearField("doc_string")
+        node.ClearField("name")
         del node.metadata_props[:]

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from onnxlift.compress.graph.packing import Packed, pack
 from onnxlift.compress.graph.storage import expands_at_load, graphs, to_int8
@@ -62,7 +62,7 @@ def test_stored_weights_are_small_and_are_float32_once_opened(
     assert _weight_bytes(stored) <= share * _weight_bytes(model)
     assert cosine(run(stored, _feed(model)), run(model, _feed(model))) > 0.9998
     opened = [node for graph in graphs(_opened(packed, tmp_path).graph) for node in graph.node]
-    assert not [node.op_type for node in opened if node.op_type in ("Cast", "Mul")]
+    assert not [node.op_type for node in opened if node.op_type in ("Cast", "Mul", "Reshape")]
     onnx.checker.check_model(onnx.load(packed.files[0]), full_check=True)
 
 
@@ -136,7 +136,41 @@ def test_scales_lie_where_the_channels_are(weight: np.ndarray, scales: tuple[int
     whole, scale = to_int8(weight.astype(np.float32))
 
     assert (whole.dtype, scale.dtype, scale.shape) == (np.int8, np.float32, scales)
-    np.testing.assert_allclose(whole * scale, weight, rtol=1e-2)
+    restored = (whole * scale.astype(np.float32)).reshape(weight.shape)
+    np.testing.assert_allclose(restored, weight, rtol=1e-2)
+
+
+def test_large_values_cost_only_their_block() -> None:
+    model = matmul()
+    weight = np.random.default_rng(2).normal(size=(32, 256)).astype(np.float32)
+    weight.reshape(32, 4, 64)[np.arange(32), np.arange(32) % 4] *= 20
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight, "w"))
+
+    whole, scale = to_int8(weight)
+    stored = WeightStorage().apply(model, Context())
+
+    assert (whole.shape, scale.shape, scale.dtype) == ((256, 32), (256, 1), np.float16)
+    assert "Reshape" in [node.op_type for node in stored.graph.node]
+    assert _weight_bytes(stored) < 0.28 * weight.nbytes
+    assert cosine(run(stored, _feed(model)), run(model, _feed(model))) > 0.9998
+
+
+def test_the_smallest_weights_are_float16() -> None:
+    weights = {
+        "large": np.random.default_rng(1).normal(size=(256, 256)).astype(np.float32),
+        "small": np.random.default_rng(2).normal(size=(256, 4)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["x", "large"], ["hidden"]),
+        helper.make_node("MatMul", ["hidden", "small"], ["y"]),
+    ]
+    given, made = [builders.value("x", "FP32", (1, 256))], [builders.value("y", "FP32", (1, 4))]
+
+    stored = WeightStorage().apply(builders.build(nodes, given, made, weights), Context())
+
+    kinds = {tensor.name: tensor.data_type for tensor in stored.graph.initializer}
+    assert kinds["large/int8"] == TensorProto.INT8
+    assert kinds["small/float16"] == TensorProto.FLOAT16
 
 
 def test_stored_bytes_count_for_the_operator_that_computes_with_them() -> None:
