@@ -137,7 +137,7 @@ def test_tiers_tell_the_fallback_of_a_model_on_lambda_alone() -> None:
     assert tell_tiers(placements) == "small=lambda+gpu,plain=lambda,large=gpu"
 
 
-BLIND = {"not_verified_on": {"arm64-neoverse-n1": "no qemu"}}
+BLIND: dict[str, Any] = {"not_verified_on": {"arm64-neoverse-n1": "no qemu"}}
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def branches() -> onnx.ModelProto:
         helper.make_node("If", ["positive"], ["y"], then_branch=then, else_branch=otherwise),
     ]
     given = [value("x", "FP32", (2, 32))]
-    return build(nodes, given, [value("y", "FP32", (2, 32))], {"zero": np.float32(0)})
+    return build(nodes, given, [value("y", "FP32", (2, 32))], {"zero": np.array(0, np.float32)})
 
 
 def loop() -> onnx.ModelProto:
@@ -139,7 +139,7 @@ def loop() -> onnx.ModelProto:
     )
     node = helper.make_node("Loop", ["count", "", "x"], ["y"], body=body)
     given, made = [value("x", "FP32", (2, 32))], [value("y", "FP32", (2, 32))]
-    return build([node], given, made, {"count": np.int64(3)})
+    return build([node], given, made, {"count": np.array(3)})
 
 
 def scan() -> onnx.ModelProto:

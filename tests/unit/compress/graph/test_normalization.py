@@ -156,7 +156,7 @@ def test_single_constants_of_float64_in_a_float32_model_stay() -> None:
         helper.make_node("MatMul", ["short", "w"], ["y"]),
     ]
     given, made = [builders.value("x", "FP32", (2, 32))], [builders.value("y", "FP32", (2, 32))]
-    model = builders.build(nodes, given, made, {"w": WEIGHT, "tiny": np.float64(1e-9)})
+    model = builders.build(nodes, given, made, {"w": WEIGHT, "tiny": np.array(1e-9)})
 
     assert normalize(model) is model
 
