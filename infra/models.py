@@ -7,7 +7,7 @@ from typing import Final
 
 from onnxlift.artifact import read_versions
 from onnxlift.config import Config
-from onnxlift.placement import Placement, needed_memory_mb, place, together
+from onnxlift.placement import Placement, needed_memory_mb, place, require_verified, together
 from onnxlift_runtime.errors import ConfigInvalid
 from onnxlift_runtime.manifest import Manifest, verify_files
 from onnxlift_runtime.names import GPU, LAMBDA, resource_name
@@ -97,7 +97,10 @@ def _check_model(config: Config, name: str, manifests: tuple[Manifest, ...]) -> 
     for manifest in manifests:
         verify_files(folder / manifest.version, manifest)
     _check_architecture(name, manifests)
-    placement = place(together(manifests), config.models[name].placement)
+    model = config.models[name]
+    placement = place(together(manifests), model.placement)
+    for manifest in manifests:
+        require_verified(manifest, placement.tier, allowed=model.quality.allow_unverified)
     return DeployedModel(name, folder, manifests, placement, function_name(config.service, name))
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from onnxlift.config import Config
-from onnxlift.placement import Placement, place, together
+from onnxlift.machine import architecture
+from onnxlift.placement import Placement, place, require_verified, together
 from onnxlift_runtime.errors import ArtifactCorrupt
 from onnxlift_runtime.manifest import MANIFEST_NAME, Manifest, read_manifest
 from onnxlift_runtime.names import GPU
@@ -36,6 +37,17 @@ def read_placements(config: Config) -> Mapping[str, Placement]:
         for name, found in versions.items()
         if found
     }
+
+
+def require_verified_here(config: Config) -> None:
+    """Refuse models for another architecture than this machine's that were verified nowhere; raises
+    ``PlacementImpossible``.
+    """
+    for name, model in config.models.items():
+        for manifest in read_versions(config, name):
+            native = manifest.architecture == architecture()
+            allowed = native or model.quality.allow_unverified
+            require_verified(manifest, model.placement.tier, allowed=allowed)
 
 
 def gpu_placements(config: Config) -> Mapping[str, Placement]:

@@ -81,6 +81,21 @@ def place(manifest: Manifest, wish: Wish | None = None) -> Placement:
     return Placement("lambda", memory_mb, told, wish.fallback)
 
 
+def require_verified(manifest: Manifest, tier: str, *, allowed: bool) -> None:
+    """Refuse what runs on CPUs of which none was verified, unless the configuration has
+    ``allowed`` it; raises ``PlacementImpossible``.
+    """
+    unseen = manifest.not_verified_on
+    if allowed or tier == GPU or manifest.verified_on or not unseen:
+        return
+    name, why = next(iter(unseen.items()))
+    raise PlacementImpossible(
+        f"model {manifest.name!r} version {manifest.version} was verified on none of the "
+        f"instruction sets that will serve it ({name}: {why}); compress it where one can be "
+        f"reached, or set quality.allow_unverified = true"
+    )
+
+
 def together(versions: Sequence[Manifest]) -> Manifest:
     """All versions of a model as one manifest to place, the newest's name on it.
 

@@ -108,6 +108,12 @@ class Quality(Limit):
         "similarity).",
     )
 
+    allow_unverified: bool = Field(
+        False,
+        description="Whether a model may be planned and deployed although none of the instruction "
+        "sets that will serve it could be verified.",
+    )
+
     @property
     def limits(self) -> tuple[Limit, ...]:
         """Every condition, the main one first."""

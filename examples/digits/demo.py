@@ -113,6 +113,7 @@ def _read_held_out(config: Config, manifest: Manifest) -> HeldOut:
     compression.
     """
     model = config.models[MODEL]
+    assert model.quality.samples is not None, "the demo's configuration names them"
     with np.load(model.quality.samples, allow_pickle=False) as arrays:
         pixels, labels = arrays[manifest.inputs[0].name], arrays[model.quality.labels]
     session = onnxruntime.InferenceSession(str(model.source), providers=["CPUExecutionProvider"])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnxlift.artifact import read_placements
+from onnxlift.artifact import read_placements, require_verified_here
 from onnxlift.cli.options import config_option
 from onnxlift.config import load_config
 from onnxlift.topology import SWEEP_EVERY_S
@@ -86,6 +86,7 @@ def command(
     config = load_config(config_path)
     # A model that cannot be placed is reported here, before any process starts and fails on it.
     read_placements(config)
+    require_verified_here(config)
     _log_to_stderr(quiet)
     with (
         tempfile.TemporaryDirectory(prefix="onnxlift-") as scratch,

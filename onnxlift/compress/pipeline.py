@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Final
 
-from onnxlift.compress.cpu.description import architecture
 from onnxlift.compress.model.artifact import write_artifact
 from onnxlift.compress.recipes.prefixes import begin
 from onnxlift.compress.recipes.presets import recipe, recipes
@@ -25,6 +24,7 @@ from onnxlift.compress.search.timing import measurements, slowdown
 from onnxlift.compress.steps import Context
 from onnxlift.compress.steps.clean import Clean
 from onnxlift.config import Config, Model
+from onnxlift.machine import architecture
 from onnxlift_runtime.errors import ConfigInvalid, RecipeInvalid
 
 __all__ = ["Comparison", "Outcome", "compare", "compress"]

@@ -12,7 +12,7 @@ from onnxlift.config import Config
 from onnxlift.cost.estimate import Estimate, estimate, network_months
 from onnxlift.cost.margin import Margin, margins
 from onnxlift.cost.prices import Prices
-from onnxlift.placement import Placement, place, together
+from onnxlift.placement import Placement, place, require_verified, together
 from onnxlift_runtime.errors import ConfigInvalid
 
 
@@ -98,7 +98,10 @@ def _plan_model(
     if not versions:
         return None
     manifest = together(versions)
-    placement = place(manifest, config.models[name].placement)
+    model = config.models[name]
+    placement = place(manifest, model.placement)
+    for version in versions:
+        require_verified(version, placement.tier, allowed=model.quality.allow_unverified)
     return ModelPlan(
         name, placement, margins(manifest), estimate(manifest, placement, config, prices, levels)
     )

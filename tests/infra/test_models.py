@@ -162,3 +162,11 @@ def test_a_function_has_a_name_that_aws_takes(name: str) -> None:
 def test_function_name_is_refused_when_lambda_would_refuse_it() -> None:
     with raises(ConfigInvalid, 65, 64):
         function_name("s" * 40, "m" * 16)
+
+
+def test_a_model_that_no_instruction_set_verified_is_not_deployed(tmp_path: Path) -> None:
+    blind = replace(version(2), not_verified_on={"x86_64-avx2": "no qemu"})
+    write(tmp_path, blind)
+
+    with raises(PlacementImpossible, "allow_unverified"):
+        read_models(configured(tmp_path))

@@ -1,6 +1,7 @@
 """Placement: a pure decision that names the limit it rests on."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from onnxlift.placement import (
     MEMORY_STEP_MB,
     needed_memory_mb,
     place,
+    require_verified,
     tell_tiers,
     together,
 )
@@ -133,3 +135,26 @@ def test_tiers_tell_the_fallback_of_a_model_on_lambda_alone() -> None:
     }
 
     assert tell_tiers(placements) == "small=lambda+gpu,plain=lambda,large=gpu"
+
+
+BLIND: dict[str, Any] = {"not_verified_on": {"arm64-neoverse-n1": "no qemu"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "tier", "allowed"),
+    [
+        (BLIND, "gpu", False),
+        (BLIND, "lambda", True),
+        ({}, "lambda", False),
+        ({**BLIND, "verified_on": {"x86_64-avx2": 1.0}}, "lambda", False),
+    ],
+)
+def test_what_was_verified_somewhere_or_is_allowed_may_be_deployed(
+    changes: dict[str, Any], tier: str, allowed: bool
+) -> None:
+    require_verified(builders.manifest(**changes), tier, allowed=allowed)
+
+
+def test_what_was_verified_nowhere_is_refused_with_the_way_out() -> None:
+    with raises(PlacementImpossible, "arm64-neoverse-n1: no qemu", "quality.allow_unverified"):
+        require_verified(builders.manifest(**BLIND), "lambda", allowed=False)

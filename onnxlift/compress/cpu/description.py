@@ -11,7 +11,6 @@ INSTRUCTION_SETS: Final = (
     "avx", "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16", "amx_int8",
     "amx_bf16", "asimd", "asimddp", "i8mm", "bf16", "sve", "sve2",
 )  # fmt: skip
-_ARCHITECTURES: Final = {"amd64": "x86_64", "aarch64": "arm64"}
 _ARM_CORES: Final = {
     "0xd0c": "Neoverse-N1",
     "0xd40": "Neoverse-V1",
@@ -29,12 +28,6 @@ def describe_cpu() -> str:
     except OSError:
         text = ""
     return describe(text, platform.machine(), platform.processor())
-
-
-def architecture() -> str:
-    """This machine's architecture as the configuration names it; others by their own name."""
-    machine = platform.machine().lower()
-    return _ARCHITECTURES.get(machine, machine)
 
 
 def describe(cpuinfo: str, machine: str, fallback: str) -> str:

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any, Final
 
 import numpy as np
+import onnxruntime as ort
 
 from onnxlift.columns import Array, Column
 from onnxlift.compress.model.signature import Signature
@@ -18,7 +19,8 @@ from onnxlift_runtime.tensors.datatypes import datatype
 
 _TOLERANCE: Final = 1e-3  # of the largest value: another number of rows is summed in another order
 _EQUAL: Final = 0.95
-_SIZES: Final = (8, 64, 1, 16)  # tried in turn for dimensions of any size
+_FATAL_ONLY: Final = 4
+_SIZES: Final = (8, 64, 1, 16, 512)  # tried in turn for dimensions of any size
 _DRAWS: Final = 3
 _ROWS: Final = 3
 
@@ -98,17 +100,31 @@ def keeps_rows_apart(
 
 
 def from_samples(stored: Mapping[str, Column]) -> Rows:
-    """Rows of the first samples; raises ``ValueError`` where they are no rows on this axis."""
+    """Rows of samples of one shape; raises ``ValueError`` where they are no rows on this axis."""
+    picked = _of_one_shape(stored)
 
     def rows(spec: TensorSpec, axis: int | None) -> Array:
         column = stored[spec.name]
         if axis is None:
             return _typed(_shared(column, spec), spec)
-        index = [row % len(column) for row in range(_ROWS)]
-        taken = [_row(np.asarray(column[row]), spec, axis) for row in index]
+        column, taken = column if isinstance(column, tuple) else np.atleast_1d(column), []
+        for row in range(_ROWS):
+            sample = np.asarray(column[picked[row % len(picked)] % len(column)])
+            # One that comes again is turned, so that the rows differ.
+            turned = np.roll(sample, row // len(picked), -1) if sample.ndim else sample
+            taken.append(_row(turned, spec, axis))
         return _typed(np.stack(taken, axis), spec)
 
     return rows
+
+
+def _of_one_shape(stored: Mapping[str, Column]) -> list[int]:
+    """Samples of the shape that most of them have, three at most."""
+    uneven = [column for column in stored.values() if isinstance(column, tuple)]
+    groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+    for row in range(min(map(len, uneven), default=0)):
+        groups.setdefault(tuple(column[row].shape for column in uneven), []).append(row)
+    return max(groups.values(), key=len, default=list(range(_ROWS)))[:_ROWS]
 
 
 def generated(signature: Signature) -> Iterator[Rows]:
@@ -155,8 +171,10 @@ def random_values(spec: TensorSpec, shape: Sequence[int], random: np.random.Gene
 def _run(session: Any, feed: Mapping[str, Array]) -> dict[str, Array] | None:
     names = [item.name for item in session.get_outputs()]
     plain = {name: _text(array) for name, array in feed.items()}
+    options = ort.RunOptions()
+    options.log_severity_level = _FATAL_ONLY  # a run that fails says something too
     try:
-        results = session.run(names, plain)
+        results = session.run(names, plain, options)
     except Exception:  # onnxruntime's errors share no base class below Exception
         return None
     return dict(zip(names, map(np.asarray, results), strict=True))

@@ -197,6 +197,7 @@ def test_weights_that_change_between_two_runs_are_made_anew(make: Make) -> None:
 def test_samples_that_calibrate_cannot_judge(text: Config) -> None:
     model = text.models["m"]
     assert model.calibration is not None
+    assert model.quality.samples is not None
     shutil.copy(model.calibration.samples, model.quality.samples)
 
     with raises(SamplesInvalid, "24 of 24"):

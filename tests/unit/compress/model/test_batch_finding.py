@@ -105,6 +105,16 @@ def test_a_count_of_something_else_is_no_batch_beside_one(tmp_path: Path) -> Non
     assert find(tmp_path, model).batch.axes == {"x": 0, "y": 0}
 
 
+@pytest.mark.parametrize("sizes", [(5, 7, 5, 6), (5, 6, 7), (5,)])
+def test_samples_of_several_shapes_are_rows_too(tmp_path: Path, sizes: tuple[int, ...]) -> None:
+    rows = {"image": tuple(numbers((1, 4, size), size) for size in sizes)}
+    whole = {"image": tuple(numbers((2, 1, 4, size), size) for size in sizes)}
+
+    found = find(tmp_path, signatures.dynamic_picture(None), rows).batch.axes
+    assert found == {"image": 0, "mask": 0}
+    assert find(tmp_path, signatures.dynamic_picture(None), whole).batch.axes == {}
+
+
 def test_samples_that_are_whole_arrays_are_no_rows(tmp_path: Path) -> None:
     model = signatures.scaled(None)
     rows, whole = numbers((5, 4)), numbers((5, 7, 4))

@@ -51,12 +51,12 @@ def test_every_projection_and_table_is_looked_at_in_every_precision(tmp_path: Pa
 
 def test_a_node_s_loss_is_that_of_the_model_with_this_node_alone_compressed(tmp_path: Path) -> None:
     found = _rank(tmp_path)
-    given = TEXT.limit(12).arrays
+    given = dict(TEXT.limit(12).columns)
     changed = begin(
         tmp_path / "beginnings",
         transformer(),
         (Clean(), WeightBlocks(4, 32, symmetric=False, only=("wide",))),
-        Context(TEXT.arrays),
+        Context(TEXT.columns),
     ).finish()
 
     before, after = (run(model, given).astype(np.float64) for model in (transformer(), changed))
@@ -80,7 +80,7 @@ def test_what_is_looked_at_is_what_recipes_store(
     monkeypatch.setattr(MatMulInt8, "quantize", raising(AssertionError("made again")))
 
     for steps in ((Clean(), WeightBlocks(8)), (Clean(), SmoothQuant(), MatMulInt8())):
-        begun = begin(tmp_path / "beginnings", transformer(), steps, Context(TEXT.arrays))
+        begun = begin(tmp_path / "beginnings", transformer(), steps, Context(TEXT.columns))
         assert begun.finish().graph.node
 
 

@@ -114,7 +114,7 @@ def test_portions_are_cut_on_the_axis_of_each_input_and_leave_shared_ones_whole(
             raise MemoryExhausted("too many")
         return {"y": (feeds["state"] + feeds["x"]) * feeds["rate"]}
 
-    asked = {"x": np.ones(rows), "state": state, "rate": rate}
+    asked: dict[str, Array] = {"x": np.ones(rows), "state": state, "rate": rate}
     answers, _ = run_in_portions(asked, 0, run, axes.get)
 
     np.testing.assert_array_equal(answers["y"], (state + 1) * 3)
