@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from onnxlift.compress import pipeline
+from onnxlift.compress.model import evidence
 from onnxlift.compress.pipeline import Outcome, compress
 from onnxlift.compress.recipes.presets import recipe
 from onnxlift.compress.recipes.recipe import FP32, Recipe
@@ -168,7 +169,7 @@ def test_samples_that_calibrate_and_judge_are_refused(make: Make, tmp_path: Path
 
 STAGES = [
     (preparation, "read_source"),
-    (preparation, "open_session"),
+    (evidence, "open_session"),
     (preparation, "find_batch"),
     (preparation, "load_samples"),
     (run, "run_trials"),
