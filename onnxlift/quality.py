@@ -16,6 +16,7 @@ METRICS: Final = (
     "cosine",
     "cosine_min",
     "spearman",
+    "r2",
     "nearest_neighbour_agreement",
     *ERROR_METRICS,
 )
@@ -46,9 +47,9 @@ class Limit(Table):
     metric: Metric = Field(
         "top1_agreement",
         description="accuracy, f1: against the labels. topK_agreement, cosine (mean), cosine_min, "
-        "spearman, "
+        "spearman, r2, "
         "nearest_neighbour_agreement, mean_absolute_error, max_absolute_error: against the fp32 "
-        "model's first output. "
+        "model's answers. "
         "module:function: yours.",
     )
     max_drop: Annotated[float, Field(ge=0, le=1)] = Field(
@@ -87,6 +88,9 @@ class Quality(Limit):
         None,
         description="A .npz file with one array per input, and the labels for `accuracy` and `f1`. "
         "Without it the gate runs on inputs made from the model's signature.",
+    )
+    output: str | None = Field(
+        None, description="The output that the metrics judge; by default the first."
     )
     labels: str = Field(
         "labels", description="The array in `samples` that holds the true class of each sample."

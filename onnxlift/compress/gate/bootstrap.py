@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from onnxlift.compress.gate.metrics import find_metric, is_share
+from onnxlift.compress.gate.lookup import find_metric, is_share
 from onnxlift.compress.model.samples import Array
 from onnxlift.config import ERROR_METRICS
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from onnxlift.compress.gate.bootstrap import estimate, samples_to_show
 from onnxlift.compress.gate.columns import lost_channel
-from onnxlift.compress.gate.metrics import cosines, is_share
+from onnxlift.compress.gate.lookup import is_share
+from onnxlift.compress.gate.metrics import cosines
 from onnxlift.compress.gate.premises import require_above_chance, require_possible
 from onnxlift.compress.gate.uneven import as_rows, has_nan
 from onnxlift.compress.model.answers import Answers, is_uneven

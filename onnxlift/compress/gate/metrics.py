@@ -4,22 +4,16 @@ A metric looks at every sample once and returns a *statistic*: a function from h
 counts to the figure. ``bootstrap`` calls it with many draws at once.
 """
 
-import importlib
-import math
-import re
-import sys
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
 import numpy as np
 
-from onnxlift.compress.gate.uneven import adapted
 from onnxlift.compress.model.samples import Array
-from onnxlift_runtime.errors import ConfigInvalid, SamplesInvalid
+from onnxlift_runtime.errors import SamplesInvalid
 
 _MOST_COLUMNS: Final = 512
-_TOP: Final = re.compile(r"top(\d+)_agreement")
-_SHARES: Final = ("accuracy", "f1", "nearest_neighbour_agreement")
+_FLAT: Final = 1e-12
 
 Statistic: TypeAlias = Callable[[Array], Array]
 """Counts [draws, samples] to figures [draws]."""
@@ -27,28 +21,10 @@ Metric: TypeAlias = Callable[[Array, Array, Array | None], Statistic]
 """The fp32 model's answers, a candidate's, and the true classes, samples first."""
 
 
-def find_metric(name: str) -> Metric:
-    """The metric of this name, or the user's ``module:function``; raises ``ConfigInvalid``."""
-    return adapted(name, _found(name))
-
-
-def _found(name: str) -> Metric:
-    if name in METRICS:
-        return METRICS[name]
-    if found := _TOP.fullmatch(name):
-        return lambda reference, answers, _labels: top_agreement(reference, answers, int(found[1]))
-    return _of_the_user(name)
-
-
-def is_share(name: str) -> bool:
-    """Whether a metric counts samples that are right."""
-    return name in _SHARES or _TOP.fullmatch(name) is not None
-
-
 def accuracy(_reference: Array, answers: Array, labels: Array | None) -> Statistic:
     """The share of samples whose class is the label."""
     found, known = _against_labels("accuracy", answers, labels)
-    return _mean(_per_sample(found == known))
+    return mean_of(_per_sample(found == known))
 
 
 def f1(_reference: Array, answers: Array, labels: Array | None) -> Statistic:
@@ -75,7 +51,7 @@ def f1(_reference: Array, answers: Array, labels: Array | None) -> Statistic:
 def top_agreement(reference: Array, answers: Array, count: int) -> Statistic:
     """The mean share of the fp32 model's ``count`` best classes that are among the candidate's."""
     if count == 1:
-        return _mean(_per_sample(classes(answers) == classes(reference)))
+        return mean_of(_per_sample(classes(answers) == classes(reference)))
     if answers.dtype.kind != "f" or answers.ndim < 2 or answers.shape[-1] <= count:
         raise SamplesInvalid(
             f"the metric 'top{count}_agreement' needs more than {count} scores for each sample"
@@ -83,12 +59,12 @@ def top_agreement(reference: Array, answers: Array, count: int) -> Statistic:
     best = [
         np.argsort(-array, axis=-1, kind="stable")[..., :count] for array in (reference, answers)
     ]
-    return _mean(_per_sample((best[0][..., :, None] == best[1][..., None, :]).any(axis=-1)))
+    return mean_of(_per_sample((best[0][..., :, None] == best[1][..., None, :]).any(axis=-1)))
 
 
 def cosine(reference: Array, answers: Array, _labels: Array | None) -> Statistic:
     """The mean over the samples of the cosine similarity with the fp32 model's answer."""
-    return _mean(cosines(reference, answers))
+    return mean_of(cosines(reference, answers))
 
 
 def cosine_min(reference: Array, answers: Array, _labels: Array | None) -> Statistic:
@@ -123,9 +99,27 @@ def spearman(reference: Array, answers: Array, _labels: Array | None) -> Statist
     return figures
 
 
+def r2(reference: Array, answers: Array, _labels: Array | None) -> Statistic:
+    """The coefficient of determination over all values, with the fp32 model's as the truth."""
+    first, second = _flat(reference), _flat(answers)
+    wrong, squares = np.square(first - second).sum(axis=1), np.square(first).sum(axis=1)
+
+    def figures(counts: Array) -> Array:
+        share = counts.astype(np.float64) / counts.sum(axis=1, keepdims=True)
+        spread = share @ squares - np.square(share @ first).sum(axis=1)
+        flat = spread <= _FLAT * (share @ squares)
+        return np.asarray(np.where(flat, 0.0, 1 - share @ wrong / np.where(flat, 1.0, spread)))
+
+    if len(np.unique(first, axis=0)) < 2:
+        raise SamplesInvalid(
+            "the metric 'r2' needs samples that the fp32 model answers differently"
+        )
+    return figures
+
+
 def mean_absolute_error(reference: Array, answers: Array, _labels: Array | None) -> Statistic:
     """The mean distance of a value from the fp32 model's."""
-    return _mean(_distances(reference, answers).mean(axis=1))
+    return mean_of(_distances(reference, answers).mean(axis=1))
 
 
 def max_absolute_error(reference: Array, answers: Array, _labels: Array | None) -> Statistic:
@@ -142,7 +136,7 @@ def nearest_neighbour_agreement(
         raise SamplesInvalid(
             "the metric 'nearest_neighbour_agreement' needs at least three samples"
         )
-    return _mean((_neighbours(reference) == _neighbours(answers)).astype(np.float64))
+    return mean_of((_neighbours(reference) == _neighbours(answers)).astype(np.float64))
 
 
 METRICS: Final[Mapping[str, Metric]] = {
@@ -151,6 +145,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     "cosine": cosine,
     "cosine_min": cosine_min,
     "spearman": spearman,
+    "r2": r2,
     "mean_absolute_error": mean_absolute_error,
     "max_absolute_error": max_absolute_error,
     "nearest_neighbour_agreement": nearest_neighbour_agreement,
@@ -168,7 +163,7 @@ def classes(answers: Array) -> Array:
         return answers
     if answers.ndim < 2 or answers.shape[-1] < 2:
         raise SamplesInvalid(
-            "the first output has one value for each sample and no classes; use another metric"
+            "the judged output has one value for each sample and no classes; use another metric"
         )
     return np.asarray(np.argmax(answers, axis=-1))
 
@@ -178,7 +173,7 @@ def cosines(reference: Array, answers: Array) -> Array:
     first, second = _flat(reference), _flat(answers)
     if first.shape[1] < 2:
         raise SamplesInvalid(
-            "the metric 'cosine' needs at least two values for each sample; the first output has "
+            "the metric 'cosine' needs at least two values for each sample; the judged output has "
             "one"
         )
     lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
@@ -188,7 +183,8 @@ def cosines(reference: Array, answers: Array) -> Array:
     return np.asarray(np.clip(similarity, -1, 1))
 
 
-def _mean(scores: Array) -> Statistic:
+def mean_of(scores: Array) -> Statistic:
+    """The mean of one score for each sample."""
     scores = scores.astype(np.float64)
     return lambda counts: counts @ scores / counts.sum(axis=1)
 
@@ -200,10 +196,10 @@ def _per_sample(right: Array) -> Array:
 
 def _flat(answers: Array) -> Array:
     if answers.dtype.kind not in "fiub":
-        raise SamplesInvalid("this metric compares numbers; the first output is text")
+        raise SamplesInvalid("this metric compares numbers; the judged output is text")
     if not np.isfinite(answers).all():
         raise SamplesInvalid(
-            "this metric compares numbers; the first output is infinite on some held-out samples"
+            "this metric compares numbers; the judged output is infinite on some held-out samples"
         )
     return np.asarray(answers.reshape(len(answers), -1), np.float64)
 
@@ -249,31 +245,3 @@ def _against_labels(metric: str, answers: Array, labels: Array | None) -> tuple[
             f"the labels have shape {list(labels.shape)}, the model's classes {list(found.shape)}"
         )
     return found, np.char.encode(labels, "utf-8") if labels.dtype.kind == "U" else labels
-
-
-def _of_the_user(name: str) -> Metric:
-    """A function of (reference, answers, labels) that returns a score for each sample, higher where
-    it is better.
-
-    Its module is looked for in the current folder too.
-    """
-    module, _, function = name.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        scores = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigInvalid(f"metric {name!r} cannot be imported: {error}") from error
-
-    def metric(reference: Array, answers: Array, labels: Array | None) -> Statistic:
-        found = np.asarray(scores(reference, answers, labels))
-        if found.shape != (len(answers),) or found.dtype.kind not in "fiub":
-            raise SamplesInvalid(
-                f"metric {name!r} returned {found.dtype} {list(found.shape)}, one number for each "
-                f"sample was expected"
-            )
-        if not all(map(math.isfinite, found)):
-            raise SamplesInvalid(f"metric {name!r} returned a score that is no number")
-        return _mean(found)
-
-    return metric

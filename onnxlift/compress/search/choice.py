@@ -16,7 +16,8 @@ Goal: TypeAlias = Literal["size", "latency", "cost", "preference"]
 WORTH: Final = 0.1
 # Two timings of one model differ by as much; among equals the smallest file wins.
 NOISE: Final = 0.05
-_FAR: Final = 2
+# Two processes on a busy machine may seem that different.
+_FAR: Final = 3
 
 
 def choose(
@@ -87,7 +88,7 @@ def _is_better(row: CandidateRow, fp32: CandidateRow, goal: Goal) -> bool:
 
 def _too_slow(row: CandidateRow, fp32: CandidateRow, max_slowdown: float) -> str:
     # Times that were not taken in turns tell only what is far beyond.
-    most = max_slowdown if row.slowdown is not None else _FAR * max_slowdown
+    most = max_slowdown if row.slowdown is not None else max(_FAR, 2 * max_slowdown)
     slowdown = _slowdown(row, fp32)
     if slowdown is None or slowdown <= most:
         return ""

@@ -81,24 +81,30 @@ def prepare(config: Config, name: str, deadline: float) -> Iterator[Prepared]:
     held_out, calibration = _samples(model, source, signature, batch)
     draft = _draft(name, model, source, found)
     require_harmless(model.source, draft, held_out, f"models.{name}.padding")
-    quality = _conditions(model.quality, draft.outputs[0])
+    judged = _judged(model.quality, draft, name)
+    quality = _conditions(model.quality, judged)
     origin = quality.samples or Path(GENERATED)
-    batches = _batches(batch, draft.outputs[0].name, quality.batch_size)
+    batches = _batches(batch, judged.name, quality.batch_size)
     digests = samples_digest(held_out), samples_digest(calibration)
     axes = sorted(batch.axes.items())
     key = search_key(
-        source.sha256, *digests, batches, axes, draft.inputs, draft.outputs, model.preset
+        source.sha256,
+        *digests,
+        batches,
+        axes,
+        draft.inputs,
+        draft.outputs,
+        model.preset,
+        judged.name,
     )
     with open_workspace(config.cache, name, key) as workspace:
         graph = normalize(source.proto)
         _fill(workspace, source, graph, held_out, calibration)
-        setup = TrialSetup(
-            workspace, draft, draft.outputs[0].name, batches, source.size_bytes, model.preset
-        )
+        setup = TrialSetup(workspace, draft, judged.name, batches, source.size_bytes, model.preset)
         fp32 = _answered(setup, origin)
         require_steady(source.proto, fp32.unsteady)
         references = {rows: fp32.answers(rows) for rows in batches}
-        labels = _labels(draft, held_out, origin)
+        labels = _labels(judged, held_out, origin)
         gate = Gate.of(quality, setup.output, references, labels)
         targets, missing = find_targets(
             model.targets, [spec.datatype for spec in (*draft.inputs, *draft.outputs)]
@@ -124,6 +130,19 @@ def _find_batch(name: str, model: Model, source: SourceModel) -> Found:
         if random_nodes(source.proto):
             require_steady(source.proto, [spec.name for spec in evidence.signature.outputs])
         raise
+
+
+def _judged(quality: Quality, draft: Manifest, name: str) -> TensorSpec:
+    """The output that the metrics judge; raises ``ConfigInvalid`` where there is no such."""
+    outputs = {spec.name: spec for spec in draft.outputs}
+    if quality.output is None:
+        return draft.outputs[0]
+    if quality.output not in outputs:
+        raise ConfigInvalid(
+            f"models.{name}.quality.output: there is no output {quality.output!r}; the model has "
+            f"{', '.join(map(repr, outputs))}"
+        )
+    return outputs[quality.output]
 
 
 def _conditions(quality: Quality, output: TensorSpec) -> Quality:
@@ -173,11 +192,11 @@ def _samples(
     return held_out, calibration.limit(model.calibration.count)
 
 
-def _labels(draft: Manifest, held_out: Samples, path: Path) -> Array | None:
+def _labels(judged: TensorSpec, held_out: Samples, path: Path) -> Array | None:
     """The labels, as numbers where they are the names of the judged output's classes."""
     if held_out.labels is None:
         return None
-    return class_numbers(held_out.labels, draft.outputs[0].labels or (), path)
+    return class_numbers(held_out.labels, judged.labels, path)
 
 
 def _whole_batches(samples: Samples, batch: int) -> Samples:

@@ -67,7 +67,7 @@ def rank(
     rows: int,
     int8: Step,
 ) -> tuple[NodeSensitivity, ...]:
-    """Bring one node after the other to int8, 8 and 4 bits, and compare the first output on a few
+    """Bring one node after the other to int8, 8 and 4 bits, and compare the judged output on a few
     samples.
 
     ``int8`` says how int8 weights are rounded; they are looked at ``rows`` samples at a time, which

@@ -23,7 +23,7 @@ from onnxlift.compress.steps.int8_static import Int8Static
 from onnxlift.compress.steps.matmul_int8 import MatMulInt8
 from onnxlift.compress.steps.weight_blocks import WeightBlocks
 from onnxlift.config import Config
-from onnxlift_runtime.errors import ArtifactCorrupt, SamplesInvalid
+from onnxlift_runtime.errors import ArtifactCorrupt, ConfigInvalid, SamplesInvalid
 from onnxlift_runtime.manifest import read_manifest
 from tests.support import builders
 from tests.support.compress.bench import Make, offer, silent
@@ -119,6 +119,33 @@ def test_a_detector_whose_scores_all_became_zero_does_not_pass(
 
     assert min(figure.measured for figure in row.figures) > 0.95, "the metric sees nothing"
     assert row.reason.startswith("output 'y' is broken: channel ")
+
+
+def _two_outputs() -> onnx.ModelProto:
+    """Its first output is the input, which no recipe changes."""
+    model = builders.mlp(16, 64, 4)
+    model.graph.node.append(helper.make_node("Identity", ["x"], ["copy"]))
+    model.graph.output.insert(0, builders.value("copy", "FP32", (-1, 16)))
+    return model
+
+
+@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.parametrize(("output", "measured"), [(None, 1.0), ("probabilities", 0.99)])
+def test_the_configured_output_is_judged(make: Make, output: str | None, measured: float) -> None:
+    quality = {**make().models["m"].quality.model_dump(), "output": output}
+
+    row = compress(make(_two_outputs(), quality=quality, recipe="int8-dynamic"), "m", silent)
+
+    found = min(figure.measured for figure in row.candidates[0].figures)
+    assert (found == 1.0) == (measured == 1.0)
+    assert found >= measured
+
+
+def test_an_output_that_is_not_there_is_refused(make: Make) -> None:
+    quality = {**make().models["m"].quality.model_dump(), "output": "scores"}
+
+    with raises(ConfigInvalid, "'scores'", "'probabilities'"):
+        compress(make(quality=quality), "m", silent)
 
 
 def _saturating() -> onnx.ModelProto:

@@ -13,7 +13,8 @@ from hypothesis.extra.numpy import arrays
 
 from onnxlift.compress.gate import metrics
 from onnxlift.compress.gate.bootstrap import DRAWS, draw, estimate, least_loss, samples_to_show
-from onnxlift.compress.gate.metrics import METRICS, classes, find_metric
+from onnxlift.compress.gate.lookup import find_metric
+from onnxlift.compress.gate.metrics import METRICS, classes
 from onnxlift.config import ERROR_METRICS
 from onnxlift_runtime.errors import ConfigInvalid, SamplesInvalid
 from tests.support.errors import raises
@@ -123,6 +124,16 @@ def test_what_both_models_get_wrong_is_no_loss() -> None:
     found = estimate("accuracy", answers, answers, np.zeros(100, np.int64), 0.95)
 
     assert (found.reference, found.measured, found.bootstrap_bound) == (0.5, 0.5, 0.5)
+
+
+def test_r2_is_the_share_of_the_variation_that_is_kept() -> None:
+    reference = np.array([[1.0, 10], [2, 10], [3, 10], [4, 10]])
+    answers = reference + np.array([[0.5, 0], [-0.5, 0], [0.5, 0], [-0.5, 0]])
+
+    assert _figure("r2", reference, answers) == pytest.approx(1 - 4 * 0.25 / 5)
+    assert _figure("r2", reference, reference) == 1
+    with raises(SamplesInvalid, "answers differently"):
+        _figure("r2", np.ones((4, 2)), np.ones((4, 2)))
 
 
 def test_accuracy_counts_right_classes() -> None:
