@@ -37,7 +37,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             }
             np.savez(tmp_path / f"{name}-{role}.npz", **arrays)  # type: ignore[arg-type]
         text += (
-            f'[models.{name}]\nsource = "{name}.onnx"\n'
+            f'[models.{name}]\nsource = "{name}.onnx"\nmax_slowdown = 100\n'
             f'calibration.samples = "{name}-calibration.npz"\n'
             f'quality = {{ samples = "{name}-heldout.npz", metric = "cosine", max_drop = 0.05 }}\n'
         )
