@@ -5,7 +5,7 @@ JSON.
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -13,12 +13,9 @@ from rich.text import Text
 
 from onnxlift.compress.pipeline import Comparison, Outcome
 from onnxlift.compress.results import CandidateRow, Limit, plain
-from onnxlift.compress.search.outcome import NOT_JUDGED
 from onnxlift.placement import Placement
 from onnxlift.units import NOTHING, size
 from onnxlift_runtime.manifest import Manifest
-
-_SMALL_BYTES: Final = 2**20
 
 
 def as_tables(outcome: Outcome, placement: Placement, *, explain: bool = False) -> RenderableType:
@@ -40,16 +37,9 @@ def as_tables(outcome: Outcome, placement: Placement, *, explain: bool = False) 
             *(line for row in outcome.candidates for line in _explained(row, report.limits)),
             "",
         ]
-    if outcome.kept_fp32 and len(outcome.candidates) > 1:
-        parts.append(Text(_why_fp32(outcome), "yellow"))
-    if manifest.judged_on != "samples":
-        parts.append(Text(NOT_JUDGED, "yellow"))
     if manifest.verified_on:
         parts.append(Text(f"answers agree on {_agreements(manifest.verified_on.items())}"))
-    parts += [
-        Text(f"not verified on {name}: {why}", "yellow")
-        for name, why in manifest.not_verified_on.items()
-    ]
+    parts += [Text(note, "yellow") for note in report.notes]
     parts.append(_batch(manifest))
     return Group(*parts, Text(origin, "dim"), f"placement: {placement}\n")
 
@@ -75,6 +65,7 @@ def as_json(outcome: Outcome, placement: Placement) -> dict[str, Any]:
         "ratio": outcome.manifest.size_bytes / outcome.manifest.source.size_bytes,
         "source": asdict(outcome.source),
         "candidates": [plain(asdict(row)) for row in outcome.candidates],
+        "notes": list(outcome.report.notes),
         "placement": asdict(placement),
     }
 
@@ -187,12 +178,6 @@ def _explained(row: CandidateRow, limits: Sequence[Limit]) -> Iterable[Text]:
         yield Text(
             f"  took {row.seconds:.1f} s{', in an earlier run' if row.cached else ''}", "dim"
         )
-
-
-def _why_fp32(outcome: Outcome) -> str:
-    small = outcome.manifest.source.size_bytes < _SMALL_BYTES
-    hint = " Below 1 MB there is little to gain." if small else ""
-    return f"The model ships as fp32: no recipe made it better within its quality limit.{hint}"
 
 
 def _agreements(pairs: Iterable[tuple[str, float]]) -> str:

@@ -15,7 +15,7 @@ from onnxlift.compress.recipes.traits import Traits, read_traits
 from onnxlift.compress.report.report import report_files
 from onnxlift.compress.results import CandidateRow, Limit, NodeSensitivity
 from onnxlift.compress.search.choice import Goal, choose, usable
-from onnxlift.compress.search.outcome import Outcome, manifest_of, report_of
+from onnxlift.compress.search.outcome import SMALL_BYTES, Outcome, manifest_of, report_of
 from onnxlift.compress.search.prediction import Prediction, by_promise, predict, unpromising, worst
 from onnxlift.compress.search.preparation import Prepared, prepare
 from onnxlift.compress.search.run import OnProgress, Progress, Scoreboard, search
@@ -30,7 +30,6 @@ from onnxlift_runtime.errors import ConfigInvalid, RecipeInvalid
 __all__ = ["Comparison", "Outcome", "compare", "compress"]
 
 AUTO: Final = "auto"
-_SMALL_BYTES: Final = 10**6
 _SLOWER: Final = 1.5
 _FASTER: Final = 0.95
 _COSINES: Final = ("cosine",)
@@ -134,7 +133,7 @@ def _max_slowdown(model: Model, source_bytes: int) -> float | None:
     """The limit where the smallest is kept; None where this machine's times say nothing."""
     if _goal(model) != "size" or model.preset != architecture():
         return None
-    return model.max_slowdown or (_SLOWER if source_bytes >= _SMALL_BYTES else _FASTER)
+    return model.max_slowdown or (_SLOWER if source_bytes >= SMALL_BYTES else _FASTER)
 
 
 def _goal(model: Model) -> Goal:

@@ -30,6 +30,7 @@ from onnxlift.compress.search.workspace import samples_digest
 from onnxlift_runtime import __version__
 from onnxlift_runtime.manifest import Manifest, Measurements
 
+SMALL_BYTES: Final = 10**6
 NOT_JUDGED: Final = (
     "no real data has judged this model: the gate ran on inputs made from its signature; name a "
     "file of held-out samples in quality.samples, and of calibration samples in "
@@ -135,9 +136,12 @@ def _notes(
         *(too_few(limit, figure) for limit, figure in figures if figure),
         *(f"not verified on {name}: {reason}" for name, reason in manifest.not_verified_on.items()),
     ]
-    if manifest.recipe == FP32.name and len(rows) > 1:
-        notes.append("the model ships as fp32: no recipe made it better within its quality limit")
-    if late := [row for row in rows if row.reason.endswith(TIME_IS_OVER)]:
+    late = [row for row in rows if row.reason.endswith(TIME_IS_OVER)]
+    if manifest.recipe == FP32.name and len(rows) > 1 and not late:
+        small = manifest.source.size_bytes < SMALL_BYTES
+        hint = "; below 1 MB there is little to gain" if small else ""
+        notes.append(f"the model ships as fp32: no recipe made it better{hint}")
+    if late:
         notes.append(
             f"the search's time was over before {len(late)} of {len(rows)} recipes were judged; "
             f"with more of it "

@@ -44,7 +44,7 @@ def test_every_configured_model_is_compressed_and_shown(config: Path) -> None:
         assert result.stdout.count(word) == 2
     assert manifests["conv"].recipe in result.stdout
     assert manifests["tiny"].recipe == "fp32"
-    assert result.stdout.count("The model ships as fp32") == 1
+    assert result.stdout.count("the model ships as fp32") == 1
 
 
 def test_every_candidate_has_a_row_with_its_reason(config: Path) -> None:
