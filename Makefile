@@ -28,6 +28,8 @@ stand-ins: setup  ## where no registry can be reached: make images that stand fo
 	$(PY) -m infra.images.standin
 node-tests: setup  ## how many of ONNX's node tests go in and are answered right over both protocols
 	$(PY) -m benchmarks.node_tests
+bench-models: setup  ## compress models that others published, beside onnxruntime's own quantizers
+	$(PY) -m benchmarks.models
 image-test: setup  ## build the images and run them as Lambda and ECS would
 	$(PY) -m pytest --images tests/image tests/integration/test_tritonclient.py
 e2e: setup     ## deploy to an emulator of AWS with the unmodified `cdk deploy`, use it, change it, destroy it
@@ -36,4 +38,4 @@ lock: setup    ## pin requirements/*.txt anew from requirements/*.in
 	sh requirements/lock.sh
 clean:         ## remove what the other targets made
 	rm -rf .venv node_modules cdk.out artifacts build dist .onnxlift .mypy_cache .ruff_cache .hypothesis
-.PHONY: help setup demo test fuzz check format synth images stand-ins node-tests image-test e2e lock clean
+.PHONY: help setup demo test fuzz check format synth images stand-ins node-tests bench-models image-test e2e lock clean
