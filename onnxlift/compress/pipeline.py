@@ -175,6 +175,7 @@ def _searched(
         tried = by_promise(
             able, predictions, _allowed(model), smallest=model.optimize_for == "size"
         )
+        tried = sorted(tried, key=lambda item: item.needs_samples)  # what calibrates takes long
         scoreboard = search(prepared.bench, tried, on_progress, budget, strict=AUTO in names)
         rows = tuple(_row(item, scoreboard, skipped, predictions) for item in resolved)
         yield _Found(prepared, scoreboard, rows, nodes)

@@ -114,7 +114,7 @@ class CandidateRow(_Strict):
 
     ``reason`` says for a loser why it lost, and for the chosen one what decided. ``seconds`` is
     what making and measuring it took; ``cached`` means that an earlier run did. ``predicted_error``
-    is what the search expected before it measured. ``slowdown`` is its p50 over fp32's, both taken
+    is what the search expected before it measured. ``slowdown`` is its time over fp32's, both taken
     in turns in one process. ``gzip_bytes``, ``cost_usd_per_1000`` and ``slowdown`` are None where
     they were not measured.
     """

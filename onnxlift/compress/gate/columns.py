@@ -13,11 +13,12 @@ from onnxlift.compress.model.samples import Array
 
 # A channel that moves by less than this share of its largest value counts as constant in fp32.
 _STILL: Final = 0.01
-# Probabilities share one unit, so one that never gets as far as this says nothing by itself.
+# Likelihoods share one unit, so one that never gets as far as this says nothing by itself.
 _UNLIKELY: Final = 0.05
 # Below it neither the values nor their order follow the fp32 model's.
 _LEAST_CORRELATION: Final = 0.5
 _FEWEST_VALUES: Final = 8
+_PLACES: Final = 4
 _MOST_CHANNELS: Final = 512
 _MOST_VALUES: Final = 2**22
 _MOST_RANKED: Final = 4096
@@ -27,12 +28,14 @@ def lost_channel(reference: Array, answers: Array) -> str:
     """Say which channel varies in the fp32 model and is constant or unrelated in the candidate;
     empty where none is.
 
-    Both are [samples, ...]. Each axis but the first is taken for the channels in turn, the shortest
-    first; of a long one 512 are looked at, evenly spread.
+    Both are [samples, ...]. Up to three dimensions each axis but the first is taken for the
+    channels in turn; with more of them the second or the last, whichever is shorter, because the
+    others are places. Of a long axis 512 channels are looked at, evenly spread.
     """
     if reference.ndim < 2:
         return _lost(reference.reshape(-1, 1), answers.reshape(-1, 1))[1]
-    for axis in sorted(range(1, reference.ndim), key=lambda axis: reference.shape[axis]):
+    axes = sorted({1, reference.ndim - 1}, key=lambda axis: reference.shape[axis])
+    for axis in axes if reference.ndim < _PLACES else axes[:1]:
         place, why = _lost(_channels(reference, axis), _channels(answers, axis))
         if why:
             return f"channel {place} of axis {axis} {why}"
@@ -59,7 +62,7 @@ def _lost(reference: Array, answers: Array) -> tuple[int, str]:
     before, after = (_finite(array) for array in (reference, answers))
     range_ = np.ptp(before, axis=0)
     varies = range_ > _STILL * np.abs(before).max(axis=0)
-    if _are_probabilities(before):
+    if _are_likelihoods(before):
         varies &= range_ >= _UNLIKELY
     gone = varies & (np.ptp(after, axis=0) == 0)
     if gone.any() or len(before) < _FEWEST_VALUES:
@@ -86,9 +89,9 @@ def _first(gone: Array, before: Array, after: Array) -> tuple[int, str]:
     return place, f"goes from {low:.4g} to {high:.4g} in fp32 and is {now:.4g} everywhere"
 
 
-def _are_probabilities(values: Array) -> bool:
-    """Whether the channels of every row are shares of one."""
-    return bool((values >= 0).all() and np.allclose(values.sum(axis=1), 1, atol=1e-3))
+def _are_likelihoods(values: Array) -> bool:
+    """Whether all are between 0 and 1, as what a softmax or a sigmoid gives."""
+    return bool(values.min() >= 0 and values.max() <= 1)
 
 
 def _correlations(first: Array, second: Array) -> Array:

@@ -78,6 +78,19 @@ def test_any_kind_of_answer_is_compared(
     assert (lost_channel(reference, answers) != "") == lost
 
 
+@pytest.mark.parametrize("turn", [(0, 1, 2, 3), (0, 2, 3, 1)])
+def test_places_of_a_picture_are_no_channels(turn: tuple[int, ...]) -> None:
+    """Rows without text hardly vary, and may be rounded to zero."""
+    pictures = RANDOM.normal(size=(6, 2, 40, 40))
+    pictures[:, :, :5] *= 1e-3
+    answers = _quantized(pictures)
+    assert not answers[:, :, :5].any()
+
+    assert lost_channel(pictures.transpose(turn), answers.transpose(turn)) == ""
+    answers[:, 1] = 0
+    assert "channel 1" in lost_channel(pictures.transpose(turn), answers.transpose(turn))
+
+
 def test_the_channels_of_a_long_axis_are_sampled() -> None:
     wide = RANDOM.normal(size=(30, 3000))
     answers = wide.copy()
