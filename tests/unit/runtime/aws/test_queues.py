@@ -45,7 +45,7 @@ def test_a_message_without_a_job_is_logged_and_deleted(
 def test_more_messages_than_one_call_takes_are_kept_hidden(service: JobService) -> None:
     submit(service, MAX_AT_ONCE + 5)
     received = [
-        message for _ in range(3) for message in service.queues.receive(MODEL, LAMBDA, 10, 0, 1)
+        message for _ in range(3) for message in service.queues.receive(MODEL, LAMBDA, 10, 0, 60)
     ]
 
     refused = service.queues.extend(received, 600)
