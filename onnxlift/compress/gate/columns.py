@@ -38,7 +38,8 @@ def lost_channel(reference: Array, answers: Array) -> str:
     for axis in axes if reference.ndim < _PLACES else axes[:1]:
         place, why = _lost(_channels(reference, axis), _channels(answers, axis))
         if why:
-            return f"channel {place} of axis {axis} {why}"
+            channel = _spread(reference.shape[axis], _MOST_CHANNELS)[place]
+            return f"channel {channel} of axis {axis} {why}"
     return ""
 
 
