@@ -24,7 +24,8 @@ def _project(folder: Path) -> Path:
         )
     path = folder / "onnxlift.toml"
     path.write_text(
-        'service = "s"\n[models.m]\nsource = "m.onnx"\nmax_slowdown = 100\ncalibration.samples = "calibration.npz"\n'
+        'service = "s"\n[models.m]\nsource = "m.onnx"\nmax_slowdown = 100\n'
+        'calibration.samples = "calibration.npz"\n'
         'quality = { samples = "heldout.npz", metric = "cosine", max_drop = 0.05 }\n'
     )
     return path
