@@ -7,7 +7,7 @@ import errno
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, Final
@@ -48,3 +48,13 @@ def opened(path: Path) -> Iterator[np.ndarray[Any, np.dtype[Any]] | NpzFile]:
             if error.errno != errno.EINVAL:
                 raise
             raise ValueError("its directory names a place that is not in it") from error
+
+
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, np.dtype[Any]]]) -> None:
+    """Write an .npz file; names may be anything, also ``file``, which ``numpy.savez`` takes for
+    its own argument.
+    """
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnxlift.arrays import opened
+from onnxlift.arrays import opened, save_arrays
 from tests.support.errors import raises
 
 ROWS = np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32)
@@ -34,6 +34,17 @@ def test_one_array_or_several_are_read(tmp_path: Path) -> None:
 
     np.testing.assert_array_equal(one[""], ROWS)
     assert {name: len(array) for name, array in several.items()} == {"a": 20, "b": 1}
+
+
+@pytest.mark.parametrize("name", ["file", "args", "allow_pickle", "in put:0", "a/b", "x.0", "é"])
+def test_arrays_of_any_name_are_written(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.npz"
+
+    save_arrays(path, {name: np.arange(3), "b": np.array([b"one"])})
+
+    with np.load(path, allow_pickle=False) as found:
+        assert found.files == [name, "b"]
+        assert found[name].tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("content", [b"", b"\x08\x0a an onnx model", b"PK"])

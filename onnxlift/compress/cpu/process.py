@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from onnxlift.arrays import save_arrays
 from onnxlift.compress.cpu import sysroot
 from onnxlift.compress.cpu.instructions import (
     Availability,
@@ -50,7 +51,7 @@ def run_on(
             for index, feed in enumerate(feeds)
             for name, array in feed.items()
         }
-        np.savez(before, **arrays)  # type: ignore[arg-type]
+        save_arrays(before, arrays)
         options = [f"{key}={value}" for key, value in (session_options or {}).items()]
         request = [
             str(model.resolve()),

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from onnxlift.arrays import save_arrays
 from onnxlift.compress.cpu.description import describe_cpu
 from onnxlift.compress.model.samples import Samples
 from onnxlift_runtime.errors import ModelRefused
@@ -70,7 +71,7 @@ def _store_feeds(folder: Path, samples: Samples, batch_sizes: Sequence[int]) -> 
         for rows in batch_sizes
         for name, array in samples.repeated(rows).items()
     }
-    np.savez(folder / "feeds.npz", **feeds)  # type: ignore[arg-type]
+    save_arrays(folder / "feeds.npz", feeds)
     return str(folder / "feeds.npz")
 
 

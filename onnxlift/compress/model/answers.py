@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
+from onnxlift.arrays import save_arrays
 from onnxlift.compress.model.batch import EVERYWHERE, Batch
 from onnxlift.compress.model.samples import Array
 from onnxlift_runtime.errors import SamplesInvalid
@@ -75,7 +76,7 @@ def save_answers(path: Path, answers: Answers) -> None:
     arrays: dict[str, Array] = {_NAMES: np.array(list(answers))}
     for index, array in enumerate(answers.values()):
         arrays |= _to_arrays(str(index), array)
-    np.savez(path, **arrays)  # type: ignore[arg-type]
+    save_arrays(path, arrays)
 
 
 def load_answers(path: Path) -> Answers:

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from onnxlift.arrays import opened
+from onnxlift.arrays import opened, save_arrays
 from onnxlift.columns import Array, Column, Columns
 from onnxlift.compress.model.batch import EVERYWHERE, Batch
 from onnxlift_runtime.errors import SamplesInvalid
@@ -83,7 +83,7 @@ class Samples:
                 plain |= {f"{name}.{row}": _plain(array) for row, array in enumerate(column)}
             else:
                 plain[name] = _plain(column)
-        np.savez(path, **plain)  # type: ignore[arg-type]
+        save_arrays(path, plain)
 
     def _size(self, row: int) -> int:
         return sum(int(np.size(column[row])) for column in self.arrays.values())
