@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from onnxlift.compress.model.batch import Batch
+from onnxlift.compress.model.batch_evidence import evidence_of
 from onnxlift.compress.model.batch_finding import find_batch
-from onnxlift.compress.model.evidence import evidence_of
 from onnxlift.compress.model.reading import read_source
 from onnxlift.compress.model.signature import Signature
 from onnxlift.config import Model

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,10 @@ from onnxlift.compress.model.batch_trial import (
     keeps_rows_apart,
     try_rows,
 )
-from onnxlift.compress.model.signature import Signature
+from onnxlift.compress.model.padding import depends_on_neighbours, selects_rows
+from onnxlift.compress.model.reading import SourceModel
+from onnxlift.compress.model.samples import read_columns
+from onnxlift.compress.model.signature import Signature, open_session, signature_of
 from onnxlift_runtime.errors import DatatypeMismatch
 from onnxlift_runtime.manifest import TensorSpec
 
@@ -45,6 +49,22 @@ class Evidence:
     where: str
     mixing: bool = False
     selecting: bool = False
+
+
+def evidence_of(name: str, source: SourceModel, samples: Path | None) -> Evidence:
+    """Open the model called ``name`` and read its samples, if there are any; raises
+    ``ModelRefused`` or ``SamplesInvalid``.
+    """
+    session = open_session(source.path)
+    signature = signature_of(session, source.path)
+    return Evidence(
+        session,
+        signature,
+        read_columns(samples, [spec.name for spec in signature.inputs]) if samples else {},
+        f"models.{name}",
+        mixing=depends_on_neighbours(source.proto),
+        selecting=selects_rows(source.proto),
+    )
 
 
 def named_alike(inputs: Mapping[str, int], signature: Signature) -> dict[str, int]:

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +13,7 @@ from onnxlift.columns import Array
 from onnxlift.compress.model.batch import Batch
 from onnxlift.compress.model.reading import walk
 from onnxlift.compress.model.samples import Samples
-from onnxlift.compress.model.signature import Signature, open_session
+from onnxlift.compress.model.signature import Signature
 from onnxlift_runtime.errors import SamplesInvalid
 from onnxlift_runtime.manifest import TensorSpec
 from onnxlift_runtime.tensors.datatypes import datatype
@@ -61,14 +60,13 @@ class _Ranges:
 
 
 def generate_samples(
-    path: Path, model: onnx.ModelProto, signature: Signature, batch: Batch
+    session: Any, model: onnx.ModelProto, signature: Signature, batch: Batch
 ) -> Samples:
-    """64 samples, always the same, that the model of ``path`` runs on.
+    """64 samples, always the same, that the model runs on in ``session``.
 
     Numbers are normal; pictures and sounds, by the input's name, have their usual range; whole
     numbers stay within the tables that they look up. Raises ``SamplesInvalid`` where nothing runs.
     """
-    session = open_session(path)
     outputs = [spec.name for spec in signature.outputs]
     failure = ""
     for samples in _offers(signature, batch, _Ranges.of(model)):
@@ -79,8 +77,8 @@ def generate_samples(
         else:
             return samples
     raise SamplesInvalid(
-        f"{path}: the model runs on no input that could be made from its signature; name samples "
-        f"of your own in quality.samples ({failure})"
+        f"the model runs on no input that could be made from its signature; name samples of your "
+        f"own in quality.samples ({failure})"
     )
 
 

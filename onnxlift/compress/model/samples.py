@@ -209,58 +209,50 @@ def _fitted(path: Path, column: Column, spec: TensorSpec, batch: Batch) -> Colum
     """The column of an input as ``Columns`` has it; None where one array is for all samples."""
     if isinstance(column, tuple):
         return tuple(
-            _shaped(array, spec, batch, stacked=False, told=_told(path, f"{spec.name}.{row}", spec))
+            _shaped(array, spec, batch, f"{path}: array {f'{spec.name}.{row}'!r}", stacked=False)
             for row, array in enumerate(column)
         )
-    told = _told(path, spec.name, spec)
     if batch.shares(spec, column.shape):
         return None
-    return _shaped(column, spec, batch, stacked=True, told=told)
+    return _shaped(column, spec, batch, f"{path}: array {spec.name!r}", stacked=True)
 
 
 def _repeated(path: Path, shared: Mapping[str, Column], spec: TensorSpec, count: int) -> Array:
-    array = _typed(np.asarray(shared[spec.name]), spec, _told(path, spec.name, spec))
+    array = _typed(np.asarray(shared[spec.name]), spec, f"{path}: array {spec.name!r}")
     return np.broadcast_to(array, (count, *array.shape))
-
-
-def _told(path: Path, name: str, spec: TensorSpec) -> tuple[Path, str, TensorSpec]:
-    return path, name, spec
 
 
 def _shaped(
     array: Array,
     spec: TensorSpec,
     batch: Batch,
+    what: str,
     *,
     stacked: bool,
-    told: tuple[Path, str, TensorSpec],
 ) -> Array:
-    """Samples of one input in the one form that ``Columns`` knows; raises ``SamplesInvalid``."""
-    path, name, _ = told
+    """Samples of one input in the one form that ``Columns`` knows; raises ``SamplesInvalid`` that
+    begins with ``what``.
+    """
     if stacked and array.ndim == 0:
-        raise SamplesInvalid(
-            f"{path}: array {name!r} has no dimensions; its first one must be the samples"
-        )
+        raise SamplesInvalid(f"{what} has no dimensions; its first one must be the samples")
     lead = 1 if stacked else 0
     found = batch.arranged(spec, array.shape[lead:])
     if found is None:
         wanted = [*(["samples"] if stacked else []), *map(str, batch.sample_shape(spec))]
         raise SamplesInvalid(
-            f"{path}: array {name!r} has shape {list(array.shape)}, the model takes "
+            f"{what} has shape {list(array.shape)}, the model takes "
             f"[{', '.join(wanted)}]{batch.advice(spec, array.ndim - lead)}"
         )
-    return _typed(array.reshape((*array.shape[:lead], *found)), spec, told)
+    return _typed(array.reshape((*array.shape[:lead], *found)), spec, what)
 
 
-def _typed(array: Array, spec: TensorSpec, told: tuple[Path, str, TensorSpec]) -> Array:
-    path, name, _ = told
+def _typed(array: Array, spec: TensorSpec, what: str) -> Array:
     if spec.datatype == "BYTES" and array.dtype.kind in "US":
         encoded = np.char.encode(array, "utf-8") if array.dtype.kind == "U" else array
         return np.asarray(encoded).astype(object)
     wanted_dtype = datatype(spec.datatype).numpy
     if array.dtype.name != wanted_dtype:
         raise SamplesInvalid(
-            f"{path}: array {name!r} is {array.dtype.name}, the model takes {spec.datatype} "
-            f"({wanted_dtype})"
+            f"{what} is {array.dtype.name}, the model takes {spec.datatype} ({wanted_dtype})"
         )
     return np.require(array, dtype=wanted_dtype, requirements="C")

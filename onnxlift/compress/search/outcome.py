@@ -23,12 +23,12 @@ from onnxlift.compress.results import (
     SampleSet,
 )
 from onnxlift.compress.search.instruction_sets import native_name
-from onnxlift.compress.search.preparation import GENERATED, Prepared
+from onnxlift.compress.search.preparation import Prepared
 from onnxlift.compress.search.run import TIME_IS_OVER
 from onnxlift.compress.search.trial_pool import Trial
 from onnxlift.compress.search.workspace import samples_digest
 from onnxlift_runtime import __version__
-from onnxlift_runtime.manifest import Manifest, Measurements
+from onnxlift_runtime.manifest import GENERATED, Manifest, Measurements
 
 SMALL_BYTES: Final = 10**6
 NOT_JUDGED: Final = (
@@ -132,7 +132,7 @@ def _notes(
     chosen = next((row for row in rows if row.status == "chosen"), None)
     figures = [(limit, chosen.worst(limit)) for limit in limits] if chosen else []
     notes = [
-        NOT_JUDGED if manifest.judged_on != "samples" else "",
+        NOT_JUDGED if manifest.judged_on == GENERATED else "",
         *(too_few(limit, figure) for limit, figure in figures if figure),
         *(f"not verified on {name}: {reason}" for name, reason in manifest.not_verified_on.items()),
     ]

@@ -10,47 +10,35 @@ from typing import Final
 
 import onnx
 
-from onnxlift.compress.gate.judgement import Gate, require_numbers
-from onnxlift.compress.gate.premises import (
-    class_numbers,
-    random_nodes,
-    require_numbers_only,
-    require_steady,
-    require_telling,
-)
+from onnxlift.compress.gate.judgement import require_numbers
+from onnxlift.compress.gate.premises import random_nodes, require_steady
 from onnxlift.compress.graph.normalization import normalize
 from onnxlift.compress.model.batch import Batch
-from onnxlift.compress.model.batch_finding import Found, find_batch
-from onnxlift.compress.model.evidence import evidence_of
-from onnxlift.compress.model.generating import generate_samples
-from onnxlift.compress.model.padding import (
-    padding_of,
-    require_harmless,
-)
+from onnxlift.compress.model.batch_evidence import Evidence, Found, evidence_of
+from onnxlift.compress.model.batch_finding import find_batch
+from onnxlift.compress.model.padding import padding_of, require_harmless
 from onnxlift.compress.model.reading import SourceModel, opset, read_source
-from onnxlift.compress.model.samples import (
-    Array,
-    Samples,
-    load_samples,
-    require_disjoint,
-)
-from onnxlift.compress.model.signature import (
-    Signature,
-    with_classes,
-)
+from onnxlift.compress.model.samples import Samples
+from onnxlift.compress.model.signature import with_classes
 from onnxlift.compress.model.writing import save_model
 from onnxlift.compress.recipes.recipe import FP32
 from onnxlift.compress.search.instruction_sets import find_targets, working
+from onnxlift.compress.search.judging import (
+    calibration_samples,
+    class_labels,
+    fitting_conditions,
+    held_out_samples,
+    judged_output,
+    make_gate,
+)
 from onnxlift.compress.search.run import Bench
 from onnxlift.compress.search.trial_pool import Trial, TrialSetup, run_trials
 from onnxlift.compress.search.workspace import Workspace, open_workspace, samples_digest, search_key
-from onnxlift.config import Config, Model, Quality
+from onnxlift.config import Config, Model
 from onnxlift_runtime.errors import ConfigInvalid, ModelRefused, QualityGateFailed, SamplesInvalid
-from onnxlift_runtime.manifest import Manifest, Measurements, Source, TensorSpec
+from onnxlift_runtime.manifest import GENERATED, SAMPLES, Manifest, Measurements, Source
 from onnxlift_runtime.manifest import Quality as Verdict
-from onnxlift_runtime.tensors.datatypes import datatype
 
-GENERATED: Final = "generated inputs"
 MODEL_FILE: Final = "model.onnx"
 _NO_GPU: Final = {"gpu": "the quality gate ran on this machine's CPU"}
 _NOT_MEASURED: Final = Measurements(0.0, 0.0, (), "", 0, "")
@@ -76,13 +64,15 @@ def prepare(config: Config, name: str, deadline: float) -> Iterator[Prepared]:
     """
     model = config.models[name]
     source = read_source(model.source)
-    found = _find_batch(name, model, source)
+    evidence = evidence_of(name, source, model.quality.samples)
+    found = _find_batch(model, source, evidence)
     signature, batch = found.signature, found.batch
-    held_out, calibration = _samples(model, source, signature, batch)
+    held_out = held_out_samples(model.quality, source, evidence.session, found)
+    calibration = calibration_samples(model, signature, batch, held_out)
     draft = _draft(name, model, source, found)
     require_harmless(model.source, draft, held_out, f"models.{name}.padding")
-    judged = _judged(model.quality, draft, name)
-    quality = _conditions(model.quality, judged)
+    judged = judged_output(model.quality, draft, name)
+    quality = fitting_conditions(model.quality, judged)
     origin = quality.samples or Path(GENERATED)
     batches = _batches(batch, judged.name, quality.batch_size)
     digests = samples_digest(held_out), samples_digest(calibration)
@@ -104,8 +94,8 @@ def prepare(config: Config, name: str, deadline: float) -> Iterator[Prepared]:
         fp32 = _answered(setup, origin)
         require_steady(source.proto, fp32.unsteady)
         references = {rows: fp32.answers(rows) for rows in batches}
-        labels = _labels(judged, held_out, origin)
-        gate = Gate.of(quality, setup.output, references, labels)
+        labels = class_labels(judged, held_out, origin)
+        gate = make_gate(quality, setup.output, references, labels)
         targets, missing = find_targets(
             model.targets, [spec.datatype for spec in (*draft.inputs, *draft.outputs)]
         )
@@ -120,9 +110,8 @@ def prepare(config: Config, name: str, deadline: float) -> Iterator[Prepared]:
         )
 
 
-def _find_batch(name: str, model: Model, source: SourceModel) -> Found:
+def _find_batch(model: Model, source: SourceModel, evidence: Evidence) -> Found:
     """The model's signature and batch, from what is configured and from runs on its samples."""
-    evidence = evidence_of(name, source, model.quality.samples)
     try:
         return find_batch(model, evidence)
     except ConfigInvalid:
@@ -132,80 +121,11 @@ def _find_batch(name: str, model: Model, source: SourceModel) -> Found:
         raise
 
 
-def _judged(quality: Quality, draft: Manifest, name: str) -> TensorSpec:
-    """The output that the metrics judge; raises ``ConfigInvalid`` where there is no such."""
-    outputs = {spec.name: spec for spec in draft.outputs}
-    if quality.output is None:
-        return draft.outputs[0]
-    if quality.output not in outputs:
-        raise ConfigInvalid(
-            f"models.{name}.quality.output: there is no output {quality.output!r}; the model has "
-            f"{', '.join(map(repr, outputs))}"
-        )
-    return outputs[quality.output]
-
-
-def _conditions(quality: Quality, output: TensorSpec) -> Quality:
-    """The configured conditions; without samples and a metric, one that fits the output."""
-    if quality.samples is not None or "metric" in quality.model_fields_set:
-        return quality
-    return quality.model_copy(update={"metric": _fitting_metric(output)})
-
-
-def _fitting_metric(output: TensorSpec) -> str:
-    if datatype(output.datatype).kind != "float":
-        return "top1_agreement"
-    return "cosine" if output.shape[1:] and output.shape[-1] != 1 else "spearman"
-
-
 def _batches(batch: Batch, output: str, batch_size: int) -> tuple[int, ...]:
     """The numbers of samples that are answered at a time; one where rows cannot be told apart."""
     if batch.rows:
         return (batch.rows,)
     return (1,) if batch.axis(output) is None else tuple(dict.fromkeys((1, batch_size)))
-
-
-def _held_out(model: Model, source: SourceModel, signature: Signature, batch: Batch) -> Samples:
-    """The samples that judge: the user's, or some that are made from the signature."""
-    quality = model.quality
-    if quality.samples is None:
-        return _whole_batches(
-            generate_samples(source.path, source.proto, signature, batch), batch.rows
-        )
-    labels = quality.labels if quality.needs_labels else None
-    held_out = load_samples(quality.samples, signature.inputs, labels, batch)
-    require_telling(held_out, quality.samples)
-    return _whole_batches(held_out, batch.rows)
-
-
-def _samples(
-    model: Model, source: SourceModel, signature: Signature, batch: Batch
-) -> tuple[Samples, Samples | None]:
-    """Held-out and calibration samples, known to share none."""
-    held_out = _held_out(model, source, signature, batch)
-    if model.calibration is None:
-        return held_out, None
-    calibration = load_samples(model.calibration.samples, signature.inputs, batch=batch)
-    require_disjoint(calibration, held_out, model.calibration.samples)
-    require_telling(calibration, model.calibration.samples)
-    require_numbers_only(calibration, model.calibration.samples)
-    return held_out, calibration.limit(model.calibration.count)
-
-
-def _labels(judged: TensorSpec, held_out: Samples, path: Path) -> Array | None:
-    """The labels, as numbers where they are the names of the judged output's classes."""
-    if held_out.labels is None:
-        return None
-    return class_numbers(held_out.labels, judged.labels, path)
-
-
-def _whole_batches(samples: Samples, batch: int) -> Samples:
-    if not batch:
-        return samples
-    whole = len(samples) // batch * batch
-    if not whole:
-        raise SamplesInvalid(f"the model takes {batch} samples at a time, there are {len(samples)}")
-    return samples.take(range(whole))
 
 
 def _fill(
@@ -271,7 +191,7 @@ def _draft(name: str, model: Model, source: SourceModel, found: Found) -> Manife
         max_batch_size=batch.max_batch_size,
         batch_axes=dict(batch.axes),
         model_file=MODEL_FILE,
-        judged_on="samples" if model.quality.samples else "generated inputs",
+        judged_on=SAMPLES if model.quality.samples else GENERATED,
         version_labels=model.version_labels,
         padding=padding_of(model.padding, signature, batch, f"models.{name}.padding"),
     )

@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner, Result
+from onnx import helper
 
 from onnxlift.cli import main
 from onnxlift.config import load_config
@@ -85,6 +87,25 @@ def test_a_file_is_compressed_by_itself_and_the_result_says_that_no_data_judged_
     assert all(
         "calibration" in row["reason"] for row in report["candidates"] if row["status"] == "skipped"
     )
+
+
+def test_a_model_that_answers_all_made_inputs_alike_says_to_name_samples() -> None:
+    zero = helper.make_node("Mul", ["x", "zero"], ["y"])
+    ends = [builders.value("x", "FP32", (-1, 1))], [builders.value("y", "FP32", (-1, 1))]
+    _store("flat.onnx", builders.build([zero], *ends, {"zero": np.array(0, np.float32)}))
+
+    done = _run("compress", "flat.onnx")
+
+    assert done.exit_code == 1
+    assert "name samples of your own in quality.samples" in done.output
+
+
+def test_an_input_may_be_called_file() -> None:
+    model = builders.mlp(16, 64, 4)
+    model.graph.input[0].name = model.graph.node[0].input[0] = "file"
+    _store("m.onnx", model)
+
+    assert _run("compress", "m.onnx", "--recipe", "int8-weights").exit_code == 0
 
 
 def test_a_file_that_the_configuration_names_is_compressed_as_configured() -> None:

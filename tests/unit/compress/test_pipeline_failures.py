@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from onnxlift.compress import pipeline
-from onnxlift.compress.model import evidence
+from onnxlift.compress.model import batch_evidence
 from onnxlift.compress.pipeline import Outcome, compress
 from onnxlift.compress.recipes.presets import recipe
 from onnxlift.compress.recipes.recipe import FP32, Recipe
-from onnxlift.compress.search import preparation, run, timing, trial_pool
+from onnxlift.compress.search import judging, preparation, run, timing, trial_pool
 from onnxlift.config import Config
 from onnxlift_runtime.errors import (
     ArtifactError,
@@ -169,9 +169,9 @@ def test_samples_that_calibrate_and_judge_are_refused(make: Make, tmp_path: Path
 
 STAGES = [
     (preparation, "read_source"),
-    (evidence, "open_session"),
+    (batch_evidence, "open_session"),
     (preparation, "find_batch"),
-    (preparation, "load_samples"),
+    (judging, "load_samples"),
     (run, "run_trials"),
     (run, "cross"),
     (timing, "measure"),

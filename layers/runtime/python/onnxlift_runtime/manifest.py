@@ -12,6 +12,8 @@ from typing import Any, Final, TypeVar
 from onnxlift_runtime.errors import ArtifactCorrupt, ArtifactMissing
 
 MANIFEST_NAME: Final = "manifest.json"
+SAMPLES: Final = "samples"
+GENERATED: Final = "generated inputs"
 SCHEMA_VERSION: Final = 1
 
 T = TypeVar("T")
@@ -122,8 +124,8 @@ class Manifest:
     machine that compressed; ``not_verified_on`` maps the architecture's others to the reason.
     ``further_quality`` holds the verdicts on the gate's other metrics. ``max_joined_rows`` is how
     many rows of different requests may run together, where an answer depends on the rows beside it:
-    as many as the gate judged; 0 where none does. ``judged_on`` is "samples" where the gate ran on
-    the user's, else "generated inputs".
+    as many as the gate judged; 0 where none does. ``judged_on`` is ``SAMPLES``, the user's,
+    or ``GENERATED``.
     """
 
     name: str
@@ -149,7 +151,7 @@ class Manifest:
     max_joined_rows: int = 0
     padding: Padding | None = None
     batch_axes: Mapping[str, int] | None = None
-    judged_on: str = "samples"
+    judged_on: str = SAMPLES
     schema_version: int = SCHEMA_VERSION
 
     @property

@@ -10,7 +10,7 @@ from onnx import helper
 from onnxlift.compress.model.batch import Batch
 from onnxlift.compress.model.generating import COUNT, generate_samples
 from onnxlift.compress.model.samples import Samples
-from onnxlift.compress.model.signature import read_signature
+from onnxlift.compress.model.signature import open_session, read_signature
 from onnxlift_runtime.errors import SamplesInvalid
 from tests.support import builders
 from tests.support.errors import raises
@@ -19,7 +19,7 @@ from tests.support.errors import raises
 def _generated(folder: Path, model: onnx.ModelProto, **axes: int) -> Samples:
     path = folder / "m.onnx"
     path.write_bytes(model.SerializeToString())
-    return generate_samples(path, model, read_signature(path), Batch(axes))
+    return generate_samples(open_session(path), model, read_signature(path), Batch(axes))
 
 
 def _lookup(rows: int) -> onnx.ModelProto:
