@@ -22,7 +22,7 @@ from onnxlift.compress.model.samples import Samples
 from onnxlift.compress.model.signature import with_classes
 from onnxlift.compress.model.writing import save_model
 from onnxlift.compress.recipes.recipe import FP32
-from onnxlift.compress.search.instruction_sets import find_targets, working
+from onnxlift.compress.search.instruction_sets import Target, find_targets, working
 from onnxlift.compress.search.judging import (
     calibration_samples,
     class_labels,
@@ -75,18 +75,9 @@ def prepare(config: Config, name: str, deadline: float) -> Iterator[Prepared]:
     quality = fitting_conditions(model.quality, judged)
     origin = quality.samples or Path(GENERATED)
     batches = _batches(batch, judged.name, quality.batch_size)
-    digests = samples_digest(held_out), samples_digest(calibration)
-    axes = sorted(batch.axes.items())
-    key = search_key(
-        source.sha256,
-        *digests,
-        batches,
-        axes,
-        draft.inputs,
-        draft.outputs,
-        model.preset,
-        judged.name,
-    )
+    digests = source.sha256, samples_digest(held_out), samples_digest(calibration)
+    signatures = draft.inputs, draft.outputs, sorted(batch.axes.items()), judged.name
+    key = search_key(*digests, *signatures, batches, model.preset)
     with open_workspace(config.cache, name, key) as workspace:
         graph = normalize(source.proto)
         _fill(workspace, source, graph, held_out, calibration)
@@ -96,11 +87,7 @@ def prepare(config: Config, name: str, deadline: float) -> Iterator[Prepared]:
         references = {rows: fp32.answers(rows) for rows in batches}
         labels = class_labels(judged, held_out, origin)
         gate = make_gate(quality, setup.output, references, labels)
-        targets, missing = find_targets(
-            model.targets, [spec.datatype for spec in (*draft.inputs, *draft.outputs)]
-        )
-        targets, failing = working(targets, setup, fp32, held_out)
-        missing = {**missing, **failing, **(_NO_GPU if model.preset == "gpu" else {})}
+        targets, missing = _targets(model, setup, fp32, held_out)
         yield Prepared(
             model,
             source,
@@ -108,6 +95,18 @@ def prepare(config: Config, name: str, deadline: float) -> Iterator[Prepared]:
             calibration,
             Bench(setup, fp32, gate, held_out, targets, missing, deadline),
         )
+
+
+def _targets(
+    model: Model, setup: TrialSetup, fp32: Trial, held_out: Samples
+) -> tuple[tuple[Target, ...], dict[str, str]]:
+    """The other instruction sets on which the fp32 model answers, and why the rest cannot be
+    reached.
+    """
+    specs = (*setup.draft.inputs, *setup.draft.outputs)
+    targets, missing = find_targets(model.targets, [spec.datatype for spec in specs])
+    targets, failing = working(targets, setup, fp32, held_out)
+    return targets, {**missing, **failing, **(_NO_GPU if model.preset == "gpu" else {})}
 
 
 def _find_batch(model: Model, source: SourceModel, evidence: Evidence) -> Found:
