@@ -1,7 +1,7 @@
 """What a model's batch is found by: its signature, samples where there are some, and runs."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from onnxlift.compress.model.padding import depends_on_neighbours, selects_rows
 from onnxlift.compress.model.reading import SourceModel
 from onnxlift.compress.model.samples import read_columns
 from onnxlift.compress.model.signature import Signature, open_session, signature_of
+from onnxlift.compress.model.values import Ranges
 from onnxlift_runtime.errors import DatatypeMismatch
 from onnxlift_runtime.manifest import TensorSpec
 
@@ -40,7 +41,7 @@ class Evidence:
     ``stored`` are samples as their file has them, empty where there are none. ``mixing`` says that
     the model takes scales from whole batches, so that rows depend on each other a little.
     ``selecting`` says that the model has operators whose output has as many rows as the values
-    decide.
+    decide. ``ranges`` is what the graph says about the whole numbers that it takes.
     """
 
     session: Any
@@ -49,6 +50,7 @@ class Evidence:
     where: str
     mixing: bool = False
     selecting: bool = False
+    ranges: Ranges = field(default_factory=Ranges)
 
 
 def evidence_of(name: str, source: SourceModel, samples: Path | None) -> Evidence:
@@ -64,6 +66,7 @@ def evidence_of(name: str, source: SourceModel, samples: Path | None) -> Evidenc
         f"models.{name}",
         mixing=depends_on_neighbours(source.proto),
         selecting=selects_rows(source.proto),
+        ranges=Ranges.of(source.proto),
     )
 
 
@@ -83,7 +86,7 @@ def sources(evidence: Evidence) -> Iterator[Rows]:
     """Rows to try, those of the samples first."""
     if evidence.stored:
         yield from_samples(evidence.stored)
-    yield from generated(evidence.signature)
+    yield from generated(evidence.signature, evidence.ranges)
 
 
 def tried(evidence: Evidence, inputs: Mapping[str, int], source: Rows) -> Trial | None:

@@ -13,6 +13,7 @@ import onnxruntime as ort
 
 from onnxlift.columns import Array, Column
 from onnxlift.compress.model.signature import Signature
+from onnxlift.compress.model.values import Ranges, make_values
 from onnxlift_runtime.errors import DatatypeMismatch
 from onnxlift_runtime.manifest import TensorSpec
 from onnxlift_runtime.tensors.datatypes import datatype
@@ -127,45 +128,28 @@ def _of_one_shape(stored: Mapping[str, Column]) -> list[int]:
     return max(groups.values(), key=len, default=list(range(_ROWS)))[:_ROWS]
 
 
-def generated(signature: Signature) -> Iterator[Rows]:
+def generated(signature: Signature, ranges: Ranges) -> Iterator[Rows]:
     """Random rows, with several sizes for dimensions of any size."""
     for size in _SIZES:
         for seed in range(_DRAWS):
-            yield _Generated(signature, size, seed).rows
+            yield _Generated(signature, ranges, size, seed).rows
 
 
 @dataclass(frozen=True)
 class _Generated:
     signature: Signature
+    ranges: Ranges
     size: int
     seed: int
 
     def rows(self, spec: TensorSpec, axis: int | None) -> Array:
-        """Random values in the input's datatype; whole numbers are 0 or 1, which are in range
-        almost anywhere.
-        """
+        """Random values in the input's datatype."""
         shape = [
             _ROWS if place == axis else self.size if size == -1 else size
             for place, size in enumerate(spec.shape)
         ]
         random = np.random.default_rng([self.seed, zlib.crc32(spec.name.encode())])
-        return random_values(spec, shape, random)
-
-
-def random_values(spec: TensorSpec, shape: Sequence[int], random: np.random.Generator) -> Array:
-    """Random values of a datatype: normal, or 0 and 1; raises ``DatatypeMismatch`` for what numpy
-    does not know.
-    """
-    found = datatype(spec.datatype)
-    if found.name == "BF16":
-        raise DatatypeMismatch("numpy knows no BF16")
-    if found.kind == "bytes":
-        return np.full(shape, "a", dtype=object)
-    if found.kind == "float":
-        return np.asarray(random.normal(size=shape), dtype=found.numpy)
-    ones = "mask" in spec.name.lower()
-    values = np.ones(shape) if ones else random.integers(0, 2, size=shape)
-    return np.asarray(values, dtype=found.numpy)
+        return make_values(spec, shape, self.ranges, random)
 
 
 def _run(session: Any, feed: Mapping[str, Array]) -> dict[str, Array] | None:

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from onnxlift.compress.model.batch import Batch
 from onnxlift.compress.model.generating import COUNT, generate_samples
 from onnxlift.compress.model.samples import Samples
 from onnxlift.compress.model.signature import open_session, read_signature
+from onnxlift.compress.model.values import Ranges, make_values
 from onnxlift_runtime.errors import SamplesInvalid
 from tests.support import builders
 from tests.support.errors import raises
@@ -73,6 +74,38 @@ def test_a_number_that_the_graph_compares_with_is_taken(tmp_path: Path) -> None:
     samples = _generated(tmp_path, model, x=0, y=0)
 
     assert {int(value) for value in samples.arrays["sr"]} == {16_000}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [np.array(["a", "b"], object), np.array([], np.int64), np.array([1, 2]), np.array(2.5)],
+)
+def test_what_is_no_single_number_says_nothing(other: np.ndarray) -> None:
+    node = helper.make_node("Equal", ["x", "other"], ["y"])
+    table = helper.make_node("Gather", ["empty", "x"], ["z"])
+    constants = {"other": other, "empty": np.empty((0, 4), np.float32)}
+    model = builders.build([node, table], [builders.value("x", "INT64", (-1,))], [], constants)
+
+    assert Ranges.of(model) == Ranges()
+
+
+def test_constants_may_be_nodes_and_small_integers_stay_in_their_range() -> None:
+    known = numpy_helper.from_array(np.array(8000), "k")
+    table = numpy_helper.from_array(np.empty((1000, 1), np.float32), "t")
+    nodes = [
+        helper.make_node("Constant", [], ["known"], value=known),
+        helper.make_node("Constant", [], ["table"], value=table),
+        helper.make_node("Equal", ["known", "sr"], ["right"]),
+        helper.make_node("Gather", ["table", "ids"], ["found"]),
+    ]
+    inputs = [builders.value("sr", "INT64", ()), builders.value("ids", "INT8", (-1,))]
+
+    ranges = Ranges.of(builders.build(nodes, inputs, []))
+
+    assert ranges == Ranges({"ids": 1000}, {"sr": 8000})
+    ids = make_values(builders.spec("ids", "INT8", (-1,)), (500,), ranges, np.random.default_rng(1))
+    assert 100 < ids.max() <= 127
+    assert ids.min() >= 0
 
 
 @pytest.mark.parametrize("size", [3, 128])
