@@ -262,7 +262,7 @@ def test_the_documents_examples_are_answered_and_fit_its_schemas(
     for path, (kind, example) in calls.items():
         for what, value in (("Request", example), ("Response", service.call(path, example))):
             rooted = {"$ref": f"#/components/schemas/tiny.1.{kind}{what}"} | document
-            OAS30Validator(rooted).validate(value)
+            assert list(OAS30Validator(rooted).iter_errors(value)) == []
 
 
 @pytest.mark.parametrize(("model", "axes", "feed"), [case[1:] for case in CASES],
