@@ -195,7 +195,7 @@ class Config(Table):
             for form in {name.lower(), resource_name(name)}:
                 if seen.setdefault(form, name) != name:
                     raise ValueError(
-                        f"models {seen[form]!r} and {name!r} cannot be told apart by AWS or by "
+                        f"models {seen[form]!r} and {name!r} get the same name in AWS or in "
                         f"file systems; rename one"
                     )
         return self

@@ -1,4 +1,4 @@
-"""What is compressed: each model with its samples, its gate, and how its quality is told."""
+"""What is compressed: each model with its samples, its gate, and the name of its quality."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,9 +46,9 @@ def subject(name: str, path: Path) -> Subject:
     kind = next((kind for kind in _PICTURES if kind in name), "")
     if not kind:
         gate = {"metric": "mean_absolute_error", "max_error": 0.01}
-        told = "probability error"
-        return Subject(name, path, 0.32, gate, told, 0.01, _frames, _probability_error)
-    goal, told, metric, draw = _PICTURES[kind]
+        measure = "probability error"
+        return Subject(name, path, 0.32, gate, measure, 0.01, _frames, _probability_error)
+    goal, measure, metric, draw = _PICTURES[kind]
 
     def feeds(_path: Path, seed: int) -> list[Feed]:
         return [{"x": picture} for picture in draw(np.random.default_rng(seed))]
@@ -61,7 +61,7 @@ def subject(name: str, path: Path) -> Subject:
         return float(metric(*answers, None).mean())
 
     gate = {"metric": f"benchmarks.models.scores:{metric.__name__}", "max_drop": 0.02}
-    return Subject(name, path, goal, gate, told, 0.02, feeds, score)
+    return Subject(name, path, goal, gate, measure, 0.02, feeds, score)
 
 
 def _pages(rng: Rng) -> list[Array]:

@@ -76,7 +76,7 @@ def _judge(case: Case, expected: Mapping[str, Any]) -> tuple[str, str]:
         assert case.feeds is not None
         try:
             wrong = _differences(case, found, path, expected)
-        except Exception as error:  # also what nobody thought of: it is told, and counts
+        except Exception as error:  # whatever it is, it is reported and counts
             return "accepted, and failed", repr(error)
         return ("accepted, and wrong", wrong) if wrong else ("right", "")
 

@@ -51,10 +51,10 @@ def _batch(manifest: Manifest) -> str:
         return "batch in dimension 0"
     if not axes:
         return "no batch: each request is one inference, never joined with another"
-    told = ", ".join(f"{name} {axis}" for name, axis in axes.items())
+    listed = ", ".join(f"{name} {axis}" for name, axis in axes.items())
     if manifest.max_batch_size:
-        return f"batch in dimension: {told}"
-    return f"batch in dimension: {told}; its size is fixed"
+        return f"batch in dimension: {listed}"
+    return f"batch in dimension: {listed}; its size is fixed"
 
 
 def as_json(outcome: Outcome, placement: Placement) -> dict[str, Any]:

@@ -32,26 +32,26 @@ def write_service(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[str, ...], list[str]]:
+def logs(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[str, ...], list[str]]:
     """What a service printed before it was ready, and logged of one request."""
-    with running_service(write_service(tmp_path_factory.mktemp("told"))) as service:
+    with running_service(write_service(tmp_path_factory.mktemp("logs"))) as service:
         httpx.get(service.url + "/v2/models/linear?a=%0Ab")
         stop(service.process)  # a line follows its answer; after the end it is certain to be there
         return service.lines, service.log.read_text().splitlines()
 
 
 def test_models_served_and_skipped_are_listed_with_the_way_out(
-    told: tuple[tuple[str, ...], list[str]],
+    logs: tuple[tuple[str, ...], list[str]],
 ) -> None:
-    lines, _ = told
+    lines, _ = logs
 
     assert lines[0].startswith("serving linear version 1 (fp32, ")
     assert lines[1].startswith("skipping absent: ")
     assert lines[1].endswith("run `onnxlift compress absent`")
 
 
-def test_every_request_is_one_line_in_the_log(told: tuple[tuple[str, ...], list[str]]) -> None:
-    _, logged = told
+def test_every_request_is_one_line_in_the_log(logs: tuple[tuple[str, ...], list[str]]) -> None:
+    _, logged = logs
 
     assert len(logged) == 1
     assert "GET /v2/models/linear 200 " in logged[0]

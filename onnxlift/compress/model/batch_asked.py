@@ -53,9 +53,9 @@ def _fixed_rows(inputs: Mapping[str, int], specs: Mapping[str, TensorSpec], wher
     if not sizes:
         raise ConfigInvalid(f'{where}: no input has a batch; write batch = "none" instead')
     if len(set(sizes.values())) > 1:
-        told = ", ".join(f"{name!r} {size}" for name, size in sizes.items())
+        listed = ", ".join(f"{name!r} {size}" for name, size in sizes.items())
         raise ConfigInvalid(
-            f"{where}: the batch must have one size in all inputs, it has {told}, where -1 is any"
+            f"{where}: the batch must have one size in all inputs, it has {listed}, where -1 is any"
         )
     return max(0, *sizes.values())
 

@@ -240,13 +240,13 @@ def _are_rows(evidence: Evidence, inputs: Mapping[str, int]) -> bool:
 
 def _asking(evidence: Evidence, inputs: Mapping[str, int], why: str) -> ConfigInvalid:
     signature = evidence.signature
-    told = ", ".join(f"{name!r} dimension {axis}" for name, axis in inputs.items())
+    listed = ", ".join(f"{name!r} dimension {axis}" for name, axis in inputs.items())
     axes = ", ".join(
         f"{spec.name} = {inputs[spec.name] if spec.name in inputs else chr(34) + 'none' + chr(34)}"
         for spec in signature.inputs
     )
     return ConfigInvalid(
-        f"{evidence.where}: it is not clear whether {told} counts the rows of a batch: {why}. "
+        f"{evidence.where}: it is not clear whether {listed} counts the rows of a batch: {why}. "
         f'Write batch_axis = {{{axes}}} in [{evidence.where}] if it does, batch = "none" if not'
     )
 

@@ -121,8 +121,8 @@ def _has_length(spec: TensorSpec, axis: int) -> bool:
 def _require_rows(spec: TensorSpec, batch: Batch, axis: int, where: str) -> None:
     """Rows of their own, which are filled up on another dimension."""
     if batch.axis(spec.name) in {None, axis}:
-        told = "has no batch" if batch.axis(spec.name) is None else f"has its batch in {axis}"
-        raise ConfigInvalid(f"{where}: {spec.name!r} {told}, so its rows cannot be filled up")
+        place = "has no batch" if batch.axis(spec.name) is None else f"has its batch in {axis}"
+        raise ConfigInvalid(f"{where}: {spec.name!r} {place}, so its rows cannot be filled up")
 
 
 def _require_value(spec: TensorSpec, value: float, where: str) -> None:

@@ -121,7 +121,7 @@ def _find_batch(model: Model, source: SourceModel, evidence: Evidence) -> Found:
 
 
 def _batches(batch: Batch, output: str, batch_size: int) -> tuple[int, ...]:
-    """The numbers of samples that are answered at a time; one where rows cannot be told apart."""
+    """The numbers of samples that are answered at a time; one where rows cannot be separated."""
     if batch.rows:
         return (batch.rows,)
     return (1,) if batch.axis(output) is None else tuple(dict.fromkeys((1, batch_size)))

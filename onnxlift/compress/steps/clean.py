@@ -39,7 +39,7 @@ class Clean(Step):
         """
         try:
             cleaned = through_files(model, self._change)
-        except Exception:  # onnxruntime and onnx fail in their own ways on models nobody foresaw
+        except Exception:  # onnxruntime and onnx fail in their own ways on unusual models
             return model
         if not self.may_grow and _weight_bytes(cleaned) > _GROWTH * _weight_bytes(model):
             return model

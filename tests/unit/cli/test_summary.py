@@ -62,13 +62,13 @@ def test_a_recipe_is_named_whole_on_a_terminal_of_eighty_columns(
     assert max(map(len, lines)) <= 80
 
 
-@pytest.mark.parametrize(("axes", "rows", "told"), [
+@pytest.mark.parametrize(("axes", "rows", "line"), [
     ({"x": 0, "state": 1}, 256, "batch in dimension: x 0, state 1"),
     ({"x": 0}, 0, "batch in dimension: x 0; its size is fixed"),
     ({}, 0, "no batch: each request is one inference, never joined with another"),
 ])  # fmt: skip
 def test_what_counts_rows_is_told(
-    capsys: pytest.CaptureFixture[str], axes: dict[str, int], rows: int, told: str
+    capsys: pytest.CaptureFixture[str], axes: dict[str, int], rows: int, line: str
 ) -> None:
     outcome = _outcome(findings.candidate("int8", 17.9, 0.98, 6.0))
     manifest = replace(outcome.manifest, batch_axes=axes, max_batch_size=rows)
@@ -77,7 +77,7 @@ def test_what_counts_rows_is_told(
         summary.as_tables(replace(outcome, manifest=manifest), Placement("lambda", 1769, "fits"))
     )
 
-    assert told in click.unstyle(capsys.readouterr().out)
+    assert line in click.unstyle(capsys.readouterr().out)
 
 
 def test_a_narrow_terminal_cuts_no_number_off(

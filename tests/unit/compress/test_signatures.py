@@ -199,8 +199,8 @@ def test_a_batch_that_is_not_clear_is_asked_for_and_then_taken(configure: Config
     with raises(ConfigInvalid, "models.m", "batch_axis", 'batch = "none"'):
         compress(configure(signatures.mixing(), rows), "m", silent)
 
-    told = compress(configure(signatures.mixing(), rows, batch_axis={"x": 0}), "m", silent)
-    assert told.manifest.batch_axes == {"x": 0, "y": 0}
+    named = compress(configure(signatures.mixing(), rows, batch_axis={"x": 0}), "m", silent)
+    assert named.manifest.batch_axes == {"x": 0, "y": 0}
     none = compress(configure(signatures.mixing(), {"x": numbers((COUNT, 7, 3))}, batch="none"),
                     "m", silent)  # fmt: skip
     assert none.manifest.batch_axes == {}

@@ -213,9 +213,9 @@ def test_an_older_manifest_has_its_batch_in_dimension_0_of_everything() -> None:
 
 
 def test_a_batch_has_an_axis_in_each_tensor_or_none() -> None:
-    told = builders.manifest(max_batch_size=8, batch_axes={"x": 1})
+    stated = builders.manifest(max_batch_size=8, batch_axes={"x": 1})
 
-    assert [told.batch_axis(name) for name in ("x", "y")] == [1, None]
+    assert [stated.batch_axis(name) for name in ("x", "y")] == [1, None]
 
 
 def test_a_model_that_takes_no_batches_has_no_axis() -> None:

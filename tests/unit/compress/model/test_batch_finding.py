@@ -1,4 +1,4 @@
-"""Which dimension is the batch: told by names, by runs and by samples, and asked for otherwise."""
+"""Which dimension is the batch: shown by names, by runs and by samples, and asked for otherwise."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -195,8 +195,8 @@ def test_what_is_configured_holds_and_outputs_follow_by_themselves(tmp_path: Pat
     model = signatures.recurrent(None, None)
 
     assert find(tmp_path, model, batch_axis=asked).batch.axes == RECURRENT
-    told = find(tmp_path, model, batch_axis={**asked, "score": "none"}).batch.axes
-    assert told == {"x": 0, "state": 1, "next": 1}
+    found = find(tmp_path, model, batch_axis={**asked, "score": "none"}).batch.axes
+    assert found == {"x": 0, "state": 1, "next": 1}
 
 
 @pytest.mark.parametrize(("axes", "data"), [
